@@ -1,0 +1,79 @@
+#pragma once
+/* The pool: aggregates tiers and hands out extents under a policy. Useful without the rest of nearfar: link
+ * libnearfar-pool and include this header. One thread drives a pool (allocation, op brackets); any thread may touch the
+ * memory it hands out. */
+#include <stdint.h>
+
+#include "core/model/stream.h"
+#include "pool/policy.h"
+#include "pool/tier.h"
+
+struct nf_pool;
+
+struct nf_pool_config {
+    struct nf_tier *tiers; /* borrowed, opened; tiers[0] is near */
+    uint32_t n_tiers;
+    uint64_t capacity[NF_TIER_MAX]; /* ledger limit in bytes; UINT64_MAX: what the arena holds */
+    uint64_t arena_bytes[NF_TIER_MAX]; /* memory mapped per tier; at least the most that can ever be placed there,
+                                          plus slack for fragmentation */
+    const struct nf_policy_ops *policy;
+    const char *policy_options; /* "key=value,..." or "" */
+    const struct nf_profile *profiles; /* hidden from policies that do not declare sees_profile */
+    uint32_t n_profiles, steady_class;
+    double latency_ns[NF_TIER_MAX], read_bps[NF_TIER_MAX];
+    uint64_t seed;
+};
+
+/* A live storage's pieces. */
+struct nf_extent {
+    char *memory;
+    uint64_t bytes; /* whole pages; 0: no piece on this tier */
+};
+struct nf_pool_storage {
+    struct nf_extent piece[NF_TIER_MAX]; /* by tier */
+    uint64_t bytes;                      /* whole pages */
+    bool striped;
+};
+
+struct nf_pool_alloc {
+    uint64_t bytes;
+    uint64_t address;            /* captured address: storages that shared a slot share memory again; 0: none */
+    uint32_t op;                 /* running op of the step class */
+    uint32_t step_class, number; /* number UINT32_MAX: not in the profile */
+    enum nf_role role;
+};
+
+struct nf_pool_tier_stats {
+    uint64_t live_bytes, peak_bytes; /* moves in flight counted in both places */
+    uint64_t moved_in_bytes, moved_out_bytes, allocations;
+};
+struct nf_pool_stats {
+    struct nf_pool_tier_stats tier[NF_TIER_MAX];
+    uint64_t moves, moved_bytes, live_storages;
+    uint64_t policy_ns; /* CPU time inside the policy */
+    uint64_t move_ns;   /* wall time of moves, injection included */
+    uint64_t refused;   /* decisions that broke a rule; the first one's cause is kept */
+};
+
+/* 0 or -errno (cause set). The arenas are mapped, faulted, bound and verified before it returns. */
+int nf_pool_open(const struct nf_pool_config *config, struct nf_pool **out);
+/* NULL is fine. Returns NULL. */
+struct nf_pool *nf_pool_close(struct nf_pool *pool);
+
+void nf_pool_enter(struct nf_pool *pool, nf_regime regime);
+/* *handle names the storage until nf_pool_free. 0, -ENOSPC (no tier can hold it; cause set), -EPROTO (the policy broke
+ * a rule; cause set), -errno. */
+int nf_pool_allocate(struct nf_pool *pool, const struct nf_pool_alloc *a, uint32_t *handle);
+void nf_pool_free(struct nf_pool *pool, uint32_t handle);
+/* Valid until the storage moves or is freed. */
+const struct nf_pool_storage *nf_pool_storage(const struct nf_pool *pool, uint32_t handle);
+/* Brackets an op: operands are pinned near-wise between them. rw: enum nf_rw. 0, -EPROTO, -errno (cause set). */
+int nf_pool_begin(struct nf_pool *pool, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n);
+int nf_pool_end(struct nf_pool *pool, uint32_t op);
+/* Proves the placement of every page in use. 0 or -EXDEV (cause set). */
+int nf_pool_verify(struct nf_pool *pool);
+/* Bytes near now; equal at two step ends (within 1 %) means steady. */
+uint64_t nf_pool_near_bytes(const struct nf_pool *pool);
+void nf_pool_stats(const struct nf_pool *pool, struct nf_pool_stats *out);
+/* Starts counting peaks, moves and times anew (after warm-up). */
+void nf_pool_stats_reset(struct nf_pool *pool);

@@ -1,0 +1,69 @@
+#pragma once
+/* Tier providers: where a tier's memory comes from, and what an access to it costs beyond what it costs by itself. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/option.h"
+#include "core/model/words.h"
+
+enum { NF_TIER_ABI = 1, NF_TIER_MAX = 8 };
+
+/* One stretch of accesses inside one chunk of one visit, about to be issued or just issued. */
+struct nf_tier_charge {
+    uint64_t read_bytes, write_bytes; /* that go past the caches; a plain store counts in both: fetch and write-back */
+    uint32_t lines;                   /* demand lines for the latency term */
+    double parallelism;               /* k > 0 */
+};
+
+/* What a measurement of local memory found; emulated targets are relative to it. Zero where unknown. */
+struct nf_tier_local {
+    double latency_ns, read_bps, write_bps;
+};
+
+struct nf_tier_facts {
+    double target_latency_ns, target_bps; /* 0: nothing is injected */
+    enum nf_evidence evidence;
+    int node; /* NUMA node its pages are on, -1 when there is no such thing */
+};
+
+struct nf_tier_ops {
+    uint32_t abi; /* NF_TIER_ABI */
+    const char *name, *about;
+    const struct nf_option *options; /* NULL: none */
+    size_t options_size;             /* of the struct the table fills, 0: none */
+    const void *option_defaults;     /* options_size bytes; NULL: zeroes */
+
+    /* Required. 0, or -errno with why in words: what is missing here and what would mend it. */
+    int (*probe)(char *why, size_t size);
+    /* Required. options: options_size bytes. local may be NULL for providers that inject nothing.
+     * 0 or -errno (cause set; for targets out of reach -ERANGE with the reachable range). */
+    int (*open)(const void *options, const struct nf_tier_local *local, void **tier);
+    /* Required. NULL is never passed. */
+    void (*close)(void *tier);
+    /* Required. */
+    void (*facts)(const void *tier, struct nf_tier_facts *out);
+    /* Required. Faulted, bound memory of `bytes` (a multiple of NF_PAGE_BYTES). 0 or -errno (cause set). */
+    int (*map)(void *tier, size_t bytes, void **memory);
+    void (*unmap)(void *tier, void *memory, size_t bytes);
+    /* Optional. Every page of the range is where the tier says. 0, or -EXDEV (cause set). Default: 0. */
+    int (*verify)(void *tier, const void *memory, size_t bytes);
+    /* Optional. Returns the CLOCK_MONOTONIC ns before which the charged stretch that started at start_ns may not end;
+     * start_ns when it costs nothing extra. Called by several threads at once. Default: start_ns. */
+    uint64_t (*charge)(void *tier, const struct nf_tier_charge *charge, uint64_t start_ns);
+};
+
+extern const struct nf_tier_ops *const nf_tier_providers[]; /* NULL-terminated */
+
+/* An opened tier. `spec` is "provider" or "provider:key=value,...", kept for the study. */
+struct nf_tier {
+    const struct nf_tier_ops *ops; /* with defaults filled: every member callable */
+    struct nf_tier_ops filled;
+    void *state;
+    char name[32], spec[160];
+    struct nf_tier_facts facts;
+};
+
+/* 0, -EINVAL (unknown provider or option; cause lists what there is), -ENODEV (probe refused, cause set), -errno. */
+int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local *local, struct nf_tier *out);
+void nf_tier_close(struct nf_tier *t);
