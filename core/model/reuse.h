@@ -4,7 +4,7 @@
 
 struct nf_reuse;
 
-enum { NF_REUSE_COLD = UINT32_MAX };
+#define NF_REUSE_COLD UINT32_MAX
 
 /* Blocks are the caller's dense or sparse 64-bit names. capacity_hint: expected distinct blocks. NULL: no memory. */
 struct nf_reuse *nf_reuse_new(uint32_t capacity_hint);

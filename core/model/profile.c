@@ -1,0 +1,312 @@
+#include "core/model/profile.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/base/array.h"
+#include "core/base/error.h"
+#include "core/model/reuse.h"
+
+enum { BATCH_PAGES = 1024, HINT_PAGES_MAX = 1 << 20 };
+#define VISIT_NONE UINT32_MAX
+
+struct cache {
+    struct nf_reuse *reuse;
+    uint64_t llc_pages; /* a block with this many others in between is gone; rounded up */
+    uint32_t distances[BATCH_PAGES];
+};
+
+/* Bytes of [start, end) that pass the LLC. */
+static int extent_misses(struct cache *cache, uint64_t start, uint64_t end, uint64_t *miss)
+{
+    uint64_t page = start / NF_PAGE_BYTES, last = (end - 1) / NF_PAGE_BYTES;
+
+    while (page <= last) {
+        uint32_t n = last - page < BATCH_PAGES ? (uint32_t)(last - page) + 1 : BATCH_PAGES;
+        int rc = nf_reuse_extent(cache->reuse, page, n, cache->distances);
+
+        if (rc)
+            return rc;
+        for (uint32_t i = 0; i < n; i++, page++) {
+            uint64_t from = page * NF_PAGE_BYTES, to = from + NF_PAGE_BYTES;
+
+            if (cache->distances[i] >= cache->llc_pages) /* cold counts: NF_REUSE_COLD is the largest */
+                *miss += (to < end ? to : end) - (from > start ? from : start);
+        }
+    }
+    return 0;
+}
+
+static int visit_misses(struct cache *cache, const struct nf_step_class *c, const struct nf_visit *v, uint64_t *out)
+{
+    uint64_t start = c->tensors[v->tensor].address + v->offset;
+    uint64_t runs = v->run ? (v->bytes + v->run - 1) / v->run : 0, span, last_run, miss = 0;
+    int rc = 0;
+
+    *out = 0;
+    if (!v->bytes)
+        return 0;
+    last_run = v->bytes - (runs - 1) * v->run;
+    span = (runs - 1) * v->stride + last_run;
+    if (runs == 1 || v->stride - v->run < NF_PAGE_BYTES) {
+        /* No page lies wholly between two runs: the span's pages, its touched bytes spread evenly. */
+        rc = extent_misses(cache, start, start + span, &miss);
+        miss = miss == span ? v->bytes : (uint64_t)((double)miss * (double)v->bytes / (double)span);
+    } else {
+        for (uint64_t i = 0; i < runs && !rc; i++) {
+            uint64_t at = start + i * v->stride;
+
+            rc = extent_misses(cache, at, at + (i + 1 < runs ? v->run : last_run), &miss);
+        }
+    }
+    *out = miss;
+    return rc;
+}
+
+static int count_misses(struct nf_profile *p)
+{
+    const struct nf_step_class *c = p->of;
+    struct cache *cache;
+    uint64_t pages;
+    int rc = 0;
+
+    if (!p->llc_bytes) {
+        for (uint32_t i = 0; i < c->n_visits; i++)
+            p->visit_miss_bytes[i] = c->visits[i].bytes;
+        return 0;
+    }
+    cache = malloc(sizeof *cache);
+    if (!cache)
+        return -ENOMEM;
+    cache->llc_pages = (p->llc_bytes + NF_PAGE_BYTES - 1) / NF_PAGE_BYTES;
+    pages = c->peak_live_bytes / NF_PAGE_BYTES;
+    cache->reuse = nf_reuse_new(pages < HINT_PAGES_MAX ? (uint32_t)pages : HINT_PAGES_MAX);
+    if (!cache->reuse)
+        rc = -ENOMEM;
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < c->n_visits && !rc; i++)
+            rc = visit_misses(cache, c, &c->visits[i], &p->visit_miss_bytes[i]);
+    }
+    nf_reuse_free(cache->reuse);
+    free(cache);
+    return rc;
+}
+
+/* Where a visit or op lies in the step: in bytes of traffic and in time. */
+struct clock {
+    uint64_t *bytes_before;       /* per visit */
+    double *start_ns, *end_ns;    /* per op */
+    uint64_t step_bytes;
+    double step_ns;
+};
+
+static int clock_init(struct clock *k, const struct nf_step_class *c)
+{
+    double ns = 0;
+
+    *k = (struct clock){
+        .bytes_before = malloc((c->n_visits + (size_t)1) * sizeof *k->bytes_before),
+        .start_ns = malloc((c->n_ops + (size_t)1) * sizeof *k->start_ns),
+        .end_ns = malloc((c->n_ops + (size_t)1) * sizeof *k->end_ns),
+    };
+    if (!k->bytes_before || !k->start_ns || !k->end_ns)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < c->n_visits; i++) {
+        k->bytes_before[i] = k->step_bytes;
+        k->step_bytes += c->visits[i].bytes;
+    }
+    for (uint32_t i = 0; i < c->n_ops; i++) {
+        k->start_ns[i] = ns += c->ops[i].gap_ns;
+        k->end_ns[i] = ns += c->ops[i].dur_ns;
+    }
+    k->step_ns = ns;
+    return 0;
+}
+
+static void clock_deinit(struct clock *k)
+{
+    free(k->bytes_before);
+    free(k->start_ns);
+    free(k->end_ns);
+}
+
+typedef NF_ARRAY(struct nf_gap) gap_array;
+
+static int add_gap(struct nf_profile *p, gap_array *gaps, const struct nf_gap *gap)
+{
+    struct nf_tensor_profile *t = &p->tensors[gap->tensor];
+
+    if (gap->bytes > t->longest_gap_bytes)
+        t->longest_gap_bytes = gap->bytes;
+    if (gap->ns > t->longest_gap_ns)
+        t->longest_gap_ns = gap->ns;
+    if (gaps->n == UINT32_MAX)
+        return -ENOMEM;
+    return nf_array_push(gaps, *gap);
+}
+
+/* Gaps inside the step. The operands of one op are touched together, so they never part a burst.
+ * first, last: visits of each tensor, filled here. */
+static int find_gaps(struct nf_profile *p, const struct clock *k, uint64_t burst_bytes, gap_array *gaps,
+                     uint32_t *first, uint32_t *last)
+{
+    const struct nf_step_class *c = p->of;
+
+    for (uint32_t i = 0; i < c->n_tensors; i++)
+        first[i] = last[i] = VISIT_NONE;
+    for (uint32_t i = 0; i < c->n_visits; i++) {
+        const struct nf_visit *v = &c->visits[i], *before;
+        struct nf_gap gap;
+
+        if (last[v->tensor] == VISIT_NONE) {
+            first[v->tensor] = i;
+            p->tensors[v->tensor].n_bursts = 1;
+        } else {
+            before = &c->visits[last[v->tensor]];
+            gap = (struct nf_gap){
+                .tensor = v->tensor,
+                .from_op = before->op,
+                .to_op = v->op,
+                .bytes = k->bytes_before[i] - k->bytes_before[last[v->tensor]] - before->bytes,
+                .ns = k->start_ns[v->op] - k->end_ns[before->op],
+            };
+            if (before->op != v->op && gap.bytes > burst_bytes) {
+                p->tensors[v->tensor].n_bursts++;
+                if (add_gap(p, gaps, &gap))
+                    return -ENOMEM;
+            }
+        }
+        last[v->tensor] = i;
+    }
+    return 0;
+}
+
+/* Gaps over the end of the step: from a carried tensor's last visit to the first one of whoever enters the next step
+ * with its slot (usually itself). */
+static int find_wraps(struct nf_profile *p, const struct clock *k, uint64_t burst_bytes, gap_array *gaps,
+                      const uint32_t *first, const uint32_t *last)
+{
+    const struct nf_step_class *c = p->of;
+    uint32_t *enters, n_slots = 0;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < c->n_tensors; i++) {
+        if (c->tensors[i].carry_in >= (int64_t)n_slots)
+            n_slots = (uint32_t)c->tensors[i].carry_in + 1;
+    }
+    enters = malloc((n_slots + (size_t)1) * sizeof *enters);
+    if (!enters)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n_slots; i++)
+        enters[i] = VISIT_NONE;
+    for (uint32_t i = 0; i < c->n_tensors; i++) {
+        if (c->tensors[i].carry_in != NF_CARRY_NONE)
+            enters[c->tensors[i].carry_in] = first[i];
+    }
+    for (uint32_t i = 0; i < c->n_tensors && !rc; i++) {
+        int32_t slot = c->tensors[i].carry_out;
+        uint32_t from = last[i], to = slot >= 0 && slot < (int64_t)n_slots ? enters[slot] : VISIT_NONE;
+        struct nf_gap gap;
+
+        if (from == VISIT_NONE || to == VISIT_NONE)
+            continue;
+        gap = (struct nf_gap){
+            .tensor = i,
+            .from_op = c->visits[from].op,
+            .to_op = c->visits[to].op,
+            .bytes = k->step_bytes - k->bytes_before[from] - c->visits[from].bytes + k->bytes_before[to],
+            .ns = k->step_ns - k->end_ns[c->visits[from].op] + k->start_ns[c->visits[to].op],
+            .wraps = true,
+        };
+        if (gap.bytes > burst_bytes)
+            rc = add_gap(p, gaps, &gap);
+    }
+    free(enters);
+    return rc;
+}
+
+static int fill_gaps(struct nf_profile *p, uint64_t burst_bytes)
+{
+    const struct nf_step_class *c = p->of;
+    uint32_t *first = malloc((c->n_tensors + (size_t)1) * sizeof *first);
+    uint32_t *last = malloc((c->n_tensors + (size_t)1) * sizeof *last);
+    gap_array gaps = {0};
+    struct clock k;
+    int rc = clock_init(&k, c);
+
+    if (!rc && (!first || !last))
+        rc = -ENOMEM;
+    if (!rc)
+        rc = find_gaps(p, &k, burst_bytes, &gaps, first, last);
+    if (!rc)
+        rc = find_wraps(p, &k, burst_bytes, &gaps, first, last);
+    p->gaps = gaps.v;
+    p->n_gaps = (uint32_t)gaps.n;
+    clock_deinit(&k);
+    free(first);
+    free(last);
+    return rc;
+}
+
+static void sum_visits(struct nf_profile *p)
+{
+    const struct nf_step_class *c = p->of;
+
+    for (uint32_t i = 0; i < c->n_tensors; i++) {
+        const struct nf_tensor *t = &c->tensors[i];
+        int64_t from = t->birth == NF_OP_BEFORE ? 0 : t->birth;
+        int64_t to = t->death == NF_OP_AFTER ? (int64_t)c->n_ops - 1 : t->death;
+
+        p->tensors[i].first_op = UINT32_MAX;
+        p->tensors[i].live_share = c->n_ops ? (double)(to - from + 1) / c->n_ops : 0;
+    }
+    for (uint32_t i = 0; i < c->n_visits; i++) {
+        const struct nf_visit *v = &c->visits[i];
+        struct nf_tensor_profile *t = &p->tensors[v->tensor];
+
+        if (t->first_op == UINT32_MAX)
+            t->first_op = v->op;
+        t->last_op = v->op;
+        if (v->rw != NF_RW_WRITE) {
+            t->reads++;
+            t->read_bytes += v->bytes;
+            t->miss_read_bytes += p->visit_miss_bytes[i];
+        }
+        if (v->rw != NF_RW_READ) {
+            t->writes++;
+            t->write_bytes += v->bytes;
+            t->miss_write_bytes += p->visit_miss_bytes[i];
+        }
+    }
+}
+
+int nf_profile_init(struct nf_profile *p, const struct nf_step_class *c, uint64_t llc_bytes, uint64_t burst_bytes)
+{
+    int rc;
+
+    *p = (struct nf_profile){
+        .of = c,
+        .tensors = calloc(c->n_tensors + (size_t)1, sizeof *p->tensors),
+        .visit_miss_bytes = calloc(c->n_visits + (size_t)1, sizeof *p->visit_miss_bytes),
+        .llc_bytes = llc_bytes,
+    };
+    rc = p->tensors && p->visit_miss_bytes ? 0 : -ENOMEM;
+    if (!rc)
+        rc = count_misses(p);
+    if (!rc)
+        rc = fill_gaps(p, burst_bytes ? burst_bytes : llc_bytes);
+    if (rc) {
+        nf_profile_deinit(p);
+        return nf_fail(rc, "out of memory for the profile of %u visits", c->n_visits);
+    }
+    sum_visits(p);
+    return 0;
+}
+
+void nf_profile_deinit(struct nf_profile *p)
+{
+    free(p->tensors);
+    free(p->visit_miss_bytes);
+    free(p->gaps);
+    *p = (struct nf_profile){0};
+}
