@@ -1,0 +1,104 @@
+/* The replay's access kernels against what this machine's memory can do: a plain C loop, glibc's own, and a
+ * STREAM-like read as the limit. One thread, a buffer far larger than any cache. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/base/log.h"
+#include "replay/kernel.h"
+#include "tests/bench/bench.h"
+
+#if defined(__x86_64__) && defined(__ELF__)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define CLONES
+#endif
+
+struct state {
+    char *memory, *other;
+    size_t bytes;
+    enum nf_rw rw;
+};
+
+static double gbps(double bytes, uint64_t begun)
+{
+    return bytes / (double)(nf_now_ns() - begun);
+}
+
+typedef uint64_t line __attribute__((vector_size(64), may_alias));
+
+/* As STREAM would read: eight independent sums of whole lines. */
+CLONES static uint64_t stream_read(const char *memory, size_t bytes)
+{
+    const line *v = (const line *)memory;
+    line sum[8] = {0}, all = {0};
+    uint64_t total = 0;
+
+    for (size_t i = 0; i + 8 <= bytes / sizeof *v; i += 8)
+        for (size_t j = 0; j < 8; j++)
+            sum[j] += v[i + j];
+    for (size_t j = 0; j < 8; j++)
+        all += sum[j];
+    for (size_t j = 0; j < 8; j++)
+        total += all[j];
+    return total;
+}
+
+/* A value that differs from byte to byte: the compiler may not make it a memset, which would bypass the caches. */
+CLONES static void stream_write(uint64_t *restrict v, size_t n, uint64_t x)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] = x;
+}
+
+CLONES static void stream_update(uint64_t *restrict v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] += 1;
+}
+
+static double run(void *state, unsigned contender)
+{
+    const struct state *s = state;
+    const struct nf_kernels *kernels = contender == 0 ? nf_kernels_best() : nf_kernels_of(NF_KERNEL_PORTABLE);
+    uint64_t begun = nf_now_ns();
+    size_t n = s->bytes / sizeof(uint64_t);
+    uint64_t *v = (void *)s->memory;
+
+    if (contender < 2)
+        kernels->touch[s->rw](s->memory, s->bytes, s->bytes, 1);
+    else if (s->rw == NF_RW_READ)
+        bench_keep(stream_read(s->memory, s->bytes));
+    else if (s->rw == NF_RW_WRITE)
+        stream_write(v, n, 0x0123456789abcdef);
+    else
+        stream_update(v, n);
+    return gbps((double)s->bytes, begun);
+}
+
+int bench_kernel(struct bench *b)
+{
+    struct state s = {.bytes = b->smoke ? 1 << 20 : 256 << 20};
+    static const char *const names[] = {[NF_RW_READ] = "replay read kernel", [NF_RW_WRITE] = "replay write kernel",
+                                        [NF_RW_UPDATE] = "replay update kernel"};
+    int rc = 0;
+
+    s.memory = mmap(NULL, s.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (s.memory == MAP_FAILED) {
+        perror("mmap");
+        return -1;
+    }
+    madvise(s.memory, s.bytes, MADV_HUGEPAGE);
+    memset(s.memory, 1, s.bytes);
+    for (unsigned rw = 0; rw < NF_RW_COUNT && !rc; rw++) {
+        const struct bench_row row = {
+            .name = names[rw], .unit = "GB/s", .contender = {"ours", "its portable variant", "STREAM-like loop (limit)"},
+            .run = run,
+        };
+
+        s.rw = rw;
+        rc = bench_row(b, &row, &s);
+    }
+    munmap(s.memory, s.bytes);
+    return rc;
+}

@@ -1,0 +1,164 @@
+#include "tests/bench/bench.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/base/log.h"
+#include "core/base/rng.h"
+#include "core/model/stats.h"
+
+enum { ROUNDS = 11, ROUNDS_MAX = 64 };
+
+static const struct group {
+    const char *name;
+    int (*run)(struct bench *b);
+} groups[] = {
+    {"codec", bench_codec},
+    {"reuse", bench_reuse},
+    {"kernel", bench_kernel},
+};
+enum { N_GROUPS = sizeof groups / sizeof *groups };
+
+static void quartet(const double *values, unsigned n, double out[3])
+{
+    static const double at[3] = {0.1, 0.5, 0.9};
+    double sorted[ROUNDS_MAX];
+
+    memcpy(sorted, values, n * sizeof *values);
+    for (unsigned i = 0; i < 3; i++)
+        out[i] = nf_quantile(sorted, n, at[i]);
+}
+
+int bench_row(struct bench *b, const struct bench_row *row, void *state)
+{
+    double value[BENCH_CONTENDERS_MAX][ROUNDS_MAX], ratio[ROUNDS_MAX], q[3];
+    struct nf_rng rng = {.state = nf_hash_bytes(row->name, strlen(row->name))};
+    unsigned n = 0;
+
+    while (n < BENCH_CONTENDERS_MAX && row->contender[n])
+        n++;
+    /* Round 0 warms caches, files and the branch predictor, and does not count. */
+    for (unsigned round = 0; round <= b->rounds; round++) {
+        unsigned order[BENCH_CONTENDERS_MAX];
+
+        for (unsigned i = 0; i < n; i++) {
+            unsigned j = (unsigned)nf_rng_below(&rng, i + 1);
+
+            order[i] = order[j];
+            order[j] = i;
+        }
+        for (unsigned i = 0; i < n; i++) {
+            double v = row->run(state, order[i]);
+
+            if (v < 0) {
+                printf("%-34s %s failed\n", row->name, row->contender[order[i]]);
+                return -1;
+            }
+            if (round == 0)
+                continue;
+            value[order[i]][round - 1] = v;
+            fprintf(b->raw, "\"%s\",\"%s\",%u,%.9g,%s\n", row->name, row->contender[order[i]], round, v, row->unit);
+        }
+    }
+    quartet(value[0], b->rounds, q);
+    printf("%-34s %9.4g %-9s [%.4g .. %.4g]", row->name, q[1], row->unit, q[0], q[2]);
+    if (row->target > 0) {
+        bool met = row->lower_is_better ? q[1] <= row->target : q[1] >= row->target;
+
+        printf("  target %s %g: %s", row->lower_is_better ? "<=" : ">=", row->target, met ? "met" : "MISSED");
+        b->missed += !met;
+    }
+    printf("\n");
+    for (unsigned c = 1; c < n; c++) {
+        double r[3];
+
+        for (unsigned i = 0; i < b->rounds; i++)
+            ratio[i] = value[0][i] / value[c][i];
+        quartet(value[c], b->rounds, q);
+        quartet(ratio, b->rounds, r);
+        printf("  %6.3g x %-25s %9.4g %-9s [%.4g .. %.4g]  ratio [%.3g .. %.3g]\n", r[1], row->contender[c], q[1],
+               row->unit, q[0], q[2], r[0], r[2]);
+    }
+    fflush(stdout);
+    return 0;
+}
+
+void bench_fact(struct bench *b, const char *name, double value, const char *unit, double limit, const char *peer,
+                double peer_value)
+{
+    bool met = value <= limit;
+
+    printf("%-34s %9.4g %-9s", name, value, unit);
+    if (limit > 0) {
+        printf("  target <= %g: %s", limit, met ? "met" : "MISSED");
+        b->missed += !met;
+    }
+    printf("\n  %6.3g x %-25s %9.4g %s\n", value / peer_value, peer, peer_value, unit);
+    fprintf(b->raw, "\"%s\",ours,1,%.9g,%s\n\"%s\",\"%s\",1,%.9g,%s\n", name, value, unit, name, peer, peer_value, unit);
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: nearfar-bench [--smoke] [--rounds N] FOLDER [GROUP...]   groups:");
+    for (unsigned i = 0; i < N_GROUPS; i++)
+        fprintf(stderr, " %s", groups[i].name);
+    fprintf(stderr, "\n");
+    return 2;
+}
+
+static bool wanted(const char *name, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++)
+        if (!strcmp(argv[i], name))
+            return true;
+    return argc == 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.rounds = ROUNDS};
+    char path[4096];
+    int failed = 0;
+
+    for (argc--, argv++; argc && argv[0][0] == '-'; argc--, argv++) {
+        if (!strcmp(argv[0], "--smoke")) {
+            b.smoke = true;
+            b.rounds = 1;
+        } else if (!strcmp(argv[0], "--rounds") && argc > 1) {
+            b.rounds = (unsigned)strtoul(argv[1], NULL, 10);
+            argc--, argv++;
+        } else {
+            return usage();
+        }
+    }
+    if (!argc || b.rounds < 1 || b.rounds > ROUNDS_MAX)
+        return usage();
+    b.folder = argv[0];
+    if (mkdir(b.folder, 0755) && errno != EEXIST) {
+        perror(b.folder);
+        return 1;
+    }
+    for (unsigned i = 0; i < N_GROUPS; i++) {
+        int rc;
+
+        if (!wanted(groups[i].name, argc - 1, argv + 1))
+            continue;
+        snprintf(path, sizeof path, "%s/%s.csv", b.folder, groups[i].name);
+        b.raw = fopen(path, "we");
+        if (!b.raw) {
+            perror(path);
+            return 1;
+        }
+        fprintf(b.raw, "row,contender,round,value,unit\n");
+        rc = groups[i].run(&b);
+        if (fclose(b.raw) || (rc && rc != 77)) {
+            printf("%s: failed\n", groups[i].name);
+            failed++;
+        }
+    }
+    if (b.missed && !b.smoke)
+        printf("%u targets missed\n", b.missed);
+    return failed ? 1 : 0;
+}
