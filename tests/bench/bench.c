@@ -18,6 +18,8 @@ static const struct group {
     {"codec", bench_codec},
     {"reuse", bench_reuse},
     {"kernel", bench_kernel},
+    {"pool", bench_pool},
+    {"delay", bench_delay},
 };
 enum { N_GROUPS = sizeof groups / sizeof *groups };
 
@@ -97,6 +99,19 @@ void bench_fact(struct bench *b, const char *name, double value, const char *uni
     }
     printf("\n  %6.3g x %-25s %9.4g %s\n", value / peer_value, peer, peer_value, unit);
     fprintf(b->raw, "\"%s\",ours,1,%.9g,%s\n\"%s\",\"%s\",1,%.9g,%s\n", name, value, unit, name, peer, peer_value, unit);
+}
+
+void bench_values(struct bench *b, const char *name, const char *unit, const double *values, unsigned n,
+                  const char *peer, double peer_value)
+{
+    double q[3];
+
+    for (unsigned i = 0; i < n; i++)
+        fprintf(b->raw, "\"%s\",ours,%u,%.9g,%s\n", name, i + 1, values[i], unit);
+    fprintf(b->raw, "\"%s\",\"%s\",1,%.9g,%s\n", name, peer, peer_value, unit);
+    quartet(values, n, q);
+    printf("%-34s %9.4g %-9s [%.4g .. %.4g]\n  %6.3g x %-25s %9.4g %s\n", name, q[1], unit, q[0], q[2],
+           q[1] / peer_value, peer, peer_value, unit);
 }
 
 static int usage(void)

@@ -31,6 +31,9 @@ int bench_row(struct bench *b, const struct bench_row *row, void *state);
 /* A figure that does not vary from run to run. */
 void bench_fact(struct bench *b, const char *name, double value, const char *unit, double limit, const char *peer,
                 double peer_value);
+/* Runs that were made elsewhere, against one fixed value: a target or a limit. n > 0. */
+void bench_values(struct bench *b, const char *name, const char *unit, const double *values, unsigned n,
+                  const char *peer, double peer_value);
 /* Keeps a value from being optimised away. */
 static inline void bench_keep(uint64_t value)
 {
@@ -41,3 +44,5 @@ static inline void bench_keep(uint64_t value)
 int bench_codec(struct bench *b);
 int bench_reuse(struct bench *b);
 int bench_kernel(struct bench *b);
+int bench_pool(struct bench *b);
+int bench_delay(struct bench *b);
