@@ -19,17 +19,18 @@ int nf_fail(int rc, const char *fmt, ...)
 
 int nf_fail_in(int rc, const char *fmt, ...)
 {
-    char head[512], tail[sizeof cause];
+    char head[256], tail[sizeof cause - sizeof head - 2];
     va_list ap;
     size_t n;
 
     va_start(ap, fmt);
     vsnprintf(head, sizeof head, fmt, ap);
     va_end(ap);
-    snprintf(tail, sizeof tail, "%s", nf_error_text(rc));
+    snprintf(tail, sizeof tail, "%.*s", (int)sizeof tail - 1, nf_error_text(rc));
     n = strlen(head);
     memcpy(cause, head, n);
-    snprintf(cause + n, sizeof cause - n, ": %s", tail);
+    memcpy(cause + n, ": ", 2);
+    memcpy(cause + n + 2, tail, strlen(tail) + 1);
     return rc;
 }
 

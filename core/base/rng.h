@@ -20,10 +20,12 @@ static inline uint64_t nf_rng_next(struct nf_rng *r)
     return nf_mix64(r->state += 0x9e3779b97f4a7c15ull);
 }
 
+__extension__ typedef unsigned __int128 nf_u128;
+
 /* Uniform in [0, n); n > 0. Lemire's multiply-shift; the bias is below n / 2^64. */
 static inline uint64_t nf_rng_below(struct nf_rng *r, uint64_t n)
 {
-    return (uint64_t)(((unsigned __int128)nf_rng_next(r) * n) >> 64);
+    return (uint64_t)(((nf_u128)nf_rng_next(r) * n) >> 64);
 }
 
 /* Order-dependent combination of a running hash with one more value. */

@@ -1,0 +1,141 @@
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "capture/session.h"
+#include "cmd/command.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/units.h"
+#include "core/store/records.h"
+
+struct arguments {
+    const char *output, *source, *passes;
+    uint64_t cpu;
+    bool quiet;
+};
+
+static const struct nf_option options[] = {
+    {"output", 'o', NF_OPTION_STRING, offsetof(struct arguments, output), "STUDY", "the study to add the capture to (created when absent)"},
+    {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "capture source (default framework; see nearfar doctor)"},
+    {"passes", 'p', NF_OPTION_STRING, offsetof(struct arguments, passes), "LIST", "of bare,access,timing (default all three; the job runs once for each)"},
+    {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "pin the job to one CPU"},
+    {"quiet", 'q', NF_OPTION_FLAG, offsetof(struct arguments, quiet), NULL, "hide the job's output in every pass, not only after the first"},
+    {0},
+};
+
+static int parse_passes(const char *text, struct nf_capture_options *o)
+{
+    char copy[64], *save = NULL;
+
+    o->bare = o->access = o->timing = false;
+    if (strlen(text) >= sizeof copy)
+        return -1;
+    memcpy(copy, text, strlen(text) + 1);
+    for (char *p = strtok_r(copy, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
+        if (!strcmp(p, "bare"))
+            o->bare = true;
+        else if (!strcmp(p, "access"))
+            o->access = true;
+        else if (!strcmp(p, "timing"))
+            o->timing = true;
+        else
+            return -1;
+    }
+    return o->bare || o->access || o->timing ? 0 : -1;
+}
+
+/* What was captured, for the person who waited for it. */
+static void summarize(struct nf_study *study, int64_t capture)
+{
+    char peak[NF_UNITS_TEXT], live[NF_UNITS_TEXT];
+    struct nf_query *q;
+
+    if (nf_study_query(study, "SELECT p.kind, p.steps, p.ops, p.lost_events, p.unattributed_visits, "
+                              "p.allocator_peak_bytes, p.tracked_peak_bytes, p.notes, p.unmatched_steps, "
+                              "p.skipped_device_storages, p.other_processes FROM pass p WHERE p.capture_id = ?1 "
+                              "ORDER BY p.id", &q))
+        return;
+    nf_query_bind_i64(q, 1, capture);
+    while (nf_query_step(q) == 1) {
+        fprintf(stderr, "  %-6s %3lld steps", nf_pass_kind_name((unsigned)nf_query_i64(q, 0)),
+                (long long)nf_query_i64(q, 1));
+        if (nf_query_i64(q, 0) == NF_PASS_BARE)
+            fprintf(stderr, ", allocator peak %s", nf_format_bytes(peak, nf_query_f64(q, 5)));
+        else
+            fprintf(stderr, ", %lld ops, %lld events lost", (long long)nf_query_i64(q, 2), (long long)nf_query_i64(q, 3));
+        if (nf_query_i64(q, 0) == NF_PASS_ACCESS)
+            fprintf(stderr, ", tracked peak %s, %lld visits unattributed", nf_format_bytes(live, nf_query_f64(q, 6)),
+                    (long long)nf_query_i64(q, 4));
+        if (nf_query_i64(q, 8))
+            fprintf(stderr, ", %lld steps unlike any of the access pass", (long long)nf_query_i64(q, 8));
+        if (nf_query_i64(q, 9))
+            fprintf(stderr, ", %lld storages on other devices not captured", (long long)nf_query_i64(q, 9));
+        if (nf_query_i64(q, 10))
+            fprintf(stderr, ", %lld other processes not captured", (long long)nf_query_i64(q, 10));
+        if (*nf_query_text(q, 7))
+            fprintf(stderr, "; not seen: %s", nf_query_text(q, 7));
+        fputc('\n', stderr);
+    }
+    nf_query_done(q);
+}
+
+static int run(const struct nf_command *self, int argc, char **argv)
+{
+    struct arguments a = {.source = "framework", .cpu = UINT64_MAX};
+    struct nf_capture_options o = NF_CAPTURE_OPTIONS_INIT;
+    struct nf_study *study;
+    int64_t invocation, capture = 0;
+    int first, n, code = NF_EXIT_OK, rc, job_status = 0;
+    char message[512];
+
+    if (nf_command_parse(self, argc, argv, &a, 0, &first, &n, &code))
+        return code;
+    if (!a.output)
+        return nf_command_usage(self, "-o STUDY is missing");
+    if (n < 1)
+        return nf_command_usage(self, "the job's command is missing (after --)");
+    if (a.passes && parse_passes(a.passes, &o))
+        return nf_command_usage(self, "--passes wants a list of bare, access, timing");
+    o.job = argv + first;
+    o.source = a.source;
+    o.quiet = a.quiet;
+    o.cpu = a.cpu == UINT64_MAX ? -1 : (int)a.cpu;
+    rc = nf_study_open(a.output, NF_STUDY_CREATE, &study);
+    if (rc)
+        return nf_command_fail(rc);
+    invocation = nf_record_invocation(study, argc + 2, argv - 2);
+    if (invocation < 0) {
+        nf_study_close(study);
+        return nf_command_fail((int)invocation);
+    }
+    rc = nf_capture_run(study, invocation, &o, &capture, &job_status);
+    snprintf(message, sizeof message, "%s", rc ? nf_error_text(rc) : "");
+    if (capture)
+        summarize(study, capture);
+    nf_record_invocation_end(study, invocation, rc ? "failed" : "complete", message);
+    nf_study_close(study);
+    if (!rc) {
+        nf_info("captured into %s; next: nearfar show %s", a.output, a.output);
+        return NF_EXIT_OK;
+    }
+    fprintf(stderr, "nearfar: %s\n", message);
+    if (rc == -EINVAL)
+        return NF_EXIT_USAGE;
+    return rc == NF_CAPTURE_E_JOB ? NF_EXIT_JOB : rc == NF_CAPTURE_E_UNAVAILABLE ? NF_EXIT_CANNOT : NF_EXIT_FAILED;
+}
+
+const struct nf_command nf_cmd_capture = {
+    .name = "capture",
+    .about = "run a training job and record its tensors, operators and accesses in a study",
+    .usage = "capture -o STUDY [OPTIONS] -- COMMAND...",
+    .text = "The job is run unchanged, once per pass: bare (its own speed, peak and final parameters),\n"
+            "access (what it touches) and timing (how long each operator takes). Its output is shown\n"
+            "in the first pass. A job that writes files writes them once per pass.",
+    .options = options,
+    .examples = {"nearfar capture -o demo.nf -- python3 examples/finetune.py --lora",
+                 "nearfar capture -o demo.nf --passes bare,access -- ./train.sh --epochs 1"},
+    .run = run,
+};

@@ -1,0 +1,527 @@
+#include "core/store/records.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+#include "core/base/error.h"
+#include "core/store/visit-codec.h"
+
+/* The value after "key :" in a /proc file, or "unknown". */
+static void proc_value(const char *path, const char *key, char *out, size_t size)
+{
+    char line[512];
+    FILE *f = fopen(path, "re");
+
+    snprintf(out, size, "unknown");
+    if (!f)
+        return;
+    while (fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+
+        if (strncmp(line, key, strlen(key)) || !colon)
+            continue;
+        colon += 1 + strspn(colon + 1, " \t");
+        colon[strcspn(colon, "\n")] = '\0';
+        snprintf(out, size, "%s", colon);
+        break;
+    }
+    fclose(f);
+}
+
+static void sys_value(const char *path, char *out, size_t size)
+{
+    FILE *f = fopen(path, "re");
+
+    snprintf(out, size, "unknown");
+    if (!f)
+        return;
+    if (fgets(out, (int)size, f))
+        out[strcspn(out, "\n")] = '\0';
+    fclose(f);
+}
+
+static int count_nodes(void)
+{
+    char path[64];
+    int n = 0;
+
+    for (int i = 0; i < 1024; i++) {
+        snprintf(path, sizeof path, "/sys/devices/system/node/node%d", i);
+        n += !access(path, F_OK);
+    }
+    return n ? n : 1;
+}
+
+static void machine_facts(struct nf_buf *json)
+{
+    static const struct {
+        const char *name, *path;
+    } facts[] = {
+        {"governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"},
+        {"smt", "/sys/devices/system/cpu/smt/control"},
+        {"transparent_hugepage", "/sys/kernel/mm/transparent_hugepage/enabled"},
+        {"numa_balancing", "/proc/sys/kernel/numa_balancing"},
+        {"perf_event_paranoid", "/proc/sys/kernel/perf_event_paranoid"},
+        {"product", "/sys/class/dmi/id/product_name"},
+    };
+    char text[256];
+
+    nf_buf_puts(json, "{");
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
+        sys_value(facts[i].path, text, sizeof text);
+        nf_buf_printf(json, "%s\"%s\":", i ? "," : "", facts[i].name);
+        nf_buf_json(json, text);
+    }
+    /* Readable only as root through the msr module; a guest hides it. */
+    nf_buf_puts(json, ",\"prefetchers\":\"unknown\"}");
+}
+
+int64_t nf_record_machine(struct nf_study *s)
+{
+    char cpu[256], hypervisor[64] = "none";
+    struct nf_buf facts = {0};
+    struct utsname u;
+    struct nf_query *q;
+    long long memory = (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    long llc = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    int64_t id = 0;
+    int rc;
+
+    uname(&u);
+    proc_value("/proc/cpuinfo", "model name", cpu, sizeof cpu);
+    {
+        char flags[8192];
+
+        proc_value("/proc/cpuinfo", "flags", flags, sizeof flags);
+        if (strstr(flags, " hypervisor"))
+            sys_value("/sys/class/dmi/id/sys_vendor", hypervisor, sizeof hypervisor);
+    }
+    machine_facts(&facts);
+    if (facts.failed)
+        return nf_fail(-ENOMEM, "out of memory");
+    rc = nf_study_query(s, "SELECT id FROM machine WHERE host = ?1 AND cpu = ?2 AND kernel = ?3 AND facts = ?4", &q);
+    if (rc)
+        goto out;
+    nf_query_bind_text(q, 1, u.nodename);
+    nf_query_bind_text(q, 2, cpu);
+    nf_query_bind_text(q, 3, u.release);
+    nf_query_bind_text(q, 4, facts.data);
+    rc = nf_query_step(q);
+    if (rc == 1)
+        id = nf_query_i64(q, 0);
+    nf_query_done(q);
+    if (rc)
+        goto out;
+    rc = nf_study_query(s, "INSERT INTO machine(host, cpu, cpus, nodes, memory_bytes, llc_reported_bytes, kernel, "
+                           "hypervisor, facts) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", &q);
+    if (rc)
+        goto out;
+    nf_query_bind_text(q, 1, u.nodename);
+    nf_query_bind_text(q, 2, cpu);
+    nf_query_bind_i64(q, 3, sysconf(_SC_NPROCESSORS_ONLN));
+    nf_query_bind_i64(q, 4, count_nodes());
+    nf_query_bind_i64(q, 5, memory);
+    nf_query_bind_i64(q, 6, llc > 0 ? llc : 0);
+    nf_query_bind_text(q, 7, u.release);
+    nf_query_bind_text(q, 8, hypervisor);
+    nf_query_bind_text(q, 9, facts.data);
+    rc = nf_query_run(q);
+    id = nf_study_last_id(s);
+out:
+    nf_buf_deinit(&facts);
+    return rc < 0 ? rc : id;
+}
+
+int64_t nf_record_invocation(struct nf_study *s, int argc, char *const *argv)
+{
+    struct nf_buf command = {0};
+    struct nf_query *q;
+    int64_t machine, id = 0;
+    time_t now = time(NULL);
+    struct tm tm;
+    char at[32];
+    int rc;
+
+    gmtime_r(&now, &tm);
+    strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    nf_buf_puts(&command, "[");
+    for (int i = 0; i < argc; i++) {
+        nf_buf_puts(&command, i ? "," : "");
+        nf_buf_json(&command, argv[i]);
+    }
+    nf_buf_puts(&command, "]");
+    if (command.failed) {
+        nf_buf_deinit(&command);
+        return nf_fail(-ENOMEM, "out of memory");
+    }
+    rc = nf_study_begin(s);
+    if (rc)
+        goto out;
+    machine = nf_record_machine(s);
+    rc = machine < 0 ? (int)machine
+                     : nf_study_query(s, "INSERT INTO invocation(machine_id, started_utc, tool_version, command) "
+                                         "VALUES(?1, ?2, ?3, ?4)", &q);
+    if (rc) {
+        nf_study_rollback(s);
+        goto out;
+    }
+    nf_query_bind_i64(q, 1, machine);
+    nf_query_bind_text(q, 2, at);
+    nf_query_bind_text(q, 3, NEARFAR_VERSION);
+    nf_query_bind_text(q, 4, command.data);
+    rc = nf_query_run(q);
+    id = nf_study_last_id(s);
+    if (!rc)
+        rc = nf_study_commit(s);
+    else
+        nf_study_rollback(s);
+out:
+    nf_buf_deinit(&command);
+    return rc ? rc : id;
+}
+
+int nf_record_invocation_end(struct nf_study *s, int64_t id, const char *status, const char *message)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "UPDATE invocation SET status = ?2, message = ?3 WHERE id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, id);
+    nf_query_bind_text(q, 2, status);
+    nf_query_bind_text(q, 3, message);
+    return nf_query_run(q);
+}
+
+int64_t nf_record_capture_find(struct nf_study *s, int64_t wanted)
+{
+    struct nf_query *q;
+    int64_t id = 0;
+    int rc = nf_study_query(s, "SELECT max(capture_id) FROM step_class WHERE ?1 = 0 OR capture_id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, wanted);
+    rc = nf_query_step(q);
+    if (rc == 1)
+        id = nf_query_i64(q, 0);
+    nf_query_done(q);
+    if (rc < 0)
+        return rc;
+    if (id)
+        return id;
+    if (wanted)
+        return nf_fail(-ENOENT, "%s holds no capture %lld with steps", nf_study_path(s), (long long)wanted);
+    return nf_fail(-ENOENT, "%s holds no captured steps: capture a job that trains first", nf_study_path(s));
+}
+
+/* --- loading a stream --- */
+
+static int count(struct nf_study *s, const char *sql, int64_t key, uint32_t *out)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, sql, &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, key);
+    rc = nf_query_step(q);
+    if (rc == 1) {
+        int64_t n = nf_query_i64(q, 0);
+
+        /* More than this is not a step a machine runs but a broken file. */
+        if (n < 0 || n > INT32_MAX / 2)
+            rc = nf_fail(-EBADMSG, "%s: an impossible count of %lld rows", nf_study_path(s), (long long)n);
+        else
+            *out = (uint32_t)n;
+    }
+    nf_query_done(q);
+    return rc < 0 ? rc : 0;
+}
+
+static void *zeroed(size_t n, size_t size)
+{
+    return calloc(n ? n : 1, size);
+}
+
+static int load_names(struct nf_study *s, struct nf_stream *stream)
+{
+    struct nf_query *q;
+    int rc = count(s, "SELECT coalesce(max(id), 0) + 1 FROM name WHERE ?1 = 0", 0, &stream->n_names);
+
+    if (rc)
+        return rc;
+    stream->names = zeroed(stream->n_names, sizeof *stream->names);
+    if (!stream->names)
+        return -ENOMEM;
+    rc = nf_study_query(s, "SELECT id, text FROM name WHERE id > 0", &q);
+    if (rc)
+        return rc;
+    while ((rc = nf_query_step(q)) == 1) {
+        int64_t id = nf_query_i64(q, 0);
+
+        stream->names[id] = strdup(nf_query_text(q, 1));
+        if (!stream->names[id]) {
+            rc = -ENOMEM;
+            break;
+        }
+    }
+    nf_query_done(q);
+    for (uint32_t i = 0; !rc && i < stream->n_names; i++)
+        if (!stream->names[i] && !(stream->names[i] = strdup("")))
+            rc = -ENOMEM;
+    return rc;
+}
+
+static int load_ops(struct nf_study *s, struct nf_step_class *c, double factor, double gap_ns)
+{
+    struct nf_query *q;
+    uint32_t i = 0;
+    int rc = count(s, "SELECT count(*) FROM op WHERE class_id = ?1", c->id, &c->n_ops);
+
+    if (rc)
+        return rc;
+    c->ops = zeroed(c->n_ops, sizeof *c->ops);
+    if (!c->ops)
+        return -ENOMEM;
+    rc = nf_study_query(s, "SELECT number, name_id, module_id, phase, microbatch, thread, regime, dur_p50_ns FROM op "
+                           "WHERE class_id = ?1 ORDER BY number", &q);
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, c->id);
+    while ((rc = nf_query_step(q)) == 1) {
+        struct nf_op *o = &c->ops[i];
+
+        if (nf_query_i64(q, 0) != i || i >= c->n_ops) {
+            rc = nf_fail(-EBADMSG, "ops of step class %lld are not numbered densely", (long long)c->id);
+            break;
+        }
+        o->name = (uint32_t)nf_query_i64(q, 1);
+        o->module = (uint32_t)nf_query_i64(q, 2);
+        o->phase = (uint8_t)nf_query_i64(q, 3);
+        o->microbatch = (uint16_t)nf_query_i64(q, 4);
+        o->thread = (uint8_t)nf_query_i64(q, 5);
+        o->regime = (nf_regime)nf_query_i64(q, 6);
+        o->dur_ns = nf_query_f64(q, 7) * factor;
+        o->gap_ns = gap_ns;
+        i++;
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+static int load_tensors(struct nf_study *s, struct nf_step_class *c)
+{
+    struct nf_query *q;
+    uint32_t i = 0;
+    int rc = count(s, "SELECT count(*) FROM lifetime WHERE class_id = ?1", c->id, &c->n_tensors);
+
+    if (rc)
+        return rc;
+    c->tensors = zeroed(c->n_tensors, sizeof *c->tensors);
+    if (!c->tensors)
+        return -ENOMEM;
+    rc = nf_study_query(
+        s,
+        "SELECT l.number, l.tensor_id, t.bytes, l.address, l.birth_op, l.death_op, ifnull(l.carry_in, -1), "
+        "ifnull(l.carry_out, -1), t.name_id, t.module_id, t.tracked, t.birth_regime, ifnull((SELECT role FROM "
+        "role_interval r WHERE r.class_id = l.class_id AND r.number = l.number ORDER BY to_op - from_op DESC, role "
+        "LIMIT 1), 0) FROM lifetime l JOIN tensor t ON t.id = l.tensor_id WHERE l.class_id = ?1 ORDER BY l.number",
+        &q);
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, c->id);
+    while ((rc = nf_query_step(q)) == 1) {
+        struct nf_tensor *t = &c->tensors[i];
+
+        if (nf_query_i64(q, 0) != i || i >= c->n_tensors) {
+            rc = nf_fail(-EBADMSG, "tensors of step class %lld are not numbered densely", (long long)c->id);
+            break;
+        }
+        t->id = nf_query_i64(q, 1);
+        t->bytes = (uint64_t)nf_query_i64(q, 2);
+        t->address = (uint64_t)nf_query_i64(q, 3);
+        t->birth = (int32_t)nf_query_i64(q, 4);
+        t->death = (int32_t)nf_query_i64(q, 5);
+        t->carry_in = (int32_t)nf_query_i64(q, 6);
+        t->carry_out = (int32_t)nf_query_i64(q, 7);
+        t->name = (uint32_t)nf_query_i64(q, 8);
+        t->module = (uint32_t)nf_query_i64(q, 9);
+        t->tracked = nf_query_i64(q, 10) != 0;
+        t->birth_regime = (nf_regime)nf_query_i64(q, 11);
+        t->role = (uint8_t)nf_query_i64(q, 12);
+        i++;
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+static int load_visits(struct nf_study *s, struct nf_step_class *c)
+{
+    struct nf_visit_codec *codec = NULL;
+    uint64_t *sizes = NULL;
+    struct nf_query *q;
+    uint32_t at = 0;
+    int rc = count(s, "SELECT coalesce(sum(visits), 0) FROM visit_chunk WHERE class_id = ?1", c->id, &c->n_visits);
+
+    if (rc)
+        return rc;
+    c->visits = zeroed(c->n_visits, sizeof *c->visits);
+    sizes = zeroed(c->n_tensors, sizeof *sizes);
+    codec = nf_visit_codec_new();
+    if (!c->visits || !sizes || !codec) {
+        rc = -ENOMEM;
+        goto out;
+    }
+    for (uint32_t i = 0; i < c->n_tensors; i++)
+        sizes[i] = c->tensors[i].bytes;
+    rc = nf_study_query(s, "SELECT visits, raw_bytes, crc32, data FROM visit_chunk WHERE class_id = ?1 ORDER BY number",
+                        &q);
+    if (rc)
+        goto out;
+    nf_query_bind_i64(q, 1, c->id);
+    while ((rc = nf_query_step(q)) == 1) {
+        size_t size, n = (size_t)nf_query_i64(q, 0);
+        const void *data = nf_query_blob(q, 3, &size);
+
+        if (n > c->n_visits - at) {
+            rc = nf_fail(-EBADMSG, "step class %lld has more visits than it says", (long long)c->id);
+            break;
+        }
+        rc = nf_visit_decode(codec, data, size, (size_t)nf_query_i64(q, 1), (uint32_t)nf_query_i64(q, 2), sizes,
+                             c->n_tensors, c->visits + at, n);
+        if (rc)
+            break;
+        at += (uint32_t)n;
+    }
+    nf_query_done(q);
+    for (uint32_t i = 0; !rc && i < c->n_visits; i++) {
+        struct nf_op *o;
+
+        if (c->visits[i].op >= c->n_ops || (i && c->visits[i].op < c->visits[i - 1].op)) {
+            rc = nf_fail(-EBADMSG, "visits of step class %lld are out of order", (long long)c->id);
+            break;
+        }
+        o = &c->ops[c->visits[i].op];
+        if (!o->n_visits++)
+            o->first_visit = i;
+    }
+out:
+    nf_visit_codec_free(codec);
+    free(sizes);
+    return rc;
+}
+
+static int load_classes(struct nf_study *s, int64_t capture, struct nf_stream *stream)
+{
+    double(*correction)[2] = NULL;
+    struct nf_query *q;
+    uint32_t i = 0;
+    int rc = count(s, "SELECT count(*) FROM step_class WHERE capture_id = ?1", capture, &stream->n_classes);
+
+    if (rc)
+        return rc;
+    stream->classes = zeroed(stream->n_classes, sizeof *stream->classes);
+    correction = zeroed(stream->n_classes, sizeof *correction);
+    if (!stream->classes || !correction) {
+        rc = -ENOMEM;
+        goto out;
+    }
+    rc = nf_study_query(s, "SELECT id, number, hash, peak_live_bytes, bare_step_ns, correction_factor, "
+                           "correction_gap_ns FROM step_class WHERE capture_id = ?1 ORDER BY number", &q);
+    if (rc)
+        goto out;
+    nf_query_bind_i64(q, 1, capture);
+    while ((rc = nf_query_step(q)) == 1) {
+        struct nf_step_class *c = &stream->classes[i];
+
+        if (i >= stream->n_classes || nf_query_i64(q, 1) != i) {
+            rc = nf_fail(-EBADMSG, "step classes are not numbered densely");
+            break;
+        }
+        c->id = nf_query_i64(q, 0);
+        c->hash = (uint64_t)nf_query_i64(q, 2);
+        c->peak_live_bytes = (uint64_t)nf_query_i64(q, 3);
+        c->bare_step_ns = nf_query_f64(q, 4);
+        correction[i][0] = nf_query_f64(q, 5);
+        correction[i][1] = nf_query_f64(q, 6);
+        i++;
+    }
+    nf_query_done(q);
+    for (i = 0; !rc && i < stream->n_classes; i++) {
+        rc = load_ops(s, &stream->classes[i], correction[i][0], correction[i][1]);
+        if (!rc)
+            rc = load_tensors(s, &stream->classes[i]);
+        if (!rc)
+            rc = load_visits(s, &stream->classes[i]);
+    }
+out:
+    free(correction);
+    return rc;
+}
+
+static int load_sequence(struct nf_study *s, int64_t capture, struct nf_stream *stream)
+{
+    struct nf_query *q;
+    uint32_t i = 0;
+    int rc = count(s, "SELECT count(*) FROM step s JOIN pass p ON p.id = s.pass_id JOIN step_class c ON c.id = "
+                      "s.class_id WHERE p.capture_id = ?1 AND p.kind = 3", capture, &stream->n_sequence);
+
+    if (rc)
+        return rc;
+    stream->sequence = zeroed(stream->n_sequence, sizeof *stream->sequence);
+    if (!stream->sequence)
+        return -ENOMEM;
+    rc = nf_study_query(s, "SELECT c.number FROM step s JOIN pass p ON p.id = s.pass_id JOIN step_class c ON c.id = "
+                           "s.class_id WHERE p.capture_id = ?1 AND p.kind = 3 ORDER BY s.pass_id, s.rank, s.number",
+                        &q);
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, capture);
+    while ((rc = nf_query_step(q)) == 1 && i < stream->n_sequence) {
+        uint64_t number = (uint64_t)nf_query_i64(q, 0);
+
+        if (number >= stream->n_classes) {
+            rc = nf_fail(-EBADMSG, "a step belongs to no step class");
+            break;
+        }
+        stream->sequence[i++] = (uint32_t)number;
+        stream->classes[number].n_steps++;
+    }
+    nf_query_done(q);
+    return rc < 0 ? rc : 0;
+}
+
+int nf_record_stream_load(struct nf_study *s, int64_t capture, struct nf_stream **out)
+{
+    struct nf_stream *stream = calloc(1, sizeof *stream);
+    int rc;
+
+    *out = NULL;
+    if (!stream)
+        return nf_fail(-ENOMEM, "out of memory");
+    rc = load_names(s, stream);
+    if (!rc)
+        rc = load_classes(s, capture, stream);
+    if (!rc)
+        rc = load_sequence(s, capture, stream);
+    if (!rc)
+        rc = count(s, "SELECT coalesce(max(carry_slot), -1) + 1 FROM tensor WHERE capture_id = ?1", capture,
+                   &stream->n_carry);
+    if (!rc)
+        rc = count(s, "SELECT threads FROM capture WHERE id = ?1", capture, &stream->threads);
+    for (uint32_t i = 0; !rc && i < stream->n_classes; i++)
+        rc = nf_step_class_check(&stream->classes[i], stream);
+    if (rc) {
+        nf_stream_free(stream);
+        return rc == -ENOMEM ? nf_fail(rc, "out of memory loading the stream") : rc;
+    }
+    *out = stream;
+    return 0;
+}
