@@ -1,0 +1,620 @@
+#include "replay/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "core/base/error.h"
+#include "replay/pin.h"
+
+enum { NO_HANDLE = UINT32_MAX };
+
+/* An op is late when it ends this share of its captured time after its deadline: five times the 1 % within which the
+ * step ends must repeat. */
+static const double LATE_SHARE = 0.05;
+/* Near residency at two cycle ends that differ by less is steady (design, section 6). */
+static const double STEADY_SHARE = 0.01;
+
+struct engine {
+    const struct nf_engine_config *config;
+    struct nf_trial *out;
+    struct nf_pool *pool;
+    const struct nf_kernels *kernels;
+    struct nf_pace pace;
+    uint32_t n_tiers;
+    bool injects[NF_TIER_MAX];
+    double k[NF_TIER_MAX][NF_PATTERN_COUNT]; /* assumed parallelism, scaled */
+
+    uint32_t **handles; /* per class, per tensor */
+    uint32_t *carry;    /* per carry slot */
+    const struct nf_pool_storage **storages; /* of the running op's operands */
+    uint32_t *only_tier;                     /* of the same: n_tiers when split */
+    uint32_t *op_handles;
+
+    nf_regime regime;
+    bool measuring;
+    /* When the last wait was for, while nothing but dispatching followed it: the next charged stretch begins there, so
+     * that the few tens of ns between two chunks do not add up (relative deadlines: +5 to 17 %). 0: begin now. */
+    uint64_t carried_ns;
+    uint64_t op_start_ns;   /* where the running op's schedule begins */
+    double due[NF_TIER_MAX]; /* fraction of a line not charged yet */
+    double charged_ns[NF_TIER_MAX], charged_k_ns[NF_TIER_MAX];
+    uint64_t assumed_bytes;
+    double captured_ns, late_captured_ns; /* of ops; of late ops among them */
+    uint64_t op_ns_n;
+};
+
+const char *nf_trial_status_name(enum nf_trial_status status)
+{
+    static const char *const names[] = {"ok", "unsteady", "failed"};
+
+    return names[status];
+}
+
+uint32_t nf_engine_cycle_steps(const struct nf_engine_config *config)
+{
+    return config->whole_sequence ? config->stream->n_sequence : 1;
+}
+
+uint32_t nf_engine_cycle_class(const struct nf_engine_config *config, uint32_t i)
+{
+    return config->whole_sequence ? config->stream->sequence[i] : config->pool.steady_class;
+}
+
+/* --- visits --- */
+
+/* Touches what of [at, at + n) of a split storage lies on the tier. Returns how much that was. */
+static uint64_t touch_split(const struct nf_pool_storage *s, uint32_t tier, uint64_t at, uint64_t n,
+                            nf_kernel_fn *touch)
+{
+    uint64_t touched = 0;
+
+    while (n) {
+        uint32_t on;
+        uint64_t run;
+        char *memory = nf_pool_locate(s, at, &on, &run);
+
+        run = run < n ? run : n;
+        if (on == tier) {
+            touch(memory, run, run, 1);
+            touched += run;
+        }
+        at += run;
+        n -= run;
+    }
+    return touched;
+}
+
+/* Walks [from, to) of one pass of a visit, on one tier. Returns the bytes touched there. whole: the tier holds the
+ * storage alone. */
+static uint64_t walk(const struct engine *e, const struct nf_script_visit *v, const struct nf_pool_storage *s,
+                     uint32_t tier, bool whole, uint64_t from, uint64_t to)
+{
+    nf_kernel_fn *touch = e->kernels->touch[v->rw];
+    char *memory = s->piece[tier].memory + v->offset;
+    uint64_t touched = 0;
+
+    if (whole && v->run == v->bytes) {
+        touch(memory + from, to - from, to - from, 1);
+        return to - from;
+    }
+    while (from < to) {
+        uint64_t row = from / v->run, in = from % v->run;
+        uint64_t n = v->run - in < to - from ? v->run - in : to - from;
+        uint64_t rows = (to - from) / v->run, at;
+
+        if (whole && !v->rows.n && !in && rows) {
+            touch(memory + row * v->stride, v->run, v->stride, rows);
+            touched += rows * v->run;
+            from += rows * v->run;
+            continue;
+        }
+        if (v->rows.n)
+            row = nf_rows_at(&v->rows, row);
+        at = row * v->stride + in;
+        if (whole) {
+            touch(memory + at, n, n, 1);
+            touched += n;
+        } else {
+            touched += touch_split(s, tier, v->offset + at, n, touch);
+        }
+        from += n;
+    }
+    return touched;
+}
+
+/* Charges the lines due for `bytes` just walked and waits until the tier lets them end. */
+static void charge(struct engine *e, const struct nf_script_visit *v, uint32_t tier, double lines, uint64_t bytes,
+                   uint64_t start_ns)
+{
+    struct nf_tier *t = &e->config->pool.tiers[tier];
+    struct nf_trial_tier *count = &e->out->tier[tier];
+    double k = v->parallelism ? v->parallelism * e->config->parallelism_scale : e->k[tier][v->pattern];
+    struct nf_tier_charge c;
+    uint64_t n, end, deadline;
+
+    e->due[tier] += lines * (double)bytes;
+    n = (uint64_t)e->due[tier];
+    if (!n) {
+        e->carried_ns = 0;
+        return;
+    }
+    e->due[tier] -= (double)n;
+    c = (struct nf_tier_charge){
+        .read_bytes = n * NF_LINE_BYTES,
+        .write_bytes = v->rw == NF_RW_READ ? 0 : n * NF_LINE_BYTES,
+        .lines = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX,
+        .parallelism = k,
+    };
+    deadline = t->ops->charge(t->state, &c, start_ns);
+    end = nf_pace_until(&e->pace, deadline);
+    /* A stretch that took longer by itself than the tier asked for carries nothing: what is late stays late. */
+    e->carried_ns = end < deadline + NF_PACE_GAP_NS && deadline > start_ns ? deadline : 0;
+    if (!e->measuring)
+        return;
+    count->charged_bytes += c.read_bytes + c.write_bytes;
+    count->charged_lines += n;
+    e->charged_ns[tier] += (double)(end - start_ns);
+    e->charged_k_ns[tier] += (double)(end - start_ns) * k;
+    if (!v->parallelism)
+        e->assumed_bytes += c.read_bytes + c.write_bytes;
+}
+
+/* [from, to) of the walk of a visit on one tier, pass by pass. */
+static void issue_on(struct engine *e, const struct nf_script_visit *v, const struct nf_pool_storage *s, uint32_t tier,
+                     bool whole, uint64_t from, uint64_t to)
+{
+    uint64_t pass = from / v->bytes, begin = from % v->bytes;
+
+    while (from < to) {
+        uint64_t n = v->bytes - begin < to - from ? v->bytes - begin : to - from, start, bytes;
+
+        start = !e->injects[tier] ? 0 : e->carried_ns ? e->carried_ns : nf_pace_now(&e->pace);
+        bytes = walk(e, v, s, tier, whole, begin, begin + n);
+        if (e->injects[tier] && bytes)
+            charge(e, v, tier, pass ? v->miss_again : v->miss_first, bytes, start);
+        else
+            e->carried_ns = 0;
+        if (e->measuring) {
+            e->out->tier[tier].read_bytes += v->rw == NF_RW_WRITE ? 0 : bytes;
+            e->out->tier[tier].write_bytes += v->rw == NF_RW_READ ? 0 : bytes;
+        }
+        from += n;
+        begin = 0;
+        pass++;
+    }
+}
+
+static void issue_chunk(struct engine *e, const struct nf_script *s, const struct nf_script_op *op, uint32_t j)
+{
+    for (uint32_t i = op->visits.first; i < op->visits.first + op->visits.n; i++) {
+        const struct nf_script_visit *v = &s->visits[i];
+        const struct nf_pool_storage *storage = e->storages[v->operand];
+        uint32_t only = e->only_tier[v->operand];
+        uint64_t from = nf_script_bound(v, j, op->chunks), to = nf_script_bound(v, j + 1, op->chunks);
+
+        if (from == to)
+            continue;
+        if (only < e->n_tiers) {
+            issue_on(e, v, storage, only, true, from, to);
+            continue;
+        }
+        /* Tier by tier: what a chunk has on one is charged together. */
+        for (uint32_t tier = 0; tier < e->n_tiers; tier++) {
+            if (storage->piece[tier].bytes)
+                issue_on(e, v, storage, tier, false, from, to);
+        }
+    }
+}
+
+/* --- ops --- */
+
+static int allocate(struct engine *e, uint32_t class_index, uint32_t number, uint32_t op)
+{
+    const struct nf_step_class *c = &e->config->stream->classes[class_index];
+    const struct nf_tensor *t = &c->tensors[number];
+    struct nf_pool_alloc a = {
+        .bytes = nf_page_bytes(t->bytes),
+        .address = t->address,
+        .op = op,
+        .step_class = class_index,
+        .number = number,
+        .role = t->role,
+    };
+    int rc;
+
+    if (!t->bytes) /* never visited either */
+        return 0;
+    rc = nf_pool_allocate(e->pool, &a, &e->handles[class_index][number]);
+    if (rc) {
+        e->handles[class_index][number] = NO_HANDLE;
+        return nf_fail_in(rc, "tensor %u (%s, %llu bytes) at op %u", number, nf_role_name(t->role),
+                          (unsigned long long)a.bytes, op);
+    }
+    return 0;
+}
+
+static void release(struct engine *e, uint32_t *handle)
+{
+    if (*handle != NO_HANDLE)
+        nf_pool_free(e->pool, *handle);
+    *handle = NO_HANDLE;
+}
+
+/* Time the pool spent on the policy's behalf so far: it is never hidden under compute. */
+static uint64_t billed_ns(const struct engine *e)
+{
+    struct nf_pool_stats stats;
+
+    nf_pool_stats(e->pool, &stats);
+    return stats.move_ns + stats.policy_ns;
+}
+
+/* The policy's time is an estimate that gets better, and may fall by a few ns. */
+static uint64_t billed_since(const struct engine *e, uint64_t before)
+{
+    uint64_t now = billed_ns(e);
+
+    return now > before ? now - before : 0;
+}
+
+/* The tier that holds all of it, or n_tiers when several do. */
+static uint32_t only_tier(const struct nf_pool_storage *s, uint32_t n_tiers)
+{
+    uint32_t only = n_tiers;
+
+    for (uint32_t i = 0; i < n_tiers; i++) {
+        if (!s->piece[i].bytes)
+            continue;
+        if (only != n_tiers)
+            return n_tiers;
+        only = i;
+    }
+    return only;
+}
+
+static int open_op(struct engine *e, uint32_t class_index, uint32_t number)
+{
+    const struct nf_script *s = &e->config->scripts[class_index];
+    const struct nf_script_op *op = &s->ops[number];
+    nf_regime regime = s->of->ops[number].regime;
+    int rc;
+
+    if (regime != e->regime)
+        nf_pool_enter(e->pool, regime);
+    e->regime = regime;
+    for (uint32_t i = 0; i < op->births.n; i++) {
+        rc = allocate(e, class_index, s->births[op->births.first + i], number);
+        if (rc)
+            return rc;
+    }
+    for (uint32_t i = 0; i < op->operands.n; i++) {
+        e->op_handles[i] = e->handles[class_index][s->operands[op->operands.first + i]];
+        if (e->op_handles[i] == NO_HANDLE)
+            return nf_fail(-EBADMSG, "op %u visits tensor %u, which is not alive", number,
+                           s->operands[op->operands.first + i]);
+    }
+    rc = nf_pool_begin(e->pool, number, e->op_handles, s->operand_rw + op->operands.first, op->operands.n);
+    for (uint32_t i = 0; i < op->operands.n && !rc; i++) {
+        e->storages[i] = nf_pool_storage(e->pool, e->op_handles[i]);
+        e->only_tier[i] = only_tier(e->storages[i], e->n_tiers);
+    }
+    return rc;
+}
+
+static void close_chunk(struct engine *e, const struct nf_script_op *op, uint32_t j)
+{
+    uint64_t deadline, end;
+
+    deadline = e->op_start_ns + (uint64_t)(op->captured_ns * ((double)(j + 1) / (double)op->chunks));
+    end = nf_pace_until(&e->pace, deadline);
+    if (e->measuring)
+        nf_lateness_add(&e->out->lateness, end - deadline);
+    if (j + 1 < op->chunks)
+        return;
+    /* The next op's schedule begins where this one should have ended, unless it really ended later. */
+    if (end <= deadline + NF_PACE_GAP_NS) {
+        e->op_start_ns = deadline;
+    } else {
+        e->op_start_ns = end;
+        if (e->measuring) {
+            e->out->late_ns += end - deadline;
+            e->late_captured_ns += (double)(end - deadline) > LATE_SHARE * op->captured_ns ? op->captured_ns : 0;
+        }
+    }
+    e->captured_ns += e->measuring ? op->captured_ns : 0;
+}
+
+static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
+{
+    const struct nf_script *s = &e->config->scripts[class_index];
+    const struct nf_script_op *op = &s->ops[number];
+    bool full = e->config->overlap == NF_OVERLAP_FULL;
+    uint64_t billed = full ? billed_ns(e) : 0;
+    int rc = open_op(e, class_index, number);
+
+    if (rc)
+        return rc;
+    e->carried_ns = 0;
+    if (full)
+        e->op_start_ns += billed_since(e, billed);
+    for (uint32_t j = 0; j < op->chunks; j++) {
+        issue_chunk(e, s, op, j);
+        if (full)
+            close_chunk(e, op, j);
+    }
+    if (e->config->overlap == NF_OVERLAP_NONE && e->config->residual_ns)
+        nf_pace_until(&e->pace, nf_pace_now(&e->pace) + (uint64_t)e->config->residual_ns[class_index][number]);
+    billed = full ? billed_ns(e) : 0;
+    rc = nf_pool_end(e->pool, number);
+    for (uint32_t i = 0; i < op->deaths.n; i++)
+        release(e, &e->handles[class_index][s->deaths[op->deaths.first + i]]);
+    if (full)
+        e->op_start_ns += billed_since(e, billed);
+    return rc;
+}
+
+/* --- steps --- */
+
+/* Storages of the step before enter by their carry slot; a slot nobody filled is allocated now, cold. */
+static int enter_step(struct engine *e, uint32_t class_index)
+{
+    const struct nf_step_class *c = &e->config->stream->classes[class_index];
+    int rc = 0;
+
+    for (uint32_t i = 0; i < c->n_tensors && !rc; i++) {
+        int32_t slot = c->tensors[i].carry_in;
+
+        if (slot == NF_CARRY_NONE)
+            continue;
+        e->handles[class_index][i] = e->carry[slot];
+        e->carry[slot] = NO_HANDLE;
+        if (e->handles[class_index][i] == NO_HANDLE)
+            rc = allocate(e, class_index, i, 0);
+    }
+    return rc;
+}
+
+/* Survivors leave by their slot. A slot still filled belonged to a storage this class does not know: another class
+ * left it and nothing took it up, so it goes, as it must have in the job. */
+static void leave_step(struct engine *e, uint32_t class_index)
+{
+    const struct nf_step_class *c = &e->config->stream->classes[class_index];
+
+    for (uint32_t i = 0; i < c->n_tensors; i++) {
+        int32_t slot = c->tensors[i].carry_out;
+
+        if (slot == NF_CARRY_NONE || e->handles[class_index][i] == NO_HANDLE)
+            continue;
+        release(e, &e->carry[slot]);
+        e->carry[slot] = e->handles[class_index][i];
+        e->handles[class_index][i] = NO_HANDLE;
+    }
+    for (uint32_t i = 0; i < c->n_tensors; i++)
+        release(e, &e->handles[class_index][i]);
+}
+
+static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
+{
+    const struct nf_script *s = &e->config->scripts[class_index];
+    uint64_t start, before, now;
+    int rc;
+
+    nf_pace_sync(&e->pace);
+    start = before = e->op_start_ns = nf_pace_now(&e->pace);
+    rc = enter_step(e, class_index);
+    for (uint32_t i = 0; i < s->of->n_ops && !rc; i++) {
+        rc = run_op(e, class_index, i);
+        if (e->measuring && e->config->op_ns && e->op_ns_n < e->config->op_ns_room) {
+            now = nf_pace_now(&e->pace);
+            e->config->op_ns[e->op_ns_n++] = (double)(now - before);
+            before = now;
+        }
+    }
+    if (!rc)
+        leave_step(e, class_index);
+    *took_ns = nf_pace_now(&e->pace) - start;
+    return rc;
+}
+
+static bool stopped(const struct engine *e)
+{
+    return e->config->stop && *e->config->stop;
+}
+
+static bool within(uint64_t a, uint64_t b, double share)
+{
+    uint64_t larger = a > b ? a : b, smaller = a > b ? b : a;
+
+    return (double)(larger - smaller) <= share * (double)larger;
+}
+
+static int warm_up(struct engine *e)
+{
+    const struct nf_engine_config *config = e->config;
+    uint64_t near = 0, before, took;
+    unsigned cycle;
+
+    for (cycle = 1; cycle <= config->warmup_max; cycle++) {
+        for (uint32_t i = 0; i < nf_engine_cycle_steps(config); i++) {
+            int rc = run_step(e, nf_engine_cycle_class(config, i), &took);
+
+            if (rc)
+                return rc;
+            e->out->warmup_steps++;
+            if (stopped(e))
+                return NF_TRIAL_E_STOPPED;
+        }
+        before = near;
+        near = nf_pool_near_bytes(e->pool);
+        if (cycle >= config->warmup_min && cycle > 1 && within(before, near, STEADY_SHARE))
+            return 0;
+    }
+    if (config->warmup_max > 1) {
+        e->out->status = NF_TRIAL_UNSTEADY;
+        snprintf(e->out->message, sizeof e->out->message,
+                 "near residency still moved by more than 1 %% after %u warm-up cycles: %llu, then %llu bytes",
+                 config->warmup_max, (unsigned long long)before, (unsigned long long)near);
+    }
+    return 0;
+}
+
+static uint64_t page_faults(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) ? 0 : (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+}
+
+static int measure(struct engine *e)
+{
+    const struct nf_engine_config *config = e->config;
+    uint64_t faults, took;
+    int rc = nf_pool_verify(e->pool);
+
+    if (rc)
+        return nf_fail_in(rc, "before the measured steps");
+    nf_pool_stats_reset(e->pool);
+    e->pace.stolen_ns = 0;
+    memset(e->due, 0, sizeof e->due);
+    e->measuring = true;
+    faults = page_faults();
+    for (unsigned cycle = 0; cycle < config->cycles; cycle++) {
+        for (uint32_t i = 0; i < nf_engine_cycle_steps(config); i++) {
+            rc = run_step(e, nf_engine_cycle_class(config, i), &took);
+            if (rc)
+                return rc;
+            e->out->step_ns[e->out->steps++] = (double)took;
+            e->out->wall_ns += took;
+            if (stopped(e))
+                return NF_TRIAL_E_STOPPED;
+        }
+    }
+    e->measuring = false;
+    e->out->page_faults = page_faults() - faults;
+    nf_pool_stats(e->pool, &e->out->pool);
+    rc = nf_pool_verify(e->pool);
+    return rc ? nf_fail_in(rc, "after the measured steps") : 0;
+}
+
+static void conclude(struct engine *e)
+{
+    struct nf_trial *out = e->out;
+    uint64_t charged = 0;
+
+    out->stolen_ns = e->pace.stolen_ns;
+    out->saturated = e->captured_ns > 0 && e->late_captured_ns > e->captured_ns / 2;
+    for (uint32_t i = 0; i < e->n_tiers; i++) {
+        struct nf_trial_tier *t = &out->tier[i];
+
+        charged += t->charged_bytes;
+        if (t->charged_lines && e->charged_ns[i] > 0) {
+            t->achieved_latency_ns = e->charged_k_ns[i] / (double)t->charged_lines;
+            t->achieved_bps = (double)t->charged_bytes / e->charged_ns[i] * 1e9;
+        }
+    }
+    out->assumed_k_share = charged ? (double)e->assumed_bytes / (double)charged : 0;
+}
+
+/* --- a trial --- */
+
+static void engine_deinit(struct engine *e)
+{
+    nf_pool_close(e->pool);
+    for (uint32_t i = 0; e->handles && i < e->config->stream->n_classes; i++)
+        free(e->handles[i]);
+    free(e->handles);
+    free(e->carry);
+    free(e->storages);
+    free(e->only_tier);
+    free(e->op_handles);
+}
+
+static void assume_parallelism(struct engine *e)
+{
+    const struct nf_engine_config *config = e->config;
+
+    for (uint32_t i = 0; i < e->n_tiers; i++) {
+        struct nf_tier_facts facts = config->pool.tiers[i].facts;
+        /* One outstanding line is the least any access has. */
+        double stream = config->parallelism[i].stream > 1 ? config->parallelism[i].stream : 1;
+        double gather = config->parallelism[i].gather > 1 ? config->parallelism[i].gather : 1;
+
+        e->injects[i] = facts.target_latency_ns > 0 || facts.target_bps > 0;
+        e->k[i][NF_PATTERN_STREAM] = e->k[i][NF_PATTERN_BLOCKED] = stream * config->parallelism_scale;
+        e->k[i][NF_PATTERN_STRIDED] = e->k[i][NF_PATTERN_GATHER] = gather * config->parallelism_scale;
+    }
+}
+
+static int engine_init(struct engine *e, const struct nf_engine_config *config, struct nf_trial *out)
+{
+    const struct nf_stream *stream = config->stream;
+    size_t steps = (size_t)nf_engine_cycle_steps(config) * config->cycles;
+    uint32_t operands = 1;
+
+    *e = (struct engine){.config = config, .out = out, .kernels = nf_kernels_best(), .n_tiers = config->pool.n_tiers};
+    e->handles = calloc(stream->n_classes + (size_t)1, sizeof *e->handles);
+    e->carry = malloc((stream->n_carry + (size_t)1) * sizeof *e->carry);
+    out->step_ns = calloc(steps + 1, sizeof *out->step_ns);
+    if (!e->handles || !e->carry || !out->step_ns)
+        return nf_fail(-ENOMEM, "out of memory for the trial");
+    memset(e->carry, 0xff, (stream->n_carry + (size_t)1) * sizeof *e->carry);
+    for (uint32_t i = 0; i < stream->n_classes; i++) {
+        size_t size = (stream->classes[i].n_tensors + (size_t)1) * sizeof **e->handles;
+
+        e->handles[i] = malloc(size);
+        if (!e->handles[i])
+            return nf_fail(-ENOMEM, "out of memory for %u tensors", stream->classes[i].n_tensors);
+        memset(e->handles[i], 0xff, size);
+        operands = config->scripts[i].operands_max > operands ? config->scripts[i].operands_max : operands;
+    }
+    e->storages = calloc(operands, sizeof *e->storages);
+    e->only_tier = calloc(operands, sizeof *e->only_tier);
+    e->op_handles = calloc(operands, sizeof *e->op_handles);
+    if (!e->storages || !e->only_tier || !e->op_handles)
+        return nf_fail(-ENOMEM, "out of memory for %u operands", operands);
+    nf_pace_init(&e->pace);
+    assume_parallelism(e);
+    return 0;
+}
+
+int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
+{
+    struct engine e;
+    struct nf_pin pin = {.cpu = -1};
+    int rc;
+
+    *out = (struct nf_trial){.status = NF_TRIAL_OK};
+    rc = nf_pin_init(&pin, config->cpu);
+    if (rc)
+        return rc;
+    rc = engine_init(&e, config, out);
+    if (rc)
+        goto end;
+    rc = nf_pool_open(&config->pool, &e.pool);
+    if (!rc)
+        rc = warm_up(&e);
+    if (!rc)
+        rc = measure(&e);
+    conclude(&e);
+    if (rc < 0) {
+        out->status = NF_TRIAL_FAILED;
+        snprintf(out->message, sizeof out->message, "%s", nf_error_text(rc));
+        rc = 0;
+    } else if (!rc && out->page_faults && out->status == NF_TRIAL_OK) {
+        snprintf(out->message, sizeof out->message, "%llu page faults in the measured steps",
+                 (unsigned long long)out->page_faults);
+    }
+end:
+    engine_deinit(&e);
+    nf_pin_deinit(&pin);
+    return rc;
+}
+
+void nf_trial_deinit(struct nf_trial *t)
+{
+    free(t->step_ns);
+    t->step_ns = NULL;
+}

@@ -1,0 +1,74 @@
+#pragma once
+/* The engine: one trial. Reissues the stream's visits on the memory where the policy put each tensor, in captured
+ * order, and spends the captured compute time as the overlap mode says. */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/model/stream.h"
+#include "pool/pool.h"
+#include "replay/measure.h"
+#include "replay/pace.h"
+#include "replay/script.h"
+
+struct nf_engine_config {
+    const struct nf_stream *stream;
+    const struct nf_script *scripts; /* one per class of the stream */
+    struct nf_pool_config pool;      /* tiers, capacities, policy, seed; steady_class is what is replayed */
+    struct nf_parallelism parallelism[NF_TIER_MAX]; /* assumed where a visit does not know its own; stream: stream
+                                                       and blocked patterns, gather: strided and gather */
+    double parallelism_scale;        /* of every k, known or assumed: the k/2 and 2k sensitivity runs */
+    enum nf_overlap overlap;
+    /* Compute time per class and op, for NF_OVERLAP_NONE (replay/residual.h). NULL: none. */
+    const double *const *residual_ns;
+    bool whole_sequence;             /* a cycle is the captured sequence of classes instead of the steady class once */
+    unsigned warmup_min, warmup_max; /* cycles before the measured ones */
+    unsigned cycles;                 /* measured */
+    int cpu;                         /* to run on; -1: wherever the thread is now */
+    const volatile sig_atomic_t *stop; /* ends between steps when not zero; may be NULL */
+    /* Filled with the time of each op of the measured steps, in order, when not NULL: op_ns_room places. */
+    double *op_ns;
+    uint64_t op_ns_room;
+};
+/* Warm-up: at most 8 cycles, then the trial counts as unsteady. Three measured steps are the default of a trial. */
+#define NF_ENGINE_CONFIG_INIT                                                                                          \
+    {.parallelism_scale = 1, .overlap = NF_OVERLAP_ASAP, .warmup_min = 2, .warmup_max = 8, .cycles = 3, .cpu = -1}
+
+enum nf_trial_status { NF_TRIAL_OK, NF_TRIAL_UNSTEADY, NF_TRIAL_FAILED };
+/* "ok", "unsteady", "failed". */
+const char *nf_trial_status_name(enum nf_trial_status status);
+
+struct nf_trial_tier {
+    uint64_t read_bytes, write_bytes; /* issued by visits, every pass counted; an update counts in both */
+    uint64_t charged_bytes;           /* that went past the cache filter of a tier that injects */
+    uint64_t charged_lines;           /* demand lines among them */
+    double achieved_latency_ns;       /* Little's law: time × k / lines inside charged stretches; 0: nothing charged */
+    double achieved_bps;              /* charged bytes / time inside charged stretches */
+};
+
+struct nf_trial {
+    enum nf_trial_status status;
+    char message[512];         /* why not ok, or what to know although it is */
+    unsigned warmup_steps, steps;
+    uint64_t wall_ns;          /* of the measured steps */
+    double *step_ns;           /* per measured step */
+    uint64_t stolen_ns, late_ns;
+    struct nf_lateness lateness; /* of chunks, overlap = full */
+    bool saturated;            /* ops holding most of the captured time ended more than 5 % late */
+    double assumed_k_share;    /* of charged bytes */
+    uint64_t page_faults;      /* in the measured steps */
+    struct nf_trial_tier tier[NF_TIER_MAX];
+    struct nf_pool_stats pool; /* of the measured steps */
+};
+
+enum { NF_TRIAL_E_STOPPED = 1 };
+/* 0: *out says how it went, failures of policy, placement and memory included, so that the next trial can run.
+ * NF_TRIAL_E_STOPPED: the stop flag ended it, nothing to keep. -ENOMEM, -EINVAL (cause set). Caller deinits *out in
+ * every case. */
+int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out);
+void nf_trial_deinit(struct nf_trial *t);
+
+/* Steps of one cycle. */
+uint32_t nf_engine_cycle_steps(const struct nf_engine_config *config);
+/* Class of step i of a cycle. */
+uint32_t nf_engine_cycle_class(const struct nf_engine_config *config, uint32_t i);

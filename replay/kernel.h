@@ -1,0 +1,44 @@
+#pragma once
+/* Access kernels: what a visit does to memory, as real loads and stores of exactly the bytes it names.
+ * The widest variant the running CPU knows is chosen once; nothing depends on the machine that compiled it. Stores
+ * are regular ones: a captured plain store replayed as non-temporal would skip the fetch it paid for. */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/model/words.h"
+
+enum nf_kernel_isa { NF_KERNEL_PORTABLE, NF_KERNEL_AVX2, NF_KERNEL_AVX512, NF_KERNEL_ISA_COUNT };
+
+/* Touches `runs` runs of `run` bytes, their starts `stride` bytes apart, in ascending order. */
+typedef void nf_kernel_fn(char *at, size_t run, size_t stride, size_t runs);
+
+struct nf_kernels {
+    const char *name; /* "avx512", for the study */
+    nf_kernel_fn *touch[NF_RW_COUNT]; /* read: sums; write: stores; update: loads, adds one, stores */
+};
+
+/* The kernels of one instruction set; NULL where this CPU cannot run them. */
+const struct nf_kernels *nf_kernels_of(enum nf_kernel_isa isa);
+/* The widest this CPU runs. Never NULL. */
+const struct nf_kernels *nf_kernels_best(void);
+
+/* A seeded permutation of [0, n): the row order of a gather. Computed, not stored, so that looking up the order
+ * touches no memory. */
+struct nf_rows {
+    uint64_t n, mask, seed;
+    unsigned shift;
+};
+void nf_rows_init(struct nf_rows *r, uint64_t n, uint64_t seed);
+/* i < n. */
+static inline uint64_t nf_rows_at(const struct nf_rows *r, uint64_t i)
+{
+    /* Xor-shifts and odd multiplications modulo a power of two are one-to-one; values beyond n walk on along their
+     * cycle (fewer than two rounds expected, as the power of two is below 2n). */
+    do {
+        i = (i * 0x9e3779b97f4a7c15ull + r->seed) & r->mask;
+        i ^= i >> r->shift;
+        i = (i * 0xd6e8feb86659fd93ull) & r->mask;
+        i ^= i >> r->shift;
+    } while (i >= r->n);
+    return i;
+}

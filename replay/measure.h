@@ -1,0 +1,65 @@
+#pragma once
+/* What a tier's memory does, measured the way it will be replayed: the same code for real tiers and for emulated
+ * ones, whose injection counts. Every number is a median of kept runs. */
+#include <stdint.h>
+
+#include "core/base/array.h"
+#include "pool/tier.h"
+
+/* Outstanding line fetches of one thread: bandwidth × latency / 64. */
+struct nf_parallelism {
+    double stream; /* contiguous reads */
+    double gather; /* independent random lines, TLB-local as the latency is */
+};
+
+/* One run. what: 'chase' (TLB-local pointer chase), 'chase-random' (every line on another page), 'read', 'write',
+ * 'copy' (bytes read + bytes written), 'gather' (independent random lines, TLB-local), 'knee' (chase over a working set). */
+struct nf_tier_sample {
+    uint32_t tier;
+    const char *what, *unit; /* unit: "ns" per access, or "B/s" of payload */
+    uint64_t working_set_bytes;
+    unsigned parallelism; /* chains of a chase; 0: as the CPU does */
+    unsigned run;
+    double value;
+};
+struct nf_samples {
+    NF_ARRAY(struct nf_tier_sample) list;
+};
+
+enum { NF_MEASURE_CHAINS = 4 /* 1, 2, 4, 8 */ };
+struct nf_measured {
+    double latency_ns;        /* one TLB-local chain */
+    double latency_random_ns; /* one chain, page-random: TLB misses included */
+    double chain_ns[NF_MEASURE_CHAINS]; /* per access with 1, 2, 4, 8 chains, TLB-local */
+    double read_bps, write_bps; /* payload of plain loads and stores */
+    double copy_bps, gather_bps;
+    struct nf_parallelism parallelism;
+    uint64_t working_set_bytes;
+};
+
+struct nf_measure_options {
+    int cpu;                       /* to run on; -1: wherever the thread is now */
+    uint64_t working_set_bytes;    /* 0: 256 MiB; pass four times the effective LLC where that is more */
+    struct nf_parallelism assumed; /* k charged by a tier that injects: what local memory had; 0: 1 */
+    const char *label;             /* for the progress line */
+};
+
+/* Runs of every figure: medians over fewer are not trusted here (a guest loses 6-9 % of its time in bursts). */
+enum { NF_MEASURE_RUNS = 9 };
+
+/* number: of the tier, for the samples, which are appended. 0 or -errno (cause set). Takes one to two seconds. */
+int nf_measure_tier(struct nf_tier *tier, uint32_t number, const struct nf_measure_options *options,
+                    struct nf_measured *out, struct nf_samples *samples);
+
+/* The effective LLC: the working set at which half of the accesses of a random chase still hit. Working sets grow by
+ * √2 from half the second-level cache; of each the median of five runs counts; the medians are made monotone
+ * (isotonic regression), and the half-way point between the lowest and the highest is interpolated over the logarithm
+ * of the size. Where the lowest is a second-level hit, half-way lies above what a last-level hit costs. When the
+ * highest is less than 1.5 times the lowest there is no knee, and the effective LLC is the second-level cache. Local
+ * memory only (nothing may be injected: -EINVAL). About two seconds. */
+int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *options, uint64_t *llc_bytes,
+                   struct nf_samples *samples);
+
+/* The rule itself: n >= 1 sizes ascending with their latencies (made monotone in place). floor_bytes: when there is
+ * no knee. */
+uint64_t nf_measure_knee(const uint64_t *sizes, double *latency_ns, uint32_t n, uint64_t floor_bytes);

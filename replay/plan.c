@@ -1,0 +1,153 @@
+#include "replay/plan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/array.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/rng.h"
+
+typedef NF_ARRAY(struct nf_plan_policy) policy_array;
+typedef NF_ARRAY(struct nf_plan_trial) trial_array;
+
+bool nf_plan_is_all_near(const struct nf_policy_ops *ops)
+{
+    return !strcmp(ops->name, "all-near");
+}
+
+bool nf_plan_is_all_far(const struct nf_policy_ops *ops)
+{
+    return !strcmp(ops->name, "all-far");
+}
+
+static int add_policy(policy_array *list, const struct nf_policy_ops *ops, const char *options)
+{
+    struct nf_plan_policy p = {.ops = ops};
+    void *parsed = NULL;
+    int rc;
+
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->v[i].ops == ops && !strcmp(list->v[i].options, options))
+            return 0;
+    }
+    if (strlen(options) >= sizeof p.options)
+        return nf_fail(-EINVAL, "policy %s: its options are too long", ops->name);
+    memcpy(p.options, options, strlen(options) + 1);
+    /* Found out now rather than in the middle of the night. */
+    rc = nf_policy_configure(ops, options, &parsed);
+    free(parsed);
+    if (rc)
+        return rc;
+    return nf_array_push(list, p) ? nf_fail(-ENOMEM, "out of memory for policies") : 0;
+}
+
+static bool runs_here(const struct nf_policy_ops *ops, char *why, size_t size)
+{
+    *why = '\0';
+    return !ops->probe || !ops->probe(why, size);
+}
+
+static int add_all(policy_array *list)
+{
+    char why[256];
+    int rc = 0;
+
+    for (size_t i = 0; nf_policies[i] && !rc; i++) {
+        if (!strcmp(nf_policies[i]->name, "trace"))
+            continue;
+        if (runs_here(nf_policies[i], why, sizeof why))
+            rc = add_policy(list, nf_policies[i], "");
+        else
+            nf_info("policy %s is left out: %s", nf_policies[i]->name, why);
+    }
+    return rc;
+}
+
+static int add_wished(policy_array *list, const char *wish)
+{
+    char name[512], why[256];
+    const char *options = strchr(wish, ':');
+    const struct nf_policy_ops *ops;
+    size_t n = options ? (size_t)(options - wish) : strlen(wish);
+
+    if (!strcmp(wish, "all"))
+        return add_all(list);
+    if (n >= sizeof name)
+        return nf_fail(-EINVAL, "no policy has a name of %zu characters", n);
+    memcpy(name, wish, n);
+    name[n] = '\0';
+    ops = nf_policy_find(name);
+    if (!ops)
+        return -EINVAL;
+    if (!runs_here(ops, why, sizeof why))
+        return nf_fail(-ENODEV, "policy %s cannot work here: %s", ops->name, why);
+    return add_policy(list, ops, options ? options + 1 : "");
+}
+
+static int find_policies(policy_array *list, const struct nf_plan_wish *wish)
+{
+    const struct nf_policy_ops *all_near = nf_policy_find("all-near");
+    int rc = all_near ? add_policy(list, all_near, "") : -EINVAL;
+
+    if (!rc && !wish->n_policies)
+        rc = add_all(list);
+    for (size_t i = 0; i < wish->n_policies && !rc; i++)
+        rc = add_wished(list, wish->policies[i]);
+    return rc;
+}
+
+static int add_trials(trial_array *list, const policy_array *policies, const struct nf_plan_wish *wish,
+                      enum nf_overlap overlap)
+{
+    struct nf_plan_trial trial = {.overlap = overlap};
+    int rc = 0;
+
+    for (uint32_t i = 0; i < policies->n && !rc; i++) {
+        const struct nf_policy_ops *ops = policies->v[i].ops;
+        bool fixed = nf_plan_is_all_near(ops) || nf_plan_is_all_far(ops);
+
+        trial.policy = i;
+        for (size_t j = 0; j < (fixed ? 1 : wish->n_near_shares) && !rc; j++) {
+            trial.near_share = fixed ? (nf_plan_is_all_near(ops) ? 1 : 0) : wish->near_shares[j];
+            rc = nf_array_push(list, trial);
+        }
+    }
+    if (!rc && wish->hog)
+        rc = nf_array_push(list, (struct nf_plan_trial){.policy = 0, .near_share = 1, .overlap = overlap, .hog = true});
+    return rc ? nf_fail(rc, "out of memory for trials") : 0;
+}
+
+int nf_plan_init(struct nf_plan *p, const struct nf_plan_wish *wish)
+{
+    policy_array policies = {0};
+    trial_array trials = {0};
+    int rc = find_policies(&policies, wish);
+
+    for (size_t i = 0; i < wish->n_overlaps && !rc; i++)
+        rc = add_trials(&trials, &policies, wish, wish->overlaps[i]);
+    *p = (struct nf_plan){policies.v, trials.v, (uint32_t)policies.n, (uint32_t)trials.n};
+    return rc;
+}
+
+void nf_plan_deinit(struct nf_plan *p)
+{
+    free(p->policies);
+    free(p->trials);
+    *p = (struct nf_plan){0};
+}
+
+void nf_plan_order(const struct nf_plan *p, uint64_t seed, uint32_t block, uint32_t *order)
+{
+    struct nf_rng rng = {nf_hash_add(seed, block)};
+
+    for (uint32_t i = 0; i < p->n_trials; i++) {
+        uint32_t j = (uint32_t)nf_rng_below(&rng, i + (uint64_t)1);
+
+        order[i] = order[j];
+        order[j] = i;
+    }
+}
+
