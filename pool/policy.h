@@ -43,7 +43,8 @@ struct nf_placement {
     bool striped;
 };
 
-/* One move of a whole storage to one tier. Executed in order, each completed before the next. */
+/* One move of a whole storage to one tier. Executed in order, each completed before the next; a storage that is
+ * already there stays. Both copies count against capacity until a move is complete. */
 struct nf_policy_move {
     uint32_t handle, to_tier;
 };
@@ -80,21 +81,32 @@ struct nf_policy_ops {
     int (*open)(const struct nf_policy_env *env, void **policy);
     /* Required. */
     void (*close)(void *policy);
-    /* Required. A storage is born. evictions: moves to make room first (may stay empty). 0 or -errno (cause set). */
+    /* Required. A storage is born. evictions: moves to make room first (may stay empty); operands of a running op are
+     * no victims. *out is zeroed. 0, -ENOSPC when the rule finds no room, -errno (cause set); the handle is then void.
+     * When the pool cannot carry out what was decided, freed follows. */
     int (*place)(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
                  struct nf_placement *out);
-    /* Optional. An op is about to run on the operands (handles, each once); rw per operand. Operands may be moved (fetch
-     * before use) but not evicted from near; others may. 0 or -errno (cause set). */
+    /* Optional. An op is about to run on the operands (handles, each once); rw per operand (enum nf_rw). Operands may be
+     * moved (fetch before use) but not evicted from near; others may. 0 or -errno (cause set). */
     int (*access)(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n,
                   struct nf_policy_moves *moves);
     /* Optional. The op is done: promote-after-use goes here. */
     int (*after)(void *policy, uint32_t op, struct nf_policy_moves *moves);
-    /* Optional. */
+    /* Optional. The handle may be reused for the next storage. */
     void (*freed)(void *policy, uint32_t handle);
 };
 
 extern const struct nf_policy_ops *const nf_policies[]; /* NULL-terminated */
-/* NULL with the cause set to the list of names when there is none of that name. */
+/* A built-in, or for a name with a '/' the shared object at that path, which exports
+ * `const struct nf_policy_ops nf_policy_plugin` and stays loaded. NULL, with the cause set (to the list of names when
+ * there is none of that name). */
 const struct nf_policy_ops *nf_policy_find(const char *name);
+#define NF_POLICY_PLUGIN_SYMBOL "nf_policy_plugin"
 /* Fills optional members. 0 or -EINVAL (cause set) when a required one or the ABI is wrong. */
 int nf_policy_check(const struct nf_policy_ops *ops, struct nf_policy_ops *filled);
+/* The options struct of a policy from "key=value,..." (NULL: none given); *options may become NULL when it takes none.
+ * 0, -EINVAL (cause set), -ENOMEM. Caller frees with free(). */
+int nf_policy_configure(const struct nf_policy_ops *ops, const char *text, void **options);
+/* What a policy with these semantics may not see of a tensor or an environment is blanked. */
+void nf_policy_hide_tensor(const struct nf_policy_semantics *s, struct nf_policy_tensor *t);
+void nf_policy_hide_env(const struct nf_policy_semantics *s, struct nf_policy_env *env);

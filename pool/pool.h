@@ -32,7 +32,7 @@ struct nf_extent {
 struct nf_pool_storage {
     struct nf_extent piece[NF_TIER_MAX]; /* by tier */
     uint64_t bytes;                      /* whole pages */
-    bool striped;
+    bool striped; /* which page lies where: nf_pool_locate */
 };
 
 struct nf_pool_alloc {
@@ -50,8 +50,9 @@ struct nf_pool_tier_stats {
 struct nf_pool_stats {
     struct nf_pool_tier_stats tier[NF_TIER_MAX];
     uint64_t moves, moved_bytes, live_storages;
-    uint64_t policy_ns; /* CPU time inside the policy */
+    uint64_t policy_ns; /* time inside the policy, clock reads around every callback */
     uint64_t move_ns;   /* wall time of moves, injection included */
+    uint64_t move_forgiven_ns; /* lateness of injected moves beyond the millisecond that is caught up */
     uint64_t refused;   /* decisions that broke a rule; the first one's cause is kept */
 };
 
@@ -65,8 +66,11 @@ void nf_pool_enter(struct nf_pool *pool, nf_regime regime);
  * a rule; cause set), -errno. */
 int nf_pool_allocate(struct nf_pool *pool, const struct nf_pool_alloc *a, uint32_t *handle);
 void nf_pool_free(struct nf_pool *pool, uint32_t handle);
-/* Valid until the storage moves or is freed. */
+/* Valid until the storage moves or is freed; while an op runs (begin to end) its operands do not move. */
 const struct nf_pool_storage *nf_pool_storage(const struct nf_pool *pool, uint32_t handle);
+/* The address of byte `offset` (< bytes) of a storage. *tier: where it is; *run: how many bytes from there on are
+ * contiguous on that tier, at least up to the end of the page. */
+char *nf_pool_locate(const struct nf_pool_storage *s, uint64_t offset, uint32_t *tier, uint64_t *run);
 /* Brackets an op: operands are pinned near-wise between them. rw: enum nf_rw. 0, -EPROTO, -errno (cause set). */
 int nf_pool_begin(struct nf_pool *pool, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n);
 int nf_pool_end(struct nf_pool *pool, uint32_t op);
@@ -75,5 +79,7 @@ int nf_pool_verify(struct nf_pool *pool);
 /* Bytes near now; equal at two step ends (within 1 %) means steady. */
 uint64_t nf_pool_near_bytes(const struct nf_pool *pool);
 void nf_pool_stats(const struct nf_pool *pool, struct nf_pool_stats *out);
+/* The cause of the first decision that broke a rule; "" when none did. Lives as long as the pool. */
+const char *nf_pool_refusal(const struct nf_pool *pool);
 /* Starts counting peaks, moves and times anew (after warm-up). */
 void nf_pool_stats_reset(struct nf_pool *pool);

@@ -39,26 +39,31 @@ struct nf_tier_ops {
     /* Required. options: options_size bytes. local may be NULL for providers that inject nothing.
      * 0 or -errno (cause set; for targets out of reach -ERANGE with the reachable range). */
     int (*open)(const void *options, const struct nf_tier_local *local, void **tier);
-    /* Required. NULL is never passed. */
+    /* Required. NULL is never passed. All memory is unmapped by then. */
     void (*close)(void *tier);
     /* Required. */
     void (*facts)(const void *tier, struct nf_tier_facts *out);
     /* Required. Faulted, bound memory of `bytes` (a multiple of NF_PAGE_BYTES). 0 or -errno (cause set). */
     int (*map)(void *tier, size_t bytes, void **memory);
+    /* Required. */
     void (*unmap)(void *tier, void *memory, size_t bytes);
     /* Optional. Every page of the range is where the tier says. 0, or -EXDEV (cause set). Default: 0. */
     int (*verify)(void *tier, const void *memory, size_t bytes);
     /* Optional. Returns the CLOCK_MONOTONIC ns before which the charged stretch that started at start_ns may not end;
-     * start_ns when it costs nothing extra. Called by several threads at once. Default: start_ns. */
+     * start_ns when it costs nothing extra. Called by several threads at once. Default: start_ns.
+     * A stretch that follows another without a pause starts at the other's deadline, not at the time its wait was
+     * noticed to be over: the overshoot of each wait would add up otherwise. */
     uint64_t (*charge)(void *tier, const struct nf_tier_charge *charge, uint64_t start_ns);
 };
 
 extern const struct nf_tier_ops *const nf_tier_providers[]; /* NULL-terminated */
 
+/* Fills optional members. 0 or -EINVAL (cause set) when a required one or the ABI is wrong. */
+int nf_tier_check(const struct nf_tier_ops *ops, struct nf_tier_ops *filled);
+
 /* An opened tier. `spec` is "provider" or "provider:key=value,...", kept for the study. */
 struct nf_tier {
     const struct nf_tier_ops *ops; /* with defaults filled: every member callable */
-    struct nf_tier_ops filled;
     void *state;
     char name[32], spec[160];
     struct nf_tier_facts facts;
@@ -66,4 +71,5 @@ struct nf_tier {
 
 /* 0, -EINVAL (unknown provider or option; cause lists what there is), -ENODEV (probe refused, cause set), -errno. */
 int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local *local, struct nf_tier *out);
+/* A zeroed tier is fine. */
 void nf_tier_close(struct nf_tier *t);

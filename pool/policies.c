@@ -1,0 +1,14 @@
+/* The table of policies. One line each, in the order reports show them; see policy.h for what a policy is. */
+#include "pool/policies.h"
+
+const struct nf_policy_ops *const nf_policies[] = {
+    &nf_policy_all_near,
+    &nf_policy_all_far,
+    &nf_policy_near_first,
+    &nf_policy_interleave,
+    &nf_policy_lru,
+    &nf_policy_class,
+    &nf_policy_lifetime_density,
+    &nf_policy_trace,
+    NULL,
+};

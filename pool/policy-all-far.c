@@ -1,0 +1,33 @@
+/* Policy `all-far`: everything on the last tier. */
+#include <stddef.h>
+
+#include "pool/placement.h"
+#include "pool/policies.h"
+
+static int open_policy(const struct nf_policy_env *env, void **policy)
+{
+    *policy = (void *)env; /* stateless: the environment is all it needs */
+    return 0;
+}
+
+static void close_policy(void *policy)
+{
+}
+
+static int place(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
+                 struct nf_placement *out)
+{
+    const struct nf_policy_env *env = policy;
+
+    return nf_placement_first_fit(env, env->n_tiers - 1, t->bytes, out);
+}
+
+const struct nf_policy_ops nf_policy_all_far = {
+    .abi = NF_POLICY_ABI,
+    .name = "all-far",
+    .about = "everything on the last tier: the lower bound of placement",
+    .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_FAR, .demote = NF_DEMOTE_NEVER, .mover = NF_MOVER_NONE},
+    .open = open_policy,
+    .close = close_policy,
+    .place = place,
+};

@@ -1,0 +1,174 @@
+/* Policy `trace`: another policy, with every decision of it written down. Same seed, same workload, same trace. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/error.h"
+#include "pool/policies.h"
+
+struct options {
+    const char *inner, *inner_options, *file;
+};
+
+static const struct nf_option table[] = {
+    {"inner", 0, NF_OPTION_STRING, offsetof(struct options, inner), "NAME", "policy to trace (default: near-first)"},
+    {"inner-options", 0, NF_OPTION_STRING, offsetof(struct options, inner_options), "K=V;...",
+     "its options, separated by semicolons"},
+    {"file", 0, NF_OPTION_STRING, offsetof(struct options, file), "PATH", "where to (default: stderr)"},
+    {NULL},
+};
+static const struct options defaults = {.inner = "near-first", .inner_options = ""};
+
+struct trace {
+    struct nf_policy_ops ops;
+    struct nf_policy_env env; /* without what the inner policy does not declare to see */
+    void *policy, *options;
+    FILE *to;
+};
+
+static int open_inner(struct trace *t, const struct nf_policy_env *env, const struct options *o)
+{
+    const struct nf_policy_ops *ops = nf_policy_find(o->inner);
+    char *text = strdup(o->inner_options), why[256] = "";
+    int rc;
+
+    if (!ops || !text) {
+        free(text);
+        return ops ? nf_fail(-ENOMEM, "no memory") : -EINVAL;
+    }
+    for (char *p = text; *p; p++)
+        if (*p == ';')
+            *p = ',';
+    rc = nf_policy_check(ops, &t->ops);
+    if (!rc && t->ops.probe(why, sizeof why))
+        rc = nf_fail(-ENODEV, "policy %s cannot work here: %s", t->ops.name, why);
+    if (!rc)
+        rc = nf_policy_configure(&t->ops, text, &t->options);
+    free(text);
+    if (rc)
+        return rc;
+    t->env = *env;
+    t->env.options = t->options;
+    nf_policy_hide_env(&t->ops.semantics, &t->env);
+    rc = t->ops.open(&t->env, &t->policy);
+    return rc ? nf_fail_in(rc, "policy %s", t->ops.name) : 0;
+}
+
+static void trace_free(struct trace *t)
+{
+    if (t->to && t->to != stderr)
+        fclose(t->to);
+    free(t->options);
+    free(t);
+}
+
+static int open_policy(const struct nf_policy_env *env, void **policy)
+{
+    const struct options *o = env->options;
+    struct trace *t = calloc(1, sizeof *t);
+    int rc = 0;
+
+    if (!t)
+        return nf_fail(-ENOMEM, "no memory");
+    t->to = o->file ? fopen(o->file, "we") : stderr;
+    if (!t->to)
+        rc = nf_fail(-errno, "cannot write %s: %s", o->file, strerror(errno));
+    if (!rc)
+        rc = open_inner(t, env, o);
+    if (rc) {
+        trace_free(t);
+        return rc;
+    }
+    fprintf(t->to, "open %s seed=%" PRIu64, t->ops.name, env->seed);
+    for (uint32_t i = 0; i < env->n_tiers; i++)
+        fprintf(t->to, " %" PRIu64, env->capacity[i]);
+    fputc('\n', t->to);
+    *policy = t;
+    return 0;
+}
+
+static void close_policy(void *policy)
+{
+    struct trace *t = policy;
+
+    t->ops.close(t->policy);
+    fprintf(t->to, "close\n");
+    trace_free(t);
+}
+
+static void print_moves(struct trace *t, const struct nf_policy_moves *moves)
+{
+    for (size_t i = 0; i < moves->n && i < NF_POLICY_MOVES_MAX; i++)
+        fprintf(t->to, "move %u to=%u\n", moves->v[i].handle, moves->v[i].to_tier);
+}
+
+static int place(void *policy, const struct nf_policy_tensor *tensor, struct nf_policy_moves *evictions,
+                 struct nf_placement *out)
+{
+    struct trace *t = policy;
+    struct nf_policy_tensor seen = *tensor;
+    int rc;
+
+    nf_policy_hide_tensor(&t->ops.semantics, &seen);
+    rc = t->ops.place(t->policy, &seen, evictions, out);
+    print_moves(t, evictions);
+    fprintf(t->to, "place %u op=%u bytes=%" PRIu64, tensor->handle, tensor->op, tensor->bytes);
+    if (rc)
+        fprintf(t->to, " failed=%d", -rc);
+    for (uint32_t i = 0; !rc && i < t->env.n_tiers; i++)
+        fprintf(t->to, " %" PRIu64, out->bytes[i]);
+    fprintf(t->to, "%s\n", out->striped ? " striped" : "");
+    return rc;
+}
+
+static int access_operands(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw,
+                           size_t n, struct nf_policy_moves *moves)
+{
+    struct trace *t = policy;
+    int rc = t->ops.access(t->policy, regime, op, handles, rw, n, moves);
+
+    fprintf(t->to, "begin %u regime=%016" PRIx64, op, regime);
+    for (size_t i = 0; i < n; i++)
+        fprintf(t->to, " %u", handles[i]);
+    fputc('\n', t->to);
+    print_moves(t, moves);
+    return rc;
+}
+
+static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
+{
+    struct trace *t = policy;
+    int rc = t->ops.after(t->policy, op, moves);
+
+    fprintf(t->to, "end %u\n", op);
+    print_moves(t, moves);
+    return rc;
+}
+
+static void freed(void *policy, uint32_t handle)
+{
+    struct trace *t = policy;
+
+    t->ops.freed(t->policy, handle);
+    fprintf(t->to, "free %u\n", handle);
+}
+
+const struct nf_policy_ops nf_policy_trace = {
+    .abi = NF_POLICY_ABI,
+    .name = "trace",
+    .about = "another policy with its decisions written down; the inner one sees only what it declares",
+    /* The widest there are: they must allow whatever the inner policy declares. */
+    .semantics = {.access = NF_ACCESS_FETCH_BEFORE_USE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK,
+                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE, .sees_profile = true},
+    .options = table,
+    .options_size = sizeof(struct options),
+    .option_defaults = &defaults,
+    .open = open_policy,
+    .close = close_policy,
+    .place = place,
+    .access = access_operands,
+    .after = after,
+    .freed = freed,
+};

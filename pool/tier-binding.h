@@ -1,0 +1,20 @@
+#pragma once
+/* NUMA nodes: which have memory, binding memory to one, proving where pages are. tier-binding.c asks libnuma;
+ * tier-binding-fallback.c stands in where the build had none. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* 0, or -ENODEV / -EPERM with why in words. */
+int nf_binding_probe(char *why, size_t size);
+/* Node of the CPU this thread runs on; -1 unknown. */
+int nf_binding_local_node(void);
+/* 0, or -ENODEV (cause set: the nodes that have memory). */
+int nf_binding_check_node(int node);
+bool nf_binding_has_cpus(int node);
+/* Bytes that can still be taken from the node without swapping or killing anybody; UINT64_MAX unknown. */
+uint64_t nf_binding_available(int node);
+/* Binds untouched memory. 0 or -errno (cause set). */
+int nf_binding_bind(void *memory, size_t bytes, int node);
+/* Every page is on the node. 0, -EXDEV (cause set: which page is where), -errno (cause set). */
+int nf_binding_verify(const void *memory, size_t bytes, int node);

@@ -1,0 +1,71 @@
+#include "pool/tier-memory.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/base/error.h"
+#include "core/base/units.h"
+#include "core/model/stream.h"
+#include "pool/tier-binding.h"
+
+/* Arenas start on this boundary: where a transparent huge page can begin, and the same place in both page modes, so
+ * that cache sets do not differ between them. */
+static const size_t HUGE_PAGE_BYTES = 2 << 20;
+
+int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out)
+{
+    if (!strcmp(text, "4k"))
+        *out = NF_TIER_PAGES_4K;
+    else if (!strcmp(text, "thp"))
+        *out = NF_TIER_PAGES_THP;
+    else
+        return nf_fail(-EINVAL, "page=%s: there are 4k and thp", text);
+    return 0;
+}
+
+int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **memory)
+{
+    char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT], *whole, *start;
+    size_t head;
+    int rc;
+
+    if (bytes > SIZE_MAX - HUGE_PAGE_BYTES)
+        return nf_fail(-ENOMEM, "%zu bytes are more than can be mapped", bytes);
+    /* A bound mapping that does not fit is not refused but gets somebody killed when it is faulted. */
+    if (node >= 0 && bytes > nf_binding_available(node))
+        return nf_fail(-ENOMEM, "%s wanted on node %d, which has %s to spare", nf_format_bytes(want, (double)bytes),
+                       node, nf_format_bytes(have, (double)nf_binding_available(node)));
+    whole = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (whole == MAP_FAILED)
+        return nf_fail(-errno, "cannot map %s: %s", nf_format_bytes(want, (double)bytes), strerror(errno));
+    head = -(uintptr_t)whole & (HUGE_PAGE_BYTES - 1);
+    start = whole + head;
+    if (head)
+        munmap(whole, head);
+    munmap(start + bytes, HUGE_PAGE_BYTES - head);
+    /* A kernel without transparent huge pages refuses both advices; then 4 KiB pages are what there is. */
+    if (madvise(start, bytes, pages == NF_TIER_PAGES_THP ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) &&
+        pages == NF_TIER_PAGES_THP) {
+        rc = nf_fail(-errno, "page=thp: the kernel refuses huge pages: %s", strerror(errno));
+        goto fail;
+    }
+    if (node >= 0) {
+        rc = nf_binding_bind(start, bytes, node);
+        if (rc)
+            goto fail;
+    }
+    for (size_t i = 0; i < bytes; i += NF_PAGE_BYTES)
+        *(volatile char *)(start + i) = 0;
+    *memory = start;
+    return 0;
+fail:
+    munmap(start, bytes);
+    return rc;
+}
+
+void nf_tier_memory_unmap(void *memory, size_t bytes)
+{
+    munmap(memory, bytes);
+}

@@ -1,0 +1,11 @@
+#pragma once
+/* Anonymous memory of a tier: mapped, optionally bound to a NUMA node, and faulted by writing. */
+#include <stddef.h>
+
+enum nf_tier_pages { NF_TIER_PAGES_4K, NF_TIER_PAGES_THP };
+
+/* "4k" or "thp". 0 or -EINVAL (cause set). */
+int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out);
+/* node -1: unbound. bytes: a multiple of NF_PAGE_BYTES. 0, -ENOMEM (cause set), -errno (cause set). */
+int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **memory);
+void nf_tier_memory_unmap(void *memory, size_t bytes);

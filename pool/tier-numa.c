@@ -1,0 +1,117 @@
+/* Tier provider `numa`: memory of one NUMA node: local DRAM, another socket's, or CXL memory onlined as a node.
+ * Bound by mbind, proved by move_pages, nothing injected. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/buf.h"
+#include "core/base/error.h"
+#include "pool/tier-binding.h"
+#include "pool/tier-memory.h"
+#include "pool/tiers.h"
+
+/* /proc/cpuinfo is about 1.5 KiB a CPU. */
+enum { PROBE_FILE_MAX = 16 << 20 };
+
+struct options {
+    uint64_t node;
+    const char *page;
+};
+
+static const struct nf_option table[] = {
+    {"node", 0, NF_OPTION_U64, offsetof(struct options, node), "N", "NUMA node (default: the one this runs on)"},
+    {"page", 0, NF_OPTION_STRING, offsetof(struct options, page), "4k|thp", "page size (default: 4k)"},
+    {NULL},
+};
+static const struct options defaults = {.node = UINT64_MAX, .page = "4k"};
+
+struct numa {
+    int node;
+    enum nf_tier_pages pages;
+};
+
+static int open_tier(const void *options, const struct nf_tier_local *local, void **tier)
+{
+    const struct options *o = options;
+    struct numa *n;
+    int rc;
+
+    n = calloc(1, sizeof *n);
+    if (!n)
+        return nf_fail(-ENOMEM, "no memory");
+    n->node = o->node == UINT64_MAX ? nf_binding_local_node() : o->node > INT32_MAX ? INT32_MAX : (int)o->node;
+    rc = nf_tier_pages_parse(o->page, &n->pages);
+    if (!rc)
+        rc = nf_binding_check_node(n->node);
+    if (rc) {
+        free(n);
+        return rc;
+    }
+    *tier = n;
+    return 0;
+}
+
+static void close_tier(void *tier)
+{
+    free(tier);
+}
+
+/* Memory behind a device model, or a whole machine that is one, has no speed worth drawing. */
+static bool is_modelled(const char *path, const char *word)
+{
+    struct nf_buf text = {0};
+    bool found = !nf_buf_read_file(&text, path, PROBE_FILE_MAX) && text.data && strstr(text.data, word);
+
+    nf_error_clear(); /* a file that is not there says nothing about the machine */
+    nf_buf_deinit(&text);
+    return found;
+}
+
+static void facts(const void *tier, struct nf_tier_facts *out)
+{
+    const struct numa *n = tier;
+    bool memory_only = !nf_binding_has_cpus(n->node);
+
+    *out = (struct nf_tier_facts){.evidence = NF_EVIDENCE_MEASURED_DEVICE, .node = n->node};
+    /* QEMU's own CPU models are translated code; a memory-only node of a QEMU guest is host DRAM under another name. */
+    if (is_modelled("/proc/cpuinfo", ": QEMU ") ||
+        (memory_only && is_modelled("/sys/class/dmi/id/sys_vendor", "QEMU")))
+        out->evidence = NF_EVIDENCE_EMULATED_MACHINE;
+    else if (!memory_only && n->node != nf_binding_local_node())
+        out->evidence = NF_EVIDENCE_MEASURED_PROXY; /* another socket's DRAM stands in for a device */
+}
+
+static int map(void *tier, size_t bytes, void **memory)
+{
+    const struct numa *n = tier;
+
+    return nf_tier_memory_map(bytes, n->pages, n->node, memory);
+}
+
+static void unmap(void *tier, void *memory, size_t bytes)
+{
+    nf_tier_memory_unmap(memory, bytes);
+}
+
+static int verify(void *tier, const void *memory, size_t bytes)
+{
+    const struct numa *n = tier;
+
+    return nf_binding_verify(memory, bytes, n->node);
+}
+
+const struct nf_tier_ops nf_tier_numa = {
+    .abi = NF_TIER_ABI,
+    .name = "numa",
+    .about = "memory of a NUMA node, bound and proved: DRAM, another socket, CXL memory onlined as a node",
+    .options = table,
+    .options_size = sizeof(struct options),
+    .option_defaults = &defaults,
+    .probe = nf_binding_probe,
+    .open = open_tier,
+    .close = close_tier,
+    .facts = facts,
+    .map = map,
+    .unmap = unmap,
+    .verify = verify,
+};
