@@ -18,6 +18,7 @@ static const struct group {
     {"codec", bench_codec},
     {"reuse", bench_reuse},
     {"kernel", bench_kernel},
+    {"copy", bench_copy},
     {"pool", bench_pool},
     {"delay", bench_delay},
 };

@@ -44,5 +44,6 @@ static inline void bench_keep(uint64_t value)
 int bench_codec(struct bench *b);
 int bench_reuse(struct bench *b);
 int bench_kernel(struct bench *b);
+int bench_copy(struct bench *b);
 int bench_pool(struct bench *b);
 int bench_delay(struct bench *b);
