@@ -283,7 +283,8 @@ static void bench_deinit(struct bench *b, struct nf_pin *pin)
 
 static void progress(const struct bench *b, const char *what)
 {
-    nf_progress("measuring %s: %s", b->options->label ? b->options->label : b->tier->name, what);
+    if (!b->options->quiet)
+        nf_progress("measuring tier %s: %s", b->tier->name, what);
 }
 
 static int measure_all(struct bench *b, struct nf_measured *out)
@@ -408,7 +409,8 @@ int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *option
     for (double bytes = (double)second_level / 2; !rc && n < KNEE_SIZES_MAX && bytes <= (double)b.bytes;
          bytes *= M_SQRT2) {
         sizes[n] = (uint64_t)bytes / LOCAL_BYTES * LOCAL_BYTES;
-        nf_progress("measuring the last-level cache: working set %s", nf_format_bytes(text, (double)sizes[n]));
+        if (!options->quiet)
+            nf_progress("measuring the last-level cache: working set %s", nf_format_bytes(text, (double)sizes[n]));
         rc = knee_point(&b, sizes[n], &latency[n]);
         n++;
     }

@@ -1,6 +1,7 @@
 #pragma once
 /* What a tier's memory does, measured the way it will be replayed: the same code for real tiers and for emulated
  * ones, whose injection counts. Every number is a median of kept runs. */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/base/array.h"
@@ -41,7 +42,7 @@ struct nf_measure_options {
     int cpu;                       /* to run on; -1: wherever the thread is now */
     uint64_t working_set_bytes;    /* 0: 256 MiB; pass four times the effective LLC where that is more */
     struct nf_parallelism assumed; /* k charged by a tier that injects: what local memory had; 0: 1 */
-    const char *label;             /* for the progress line */
+    bool quiet;                    /* no progress line */
 };
 
 /* Runs of every figure: medians over fewer are not trusted here (a guest loses 6-9 % of its time in bursts). */

@@ -7,25 +7,25 @@
 #include "core/model/words.h"
 #include "pool/policy.h"
 
-struct nf_plan_policy {
+struct nf_trials_policy {
     const struct nf_policy_ops *ops;
     char options[192]; /* "key=value,..." */
 };
 
-struct nf_plan_trial {
-    uint32_t policy; /* index into nf_plan.policies */
+struct nf_trials_one {
+    uint32_t policy; /* index into nf_trials.policies */
     double near_share;
     enum nf_overlap overlap;
     bool hog;
 };
 
-struct nf_plan {
-    struct nf_plan_policy *policies; /* the first is all-near */
-    struct nf_plan_trial *trials; /* of one block */
-    uint32_t n_policies, n_trials;
+struct nf_trials {
+    struct nf_trials_policy *policies; /* the first is all-near */
+    struct nf_trials_one *v; /* of one block */
+    uint32_t n_policies, n;
 };
 
-struct nf_plan_wish {
+struct nf_trials_wish {
     const char *const *policies; /* "name" or "name:key=value,...", or "all"; a path is a shared object */
     size_t n_policies;           /* 0: all */
     const double *near_shares;
@@ -38,12 +38,12 @@ struct nf_plan_wish {
 /* all-near is always among them: slowdowns are measured against it. It and all-far come once per overlap mode, the
  * others once per near share too; "all" leaves out trace, which only prints, and what cannot run here (with a
  * message). 0, -EINVAL (cause set), -ENOMEM. Caller deinits in every case. */
-int nf_plan_init(struct nf_plan *p, const struct nf_plan_wish *wish);
-void nf_plan_deinit(struct nf_plan *p);
+int nf_trials_init(struct nf_trials *t, const struct nf_trials_wish *wish);
+void nf_trials_deinit(struct nf_trials *t);
 
-/* The order of a block: indices into trials, shuffled by seed and block. order: room for n_trials. */
-void nf_plan_order(const struct nf_plan *p, uint64_t seed, uint32_t block, uint32_t *order);
+/* The order of a block: indices into v, shuffled by seed and block. order: room for t->n. */
+void nf_trials_order(const struct nf_trials *t, uint64_t seed, uint32_t block, uint32_t *order);
 
 /* Whether everything fits near by definition, or nothing may be there. */
-bool nf_plan_is_all_near(const struct nf_policy_ops *ops);
-bool nf_plan_is_all_far(const struct nf_policy_ops *ops);
+bool nf_trials_is_all_near(const struct nf_policy_ops *ops);
+bool nf_trials_is_all_far(const struct nf_policy_ops *ops);

@@ -1,4 +1,4 @@
-#include "replay/plan.h"
+#include "replay/trials.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,22 +10,22 @@
 #include "core/base/log.h"
 #include "core/base/rng.h"
 
-typedef NF_ARRAY(struct nf_plan_policy) policy_array;
-typedef NF_ARRAY(struct nf_plan_trial) trial_array;
+typedef NF_ARRAY(struct nf_trials_policy) policy_array;
+typedef NF_ARRAY(struct nf_trials_one) trial_array;
 
-bool nf_plan_is_all_near(const struct nf_policy_ops *ops)
+bool nf_trials_is_all_near(const struct nf_policy_ops *ops)
 {
     return !strcmp(ops->name, "all-near");
 }
 
-bool nf_plan_is_all_far(const struct nf_policy_ops *ops)
+bool nf_trials_is_all_far(const struct nf_policy_ops *ops)
 {
     return !strcmp(ops->name, "all-far");
 }
 
 static int add_policy(policy_array *list, const struct nf_policy_ops *ops, const char *options)
 {
-    struct nf_plan_policy p = {.ops = ops};
+    struct nf_trials_policy p = {.ops = ops};
     void *parsed = NULL;
     int rc;
 
@@ -87,7 +87,7 @@ static int add_wished(policy_array *list, const char *wish)
     return add_policy(list, ops, options ? options + 1 : "");
 }
 
-static int find_policies(policy_array *list, const struct nf_plan_wish *wish)
+static int find_policies(policy_array *list, const struct nf_trials_wish *wish)
 {
     const struct nf_policy_ops *all_near = nf_policy_find("all-near");
     int rc = all_near ? add_policy(list, all_near, "") : -EINVAL;
@@ -99,28 +99,28 @@ static int find_policies(policy_array *list, const struct nf_plan_wish *wish)
     return rc;
 }
 
-static int add_trials(trial_array *list, const policy_array *policies, const struct nf_plan_wish *wish,
+static int add_trials(trial_array *list, const policy_array *policies, const struct nf_trials_wish *wish,
                       enum nf_overlap overlap)
 {
-    struct nf_plan_trial trial = {.overlap = overlap};
+    struct nf_trials_one trial = {.overlap = overlap};
     int rc = 0;
 
     for (uint32_t i = 0; i < policies->n && !rc; i++) {
         const struct nf_policy_ops *ops = policies->v[i].ops;
-        bool fixed = nf_plan_is_all_near(ops) || nf_plan_is_all_far(ops);
+        bool fixed = nf_trials_is_all_near(ops) || nf_trials_is_all_far(ops);
 
         trial.policy = i;
         for (size_t j = 0; j < (fixed ? 1 : wish->n_near_shares) && !rc; j++) {
-            trial.near_share = fixed ? (nf_plan_is_all_near(ops) ? 1 : 0) : wish->near_shares[j];
+            trial.near_share = fixed ? (nf_trials_is_all_near(ops) ? 1 : 0) : wish->near_shares[j];
             rc = nf_array_push(list, trial);
         }
     }
     if (!rc && wish->hog)
-        rc = nf_array_push(list, (struct nf_plan_trial){.policy = 0, .near_share = 1, .overlap = overlap, .hog = true});
+        rc = nf_array_push(list, (struct nf_trials_one){.policy = 0, .near_share = 1, .overlap = overlap, .hog = true});
     return rc ? nf_fail(rc, "out of memory for trials") : 0;
 }
 
-int nf_plan_init(struct nf_plan *p, const struct nf_plan_wish *wish)
+int nf_trials_init(struct nf_trials *t, const struct nf_trials_wish *wish)
 {
     policy_array policies = {0};
     trial_array trials = {0};
@@ -128,26 +128,26 @@ int nf_plan_init(struct nf_plan *p, const struct nf_plan_wish *wish)
 
     for (size_t i = 0; i < wish->n_overlaps && !rc; i++)
         rc = add_trials(&trials, &policies, wish, wish->overlaps[i]);
-    *p = (struct nf_plan){policies.v, trials.v, (uint32_t)policies.n, (uint32_t)trials.n};
+    *t = (struct nf_trials){policies.v, trials.v, (uint32_t)policies.n, (uint32_t)trials.n};
     return rc;
 }
 
-void nf_plan_deinit(struct nf_plan *p)
+void nf_trials_deinit(struct nf_trials *t)
 {
-    free(p->policies);
-    free(p->trials);
-    *p = (struct nf_plan){0};
+    free(t->policies);
+    free(t->v);
+    *t = (struct nf_trials){0};
 }
 
-void nf_plan_order(const struct nf_plan *p, uint64_t seed, uint32_t block, uint32_t *order)
+void nf_trials_order(const struct nf_trials *t, uint64_t seed, uint32_t block, uint32_t *order)
 {
     struct nf_rng rng = {nf_hash_add(seed, block)};
 
-    for (uint32_t i = 0; i < p->n_trials; i++) {
+    for (uint32_t i = 0; i < t->n; i++) {
         uint32_t j = (uint32_t)nf_rng_below(&rng, i + (uint64_t)1);
 
-        order[i] = order[j];
+        if (j != i)
+            order[i] = order[j];
         order[j] = i;
     }
 }
-

@@ -1,0 +1,162 @@
+#include "replay/ledger.h"
+
+#include <errno.h>
+
+#include "core/base/buf.h"
+#include "core/base/error.h"
+
+/* Ends the transaction that rc was reached in. */
+static int conclude(struct nf_study *s, int rc)
+{
+    if (!rc)
+        return nf_study_commit(s);
+    nf_study_rollback(s);
+    return rc;
+}
+
+int nf_ledger_mark_dead(struct nf_study *s)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "UPDATE replay SET status = 'partial', message = 'the program ended before the replay "
+                            "did' WHERE status = 'running'",
+                            &q);
+
+    return rc ? rc : nf_query_run(q);
+}
+
+int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, scale, peak_live_bytes, "
+                            "planned_trials, blocks, threads, llc_filter_bytes) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, "
+                            "?8, 1, ?9)",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, r->invocation);
+    nf_query_bind_i64(q, 2, r->capture);
+    nf_query_bind_i64(q, 3, r->testbed);
+    nf_query_bind_i64(q, 4, (int64_t)r->seed);
+    nf_query_bind_f64(q, 5, r->scale);
+    nf_query_bind_i64(q, 6, (int64_t)r->peak_live_bytes);
+    nf_query_bind_i64(q, 7, r->planned_trials);
+    nf_query_bind_i64(q, 8, r->blocks);
+    nf_query_bind_i64(q, 9, (int64_t)r->llc_filter_bytes);
+    rc = nf_query_run(q);
+    return rc ? rc : nf_study_last_id(s);
+}
+
+static int step_times(const struct nf_trial *trial, struct nf_buf *json)
+{
+    nf_buf_puts(json, "[");
+    for (unsigned i = 0; i < trial->steps; i++)
+        nf_buf_printf(json, "%s%.0f", i ? "," : "", trial->step_ns[i]);
+    nf_buf_puts(json, "]");
+    return json->failed ? nf_fail(-ENOMEM, "out of memory") : 0;
+}
+
+static int add_trial(struct nf_study *s, int64_t replay, const struct nf_ledger_trial *t, const struct nf_trial *trial)
+{
+    char semantics[256];
+    struct nf_buf json = {0};
+    struct nf_query *q;
+    int rc = step_times(trial, &json);
+
+    if (!rc)
+        rc = nf_study_query(s,
+                            "INSERT INTO trial(replay_id, block, position, policy, policy_options, semantics, "
+                            "near_share, near_bytes, overlap, hog, parallelism_scale, status, message, warmup_steps, "
+                            "steps, wall_ns, step_ns, policy_ns, move_ns, stolen_ns, late_ns, saturated, "
+                            "floored_share, assumed_k_share, moves, moved_bytes, evidence) VALUES(?1, ?2, ?3, ?4, "
+                            "?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, "
+                            "?23, ?24, ?25, ?26, ?27)",
+                            &q);
+    if (!rc) {
+        nf_query_bind_i64(q, 1, replay);
+        nf_query_bind_i64(q, 2, t->block);
+        nf_query_bind_i64(q, 3, t->position);
+        nf_query_bind_text(q, 4, t->policy->ops->name);
+        nf_query_bind_text(q, 5, t->policy->options);
+        nf_query_bind_text(q, 6, nf_policy_semantics_text(&t->policy->ops->semantics, semantics, sizeof semantics));
+        nf_query_bind_f64(q, 7, t->plan->near_share);
+        nf_query_bind_i64(q, 8, (int64_t)t->near_bytes);
+        nf_query_bind_i64(q, 9, t->plan->overlap);
+        nf_query_bind_i64(q, 10, t->plan->hog);
+        nf_query_bind_f64(q, 11, t->parallelism_scale);
+        nf_query_bind_text(q, 12, nf_trial_status_name(trial->status));
+        nf_query_bind_text(q, 13, trial->message);
+        nf_query_bind_i64(q, 14, trial->warmup_steps);
+        nf_query_bind_i64(q, 15, trial->steps);
+        nf_query_bind_i64(q, 16, (int64_t)trial->wall_ns);
+        nf_query_bind_text(q, 17, json.data);
+        nf_query_bind_i64(q, 18, (int64_t)trial->pool.policy_ns);
+        nf_query_bind_i64(q, 19, (int64_t)trial->pool.move_ns);
+        nf_query_bind_i64(q, 20, (int64_t)trial->stolen_ns);
+        nf_query_bind_i64(q, 21, (int64_t)trial->late_ns);
+        nf_query_bind_i64(q, 22, trial->saturated);
+        nf_query_bind_f64(q, 23, t->floored_share);
+        nf_query_bind_f64(q, 24, trial->assumed_k_share);
+        nf_query_bind_i64(q, 25, (int64_t)trial->pool.moves);
+        nf_query_bind_i64(q, 26, (int64_t)trial->pool.moved_bytes);
+        nf_query_bind_i64(q, 27, t->evidence);
+        rc = nf_query_run(q);
+    }
+    nf_buf_deinit(&json);
+    return rc;
+}
+
+static int add_tier(struct nf_study *s, int64_t trial_id, uint32_t number, const struct nf_trial *trial)
+{
+    const struct nf_trial_tier *t = &trial->tier[number];
+    const struct nf_pool_tier_stats *pool = &trial->pool.tier[number];
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "INSERT INTO trial_tier(trial_id, tier_number, read_bytes, write_bytes, charged_bytes, "
+                            "moved_in_bytes, moved_out_bytes, peak_bytes, achieved_latency_ns, achieved_bps) "
+                            "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, trial_id);
+    nf_query_bind_i64(q, 2, number);
+    nf_query_bind_i64(q, 3, (int64_t)t->read_bytes);
+    nf_query_bind_i64(q, 4, (int64_t)t->write_bytes);
+    nf_query_bind_i64(q, 5, (int64_t)t->charged_bytes);
+    nf_query_bind_i64(q, 6, (int64_t)pool->moved_in_bytes);
+    nf_query_bind_i64(q, 7, (int64_t)pool->moved_out_bytes);
+    nf_query_bind_i64(q, 8, (int64_t)pool->peak_bytes);
+    nf_query_bind_f64(q, 9, t->achieved_latency_ns);
+    nf_query_bind_f64(q, 10, t->achieved_bps);
+    return nf_query_run(q);
+}
+
+int nf_ledger_add(struct nf_study *s, int64_t replay, const struct nf_ledger_trial *t, const struct nf_trial *trial)
+{
+    int64_t id;
+    int rc = nf_study_begin(s);
+
+    if (rc)
+        return rc;
+    rc = add_trial(s, replay, t, trial);
+    id = nf_study_last_id(s);
+    for (uint32_t i = 0; i < t->n_tiers && !rc; i++)
+        rc = add_tier(s, id, i, trial);
+    return conclude(s, rc);
+}
+
+int nf_ledger_end(struct nf_study *s, int64_t replay, const char *status, const char *message)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "UPDATE replay SET status = ?2, message = ?3 WHERE id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    nf_query_bind_text(q, 2, status);
+    nf_query_bind_text(q, 3, message);
+    return nf_query_run(q);
+}

@@ -1,0 +1,34 @@
+#pragma once
+/* The rows of a replay: written as trials end, so that a killed replay leaves what it did. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/store/study.h"
+#include "replay/engine.h"
+#include "replay/trials.h"
+
+struct nf_ledger_replay {
+    int64_t invocation, capture, testbed;
+    uint64_t seed, peak_live_bytes, llc_filter_bytes; /* 0: unfiltered */
+    double scale;
+    uint32_t planned_trials, blocks;
+};
+
+struct nf_ledger_trial {
+    uint32_t block, position;
+    const struct nf_trials_policy *policy;
+    const struct nf_trials_one *plan;
+    uint64_t near_bytes;
+    double parallelism_scale, floored_share;
+    enum nf_evidence evidence;
+    uint32_t n_tiers;
+};
+
+/* Replays still 'running' were killed: the study has one writer, and it is this one. They become 'partial'.
+ * 0 or -errno (cause set), each below with a transaction of its own. */
+int nf_ledger_mark_dead(struct nf_study *s);
+/* > 0: the row, 'running'. -errno (cause set). */
+int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r);
+int nf_ledger_add(struct nf_study *s, int64_t replay, const struct nf_ledger_trial *t, const struct nf_trial *trial);
+/* status: "complete" or "partial". */
+int nf_ledger_end(struct nf_study *s, int64_t replay, const char *status, const char *message);

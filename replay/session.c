@@ -1,0 +1,508 @@
+#include "replay/session.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/buf.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/rng.h"
+#include "core/base/units.h"
+#include "core/store/records.h"
+#include "replay/engine.h"
+#include "replay/hog.h"
+#include "replay/ledger.h"
+#include "replay/residual.h"
+#include "replay/scale.h"
+#include "replay/spoilers.h"
+#include "replay/testbed.h"
+#include "replay/trials.h"
+
+static const double NEAR_SHARES[] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
+static const enum nf_overlap OVERLAPS[] = {NF_OVERLAP_FULL, NF_OVERLAP_NONE};
+static const enum nf_overlap OVERLAPS_UNTIMED[] = {NF_OVERLAP_ASAP};
+/* Free runs of pages are never all as long as wanted: arenas are larger than what can be live in them by a quarter,
+ * and by a little for small ones. */
+static const double SLACK_SHARE = 0.25;
+static const uint64_t SLACK_BYTES = 16ull << 20;
+/* Of the available memory; the rest is for the kernel and everybody else. */
+static const double MEMORY_SHARE = 0.9;
+
+struct session {
+    struct nf_study *study;
+    const struct nf_replay_options *o;
+    struct nf_replay_result *result;
+    int cpu;
+    int64_t capture, machine;
+    struct nf_stream *stream;
+    uint32_t steady;
+    uint64_t peak_bytes;
+    bool timed; /* the capture holds op times */
+    struct nf_trials trials;
+    struct nf_testbed testbed;
+    struct nf_profile *profiles;
+    struct nf_script *scripts;
+    struct nf_residual residual;
+    uint64_t started_ns;
+};
+
+/* --- what is replayed --- */
+
+static int find_peak(struct session *s)
+{
+    for (uint32_t i = 0; i < s->stream->n_classes; i++) {
+        uint64_t peak;
+        int rc;
+
+        if (i != s->steady && !s->o->whole_sequence)
+            continue;
+        rc = nf_step_class_peak(&s->stream->classes[i], &peak);
+        if (rc)
+            return rc;
+        s->peak_bytes = peak > s->peak_bytes ? peak : s->peak_bytes;
+    }
+    return s->peak_bytes ? 0 : nf_fail(-EINVAL, "capture %lld allocated nothing", (long long)s->capture);
+}
+
+static double cycle_captured_ns(const struct session *s)
+{
+    double ns = 0;
+
+    for (uint32_t i = 0; i < (s->o->whole_sequence ? s->stream->n_sequence : 1); i++) {
+        const struct nf_step_class *c = &s->stream->classes[s->o->whole_sequence ? s->stream->sequence[i] : s->steady];
+
+        for (uint32_t op = 0; op < c->n_ops; op++)
+            ns += c->ops[op].dur_ns + c->ops[op].gap_ns;
+    }
+    return ns;
+}
+
+static int load(struct session *s)
+{
+    int rc;
+
+    s->capture = nf_record_capture_find(s->study, s->o->capture);
+    if (s->capture < 0)
+        return (int)s->capture;
+    rc = nf_record_stream_load(s->study, s->capture, &s->stream);
+    if (rc)
+        return rc;
+    if (!s->stream->n_classes || (s->o->whole_sequence && !s->stream->n_sequence))
+        return nf_fail(-ENOENT, "capture %lld has no steps to replay", (long long)s->capture);
+    rc = nf_stream_scale(s->stream, s->o->scale);
+    if (rc)
+        return rc;
+    s->steady = nf_stream_steady_class(s->stream);
+    s->timed = cycle_captured_ns(s) > 0;
+    return find_peak(s);
+}
+
+static int wish(struct session *s)
+{
+    const struct nf_replay_options *o = s->o;
+    struct nf_trials_wish w = {
+        .policies = o->policies,
+        .n_policies = o->n_policies,
+        .near_shares = o->n_near_shares ? o->near_shares : NEAR_SHARES,
+        .n_near_shares = o->n_near_shares ? o->n_near_shares : sizeof NEAR_SHARES / sizeof *NEAR_SHARES,
+        .overlaps = o->n_overlaps ? o->overlaps : OVERLAPS,
+        .n_overlaps = o->n_overlaps ? o->n_overlaps : sizeof OVERLAPS / sizeof *OVERLAPS,
+        .hog = o->hog,
+    };
+    char why[128];
+
+    if (!s->timed) {
+        w.overlaps = OVERLAPS_UNTIMED;
+        w.n_overlaps = sizeof OVERLAPS_UNTIMED / sizeof *OVERLAPS_UNTIMED;
+        nf_info("the capture holds no op times: replaying as fast as possible (overlap asap) only");
+    }
+    if (o->hog && nf_hog_probe(why, sizeof why))
+        return nf_fail(-ENODEV, "%s", why);
+    return nf_trials_init(&s->trials, &w);
+}
+
+/* --- memory --- */
+
+static uint64_t with_slack(uint64_t bytes)
+{
+    return nf_page_bytes(bytes + (uint64_t)(SLACK_SHARE * (double)bytes) + SLACK_BYTES);
+}
+
+static uint64_t near_bytes(const struct session *s, const struct nf_trials_one *t)
+{
+    return (uint64_t)(t->near_share * (double)s->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+}
+
+/* Arenas and ledger limits of a trial. n_tiers may be what the options ask for, before any tier is open. */
+static void size_arenas(const struct session *s, const struct nf_trials_one *t, uint32_t n_tiers,
+                        struct nf_pool_config *pool)
+{
+    const struct nf_policy_ops *ops = s->trials.policies[t->policy].ops;
+    bool all_near = nf_trials_is_all_near(ops), all_far = nf_trials_is_all_far(ops);
+
+    for (uint32_t i = 0; i < n_tiers; i++) {
+        bool used = i == 0 ? !all_far : i + 1 == n_tiers ? !all_near : !all_near && !all_far;
+
+        pool->capacity[i] = UINT64_MAX;
+        pool->arena_bytes[i] = used ? with_slack(i == 0 ? near_bytes(s, t) : s->peak_bytes) : 0;
+    }
+    if (!all_near)
+        pool->capacity[0] = near_bytes(s, t);
+}
+
+static uint64_t most_memory(const struct session *s, uint32_t n_tiers)
+{
+    uint64_t most = 0;
+
+    for (uint32_t i = 0; i < s->trials.n; i++) {
+        struct nf_pool_config pool = {0};
+        uint64_t sum = 0;
+
+        size_arenas(s, &s->trials.v[i], n_tiers, &pool);
+        for (uint32_t t = 0; t < n_tiers; t++)
+            sum += pool.arena_bytes[t];
+        most = sum > most ? sum : most;
+    }
+    return most;
+}
+
+static uint64_t available_memory(void)
+{
+    struct nf_buf text = {0};
+    unsigned long long kib = 0;
+    const char *line = NULL;
+
+    if (!nf_buf_read_file(&text, "/proc/meminfo", 1 << 20) && text.data)
+        line = strstr(text.data, "MemAvailable:");
+    if (line)
+        sscanf(line, "MemAvailable: %llu", &kib);
+    nf_buf_deinit(&text);
+    return kib ? kib * 1024 : UINT64_MAX;
+}
+
+static int check_memory(const struct session *s, uint64_t need)
+{
+    uint64_t available = available_memory();
+    char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT], peak[NF_UNITS_TEXT];
+    double usable = MEMORY_SHARE * (double)available;
+
+    if ((double)need <= usable)
+        return 0;
+    return nf_fail(-ENOMEM,
+                   "the largest trial maps %s (peak live %s), and this machine has %s available: replay it smaller, "
+                   "with --scale %.2f",
+                   nf_format_bytes(want, (double)need), nf_format_bytes(peak, (double)s->peak_bytes),
+                   nf_format_bytes(have, (double)available), 0.95 * s->o->scale * usable / (double)need);
+}
+
+/* --- the dry run --- */
+
+/* Two warm-up cycles and the measured ones; the visited bytes at 10 GB/s where no time is known; a trial under delay
+ * takes half as long again. An estimate for planning the night, no more. */
+static double estimate_trial_ns(const struct session *s, uint64_t arena_bytes)
+{
+    const double fault_bps = 2e9, visit_bps = 1e10, delayed = 1.5;
+    double cycle = cycle_captured_ns(s), bytes = 0;
+    const struct nf_step_class *c = &s->stream->classes[s->steady];
+
+    for (uint32_t i = 0; i < c->n_visits; i++)
+        bytes += (double)c->visits[i].bytes;
+    if (!(cycle > 0))
+        cycle = bytes / visit_bps * 1e9;
+    return (2 + s->o->steps) * cycle * delayed + (double)arena_bytes / fault_bps * 1e9;
+}
+
+static void describe(const struct session *s, uint64_t need)
+{
+    FILE *out = s->o->out ? s->o->out : stdout;
+    struct nf_spoiler spoilers[NF_SPOILERS_MAX];
+    size_t n = nf_spoilers("", spoilers);
+    char text[NF_UNITS_TEXT];
+    uint64_t trials = (uint64_t)s->trials.n * s->o->blocks;
+
+    fprintf(out, "capture %lld: peak live %s", (long long)s->capture, nf_format_bytes(text, (double)s->peak_bytes));
+    fprintf(out, ", captured cycle %s\n", s->timed ? nf_format_ns(text, cycle_captured_ns(s)) : "unknown");
+    fprintf(out, "trials: %llu (%u a block, %u blocks), %u policies\n", (unsigned long long)trials, s->trials.n,
+            s->o->blocks, s->trials.n_policies);
+    fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
+    fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
+    fprintf(out, " of %s available\n", nf_format_bytes(text, (double)available_memory()));
+    fprintf(out, n ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "  %s%s%s\n", spoilers[i].what, *spoilers[i].mend ? "; mend: " : "", spoilers[i].mend);
+}
+
+/* --- preparation --- */
+
+static int open_testbed(struct session *s)
+{
+    const struct nf_replay_options *o = s->o;
+    struct nf_testbed_options t = {
+        .specs = o->tiers,
+        .n_specs = o->n_tiers,
+        .far_latency_x = o->far_latency_x,
+        .far_bandwidth_x = o->far_bandwidth_x,
+        .cpu = s->cpu,
+        .llc_bytes = o->llc_bytes,
+        .reuse = o->reuse_testbed ? s->study : NULL,
+        .machine = s->machine,
+        .quiet = o->quiet,
+    };
+    int rc = nf_testbed_init(&s->testbed, &t);
+
+    return rc ? rc : nf_testbed_record(&s->testbed, s->study, o->invocation, s->machine);
+}
+
+static int prepare_classes(struct session *s)
+{
+    uint64_t llc = s->o->unfiltered ? 0 : s->testbed.llc_bytes;
+    uint32_t n = s->stream->n_classes;
+    int rc = 0;
+
+    s->profiles = calloc(n, sizeof *s->profiles);
+    s->scripts = calloc(n, sizeof *s->scripts);
+    if (!s->profiles || !s->scripts)
+        return nf_fail(-ENOMEM, "out of memory for %u step classes", n);
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        if (!s->o->quiet)
+            nf_progress("preparing step class %u of %u", i + 1, n);
+        /* Unfiltered, bursts are still those of the real cache. */
+        rc = nf_profile_init(&s->profiles[i], &s->stream->classes[i], llc, s->testbed.llc_bytes);
+        if (!rc)
+            rc = nf_script_init(&s->scripts[i], &s->profiles[i], s->o->seed);
+    }
+    return rc;
+}
+
+static struct nf_engine_config configure(const struct session *s, const struct nf_trials_one *t, uint32_t block)
+{
+    const struct nf_trials_policy *policy = &s->trials.policies[t->policy];
+    struct nf_engine_config c = NF_ENGINE_CONFIG_INIT;
+
+    c.stream = s->stream;
+    c.scripts = s->scripts;
+    c.pool.tiers = (struct nf_tier *)s->testbed.tiers;
+    c.pool.n_tiers = s->testbed.n_tiers;
+    c.pool.policy = policy->ops;
+    c.pool.policy_options = policy->options;
+    c.pool.profiles = s->profiles;
+    c.pool.n_profiles = s->stream->n_classes;
+    c.pool.steady_class = s->steady;
+    c.pool.seed = nf_hash_add(s->o->seed, block);
+    size_arenas(s, t, c.pool.n_tiers, &c.pool);
+    for (uint32_t i = 0; i < c.pool.n_tiers; i++) {
+        c.pool.latency_ns[i] = s->testbed.measured[i].latency_ns;
+        c.pool.read_bps[i] = s->testbed.measured[i].read_bps;
+        c.parallelism[i] = s->testbed.measured[0].parallelism; /* calibrated on local memory */
+    }
+    c.parallelism_scale = s->o->parallelism_scale;
+    c.overlap = t->overlap;
+    c.residual_ns = (const double *const *)s->residual.op_ns;
+    c.whole_sequence = s->o->whole_sequence;
+    c.cycles = s->o->steps;
+    c.cpu = s->cpu;
+    c.stop = s->o->stop;
+    return c;
+}
+
+static int calibrate(struct session *s)
+{
+    struct nf_trials_one all_near = {.near_share = 1, .overlap = NF_OVERLAP_ASAP};
+    struct nf_engine_config c = configure(s, &all_near, 0);
+
+    if (!s->o->quiet)
+        nf_progress("calibrating the compute time of each op");
+    return nf_residual_init(&s->residual, &c);
+}
+
+/* --- trials --- */
+
+static void report(const struct session *s, const struct nf_trials_one *t)
+{
+    const struct nf_replay_result *r = s->result;
+    char left[NF_UNITS_TEXT] = "unknown";
+    double spent = (double)(nf_now_ns() - s->started_ns);
+
+    if (s->o->quiet)
+        return;
+    if (r->done)
+        nf_format_ns(left, spent / r->done * (r->planned - r->done));
+    nf_progress("trial %u of %u: %s, near %.0f %%, overlap %s%s; %s left", r->done + 1, r->planned,
+                s->trials.policies[t->policy].ops->name, 100 * t->near_share, nf_overlap_name(t->overlap),
+                t->hog ? ", beside a hog" : "", left);
+}
+
+static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial)
+{
+    struct nf_engine_config c = configure(s, t, block);
+    struct nf_hog *hog = NULL;
+    char speed[NF_UNITS_TEXT];
+    double bps;
+    int rc = 0;
+
+    *trial = (struct nf_trial){0};
+    if (t->hog)
+        rc = nf_hog_start(s->cpu, s->testbed.llc_bytes, &hog);
+    if (!rc)
+        rc = nf_trial_run(&c, trial);
+    if (!hog)
+        return rc;
+    nf_hog_stop(hog, &bps);
+    if (!rc && trial->status == NF_TRIAL_OK)
+        snprintf(trial->message, sizeof trial->message, "the hog moved %s/s", nf_format_bytes(speed, bps));
+    return rc;
+}
+
+static int run_and_record(struct session *s, uint32_t block, uint32_t position, const struct nf_trials_one *t)
+{
+    struct nf_ledger_trial row = {
+        .block = block,
+        .position = position,
+        .policy = &s->trials.policies[t->policy],
+        .plan = t,
+        .near_bytes = near_bytes(s, t),
+        .parallelism_scale = s->o->parallelism_scale,
+        .floored_share = s->residual.floored_share,
+        .evidence = s->testbed.tiers[s->testbed.n_tiers - 1].facts.evidence,
+        .n_tiers = s->testbed.n_tiers,
+    };
+    struct nf_trial trial;
+    int rc;
+
+    report(s, t);
+    rc = run_trial(s, t, block, &trial);
+    if (!rc)
+        rc = nf_ledger_add(s->study, s->result->replay, &row, &trial);
+    if (!rc) {
+        s->result->done++;
+        s->result->failed += trial.status == NF_TRIAL_FAILED;
+        s->result->unsteady += trial.status == NF_TRIAL_UNSTEADY;
+    }
+    nf_trial_deinit(&trial);
+    return rc;
+}
+
+static int run_blocks(struct session *s)
+{
+    uint32_t *order = calloc(s->trials.n + (size_t)1, sizeof *order);
+    int rc = order ? 0 : nf_fail(-ENOMEM, "out of memory for the order of trials");
+
+    s->started_ns = nf_now_ns();
+    for (uint32_t block = 0; block < s->o->blocks && !rc; block++) {
+        nf_trials_order(&s->trials, s->o->seed, block, order);
+        for (uint32_t i = 0; i < s->trials.n && !rc; i++)
+            rc = run_and_record(s, block, i, &s->trials.v[order[i]]);
+    }
+    free(order);
+    return rc;
+}
+
+static int replay(struct session *s)
+{
+    struct nf_ledger_replay row = {
+        .invocation = s->o->invocation,
+        .capture = s->capture,
+        .testbed = s->testbed.id,
+        .seed = s->o->seed,
+        .peak_live_bytes = s->peak_bytes,
+        .llc_filter_bytes = s->o->unfiltered ? 0 : s->testbed.llc_bytes,
+        .scale = s->o->scale,
+        .planned_trials = s->trials.n * s->o->blocks,
+        .blocks = s->o->blocks,
+    };
+    char why[256] = "";
+    int rc, ended;
+
+    s->result->planned = row.planned_trials;
+    s->result->replay = nf_ledger_begin(s->study, &row);
+    if (s->result->replay < 0)
+        return (int)s->result->replay;
+    rc = run_blocks(s);
+    if (rc)
+        snprintf(why, sizeof why, "%s", rc > 0 ? "stopped" : nf_error_text(rc));
+    ended = nf_ledger_end(s->study, s->result->replay, rc ? "partial" : "complete", why);
+    if (rc < 0)
+        return nf_fail(rc, "%s", why);
+    return rc ? rc : ended;
+}
+
+/* --- the command --- */
+
+static int check_options(const struct nf_replay_options *o)
+{
+    if (!o->blocks || !o->steps)
+        return nf_fail(-EINVAL, "a replay needs at least one block of one step");
+    if (!(o->scale > 0 && o->scale <= 1))
+        return nf_fail(-EINVAL, "the scale is above 0 and at most 1, not %g", o->scale);
+    if (!(o->parallelism_scale > 0))
+        return nf_fail(-EINVAL, "the parallelism scale is above 0, not %g", o->parallelism_scale);
+    for (size_t i = 0; i < o->n_near_shares; i++) {
+        if (!(o->near_shares[i] > 0 && o->near_shares[i] <= 1))
+            return nf_fail(-EINVAL, "a near share lies above 0 %% and at most at 100 %%, not at %g %%",
+                           100 * o->near_shares[i]);
+    }
+    return 0;
+}
+
+static int run(struct session *s)
+{
+    uint32_t n_tiers = s->o->n_tiers ? (uint32_t)s->o->n_tiers : 2;
+    int rc = check_options(s->o);
+
+    if (!rc)
+        rc = load(s);
+    if (!rc)
+        rc = wish(s);
+    if (rc)
+        return rc;
+    if (s->o->dry_run) {
+        describe(s, most_memory(s, n_tiers));
+        return check_memory(s, most_memory(s, n_tiers));
+    }
+    rc = check_memory(s, most_memory(s, n_tiers));
+    if (!rc)
+        rc = nf_ledger_mark_dead(s->study);
+    if (rc)
+        return rc;
+    s->machine = nf_record_machine(s->study);
+    if (s->machine < 0)
+        return (int)s->machine;
+    rc = open_testbed(s);
+    s->result->testbed = s->testbed.id;
+    if (!rc)
+        rc = prepare_classes(s);
+    if (!rc)
+        rc = calibrate(s);
+    return rc ? rc : replay(s);
+}
+
+static void session_deinit(struct session *s)
+{
+    for (uint32_t i = 0; s->stream && i < s->stream->n_classes; i++) {
+        if (s->scripts)
+            nf_script_deinit(&s->scripts[i]);
+        if (s->profiles)
+            nf_profile_deinit(&s->profiles[i]);
+    }
+    free(s->scripts);
+    free(s->profiles);
+    nf_residual_deinit(&s->residual);
+    nf_testbed_deinit(&s->testbed);
+    nf_trials_deinit(&s->trials);
+    nf_stream_free(s->stream);
+}
+
+int nf_replay_run(struct nf_study *study, const struct nf_replay_options *options, struct nf_replay_result *result)
+{
+    struct session s = {.study = study, .o = options, .result = result};
+    int rc;
+
+    *result = (struct nf_replay_result){0};
+    s.cpu = options->cpu >= 0 ? options->cpu : sched_getcpu();
+    rc = run(&s);
+    session_deinit(&s);
+    nf_progress_end();
+    return rc;
+}

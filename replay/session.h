@@ -1,0 +1,52 @@
+#pragma once
+/* The whole of `nearfar replay`: a capture's stream, the tiers of this machine, every trial, and their rows. */
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/model/words.h"
+#include "core/store/study.h"
+
+struct nf_replay_options {
+    int64_t invocation; /* row of the running command */
+    int64_t capture;    /* 0: the latest */
+    const char *const *policies; /* "name", "name:key=value,...", "./mine.so" or "all" */
+    size_t n_policies;           /* 0: all but trace */
+    const double *near_shares;   /* of peak live, in (0, 1] */
+    size_t n_near_shares;        /* 0: 10 %, 20 %, ... 100 % */
+    const enum nf_overlap *overlaps;
+    size_t n_overlaps;           /* 0: full and none, which bracket the truth; asap when the capture holds no times */
+    const char *const *tiers;    /* specs in tier order, near first: "provider:key=value" or "name=provider:..." */
+    size_t n_tiers;              /* 0: local memory near, an emulated far tier */
+    double far_latency_x, far_bandwidth_x; /* of the emulated far tier; 0: 2 and 0.5 */
+    unsigned blocks;             /* each runs every trial once, in random order */
+    unsigned steps;              /* measured ones of a trial */
+    uint64_t seed;
+    uint64_t llc_bytes;          /* of the cache filter; 0: as measured */
+    bool unfiltered;             /* no filter: every visited byte is charged */
+    double parallelism_scale;    /* of every k: 0.5 and 2 are the sensitivity runs */
+    double scale;                /* of every storage's bytes, (0, 1] */
+    int cpu;                     /* -1: the one this runs on */
+    bool whole_sequence;         /* replay all captured steps in order instead of the steady one */
+    bool reuse_testbed;          /* take the tiers' numbers from the study when it has this machine's */
+    bool hog;                    /* all-near trials beside a bandwidth hog as well */
+    bool dry_run;                /* say what would be done, on `out`; nothing is measured or written */
+    bool quiet;                  /* no progress line */
+    const volatile sig_atomic_t *stop; /* ends after the running step; may be NULL */
+    FILE *out;                   /* dry run only; NULL: stdout */
+};
+#define NF_REPLAY_OPTIONS_INIT {.blocks = 5, .steps = 3, .seed = 1, .parallelism_scale = 1, .scale = 1, .cpu = -1}
+
+struct nf_replay_result {
+    int64_t replay, testbed; /* rows; 0: none was written */
+    uint32_t planned, done, failed, unsteady; /* trials */
+};
+
+enum { NF_REPLAY_E_STOPPED = 1 };
+/* Study opened for writing (a dry run also takes one opened for reading). Every trial is committed as it ends.
+ * 0 (failed and unsteady trials are counted in *result, not an error), NF_REPLAY_E_STOPPED (the stop flag: what was
+ * done is kept as a partial replay), -EINVAL, -ENOENT (no capture), -ENOMEM (this machine cannot hold it; the cause
+ * names the numbers and a scale that would fit), -ENODEV (this machine cannot), -errno, all with the cause set. */
+int nf_replay_run(struct nf_study *study, const struct nf_replay_options *options, struct nf_replay_result *result);

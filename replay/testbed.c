@@ -1,0 +1,304 @@
+#include "replay/testbed.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/buf.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/units.h"
+#include "core/model/stream.h"
+#include "replay/kernel.h"
+
+/* --- opening --- */
+
+/* "name=provider:..." or "provider:..."; a '=' after the ':' belongs to an option. */
+static int open_spec(struct nf_testbed *t, const char *spec, const char *otherwise, const struct nf_tier_local *local)
+{
+    struct nf_tier *tier = &t->tiers[t->n_tiers];
+    char name[sizeof tier->name];
+    size_t n = strcspn(spec, "=:");
+    int rc;
+
+    if (spec[n] == '=') {
+        if (n >= sizeof name)
+            return nf_fail(-EINVAL, "tier '%s': its name is too long", spec);
+        memcpy(name, spec, n);
+        name[n] = '\0';
+        spec += n + 1;
+    } else {
+        snprintf(name, sizeof name, "%s", otherwise);
+    }
+    rc = nf_tier_open(name, spec, local, tier);
+    if (!rc)
+        t->n_tiers++;
+    return rc;
+}
+
+static int open_near(struct nf_testbed *t, const struct nf_testbed_options *o)
+{
+    int rc;
+
+    if (o->n_specs)
+        return open_spec(t, o->specs[0], "near", NULL);
+    rc = open_spec(t, "numa", "near", NULL);
+    if (rc != -ENODEV)
+        return rc;
+    nf_info("near is anonymous memory, its placement unproved: %s", nf_error_text(rc));
+    return open_spec(t, "null", "near", NULL);
+}
+
+static int open_far(struct nf_testbed *t, const struct nf_testbed_options *o, const struct nf_tier_local *local)
+{
+    char spec[160], name[NF_UNITS_TEXT];
+    int rc = 0;
+
+    for (size_t i = 1; i < o->n_specs && !rc; i++) {
+        if (i == 1)
+            snprintf(name, sizeof name, "far");
+        else
+            snprintf(name, sizeof name, "far%zu", i);
+        rc = open_spec(t, o->specs[i], name, local);
+    }
+    if (rc || o->n_specs)
+        return rc;
+    snprintf(spec, sizeof spec, "emulated");
+    if (o->far_latency_x > 0 && o->far_bandwidth_x > 0)
+        snprintf(spec, sizeof spec, "emulated:latency-x=%g,bandwidth-x=%g", o->far_latency_x, o->far_bandwidth_x);
+    else if (o->far_latency_x > 0)
+        snprintf(spec, sizeof spec, "emulated:latency-x=%g", o->far_latency_x);
+    else if (o->far_bandwidth_x > 0)
+        snprintf(spec, sizeof spec, "emulated:bandwidth-x=%g", o->far_bandwidth_x);
+    return open_spec(t, spec, "far", local);
+}
+
+/* --- numbers from the study --- */
+
+/* Loads the tiers of a testbed; the specs must be those of the tiers that are open (near) or will be (o). Returns 1
+ * when they are, 0 when not, -errno (cause set). */
+static int load_tiers(struct nf_testbed *t, struct nf_study *study, int64_t id, const struct nf_tier *open,
+                      uint32_t n_open)
+{
+    struct nf_query *q;
+    uint32_t n = 0;
+    bool same = true;
+    int rc = nf_study_query(study,
+                            "SELECT spec, latency_ns, read_bps, write_bps, stream_parallelism, gather_parallelism "
+                            "FROM tier WHERE testbed_id = ?1 ORDER BY number",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, id);
+    while ((rc = nf_query_step(q)) == 1) {
+        if (n < n_open) {
+            same = same && !strcmp(nf_query_text(q, 0), open[n].spec);
+            t->measured[n] = (struct nf_measured){
+                .latency_ns = nf_query_f64(q, 1),
+                .read_bps = nf_query_f64(q, 2),
+                .write_bps = nf_query_f64(q, 3),
+                .parallelism = {nf_query_f64(q, 4), nf_query_f64(q, 5)},
+            };
+        }
+        n++;
+    }
+    nf_query_done(q);
+    return rc < 0 ? rc : same && n >= n_open;
+}
+
+static int find_testbed(struct nf_study *study, int64_t machine, int64_t *id, uint64_t *llc)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(study,
+                            "SELECT id, llc_effective_bytes FROM testbed WHERE machine_id = ?1 AND "
+                            "llc_effective_bytes > 0 ORDER BY id DESC LIMIT 1",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, machine);
+    rc = nf_query_step(q);
+    *id = rc == 1 ? nf_query_i64(q, 0) : 0;
+    *llc = rc == 1 ? (uint64_t)nf_query_i64(q, 1) : 0;
+    nf_query_done(q);
+    return rc < 0 ? rc : 0;
+}
+
+/* --- measuring --- */
+
+static int measure_near(struct nf_testbed *t, const struct nf_testbed_options *o, struct nf_measure_options *m)
+{
+    int rc = 0;
+
+    t->llc_bytes = o->llc_bytes;
+    if (!t->llc_bytes)
+        rc = nf_measure_llc(&t->tiers[0], m, &t->llc_bytes, &t->samples);
+    m->working_set_bytes = 0;
+    if (!rc && 4 * t->llc_bytes > 256ull << 20) /* more than the default */
+        m->working_set_bytes = 4 * t->llc_bytes;
+    return rc ? rc : nf_measure_tier(&t->tiers[0], 0, m, &t->measured[0], &t->samples);
+}
+
+static struct nf_tier_local local_of(const struct nf_testbed *t)
+{
+    return (struct nf_tier_local){t->measured[0].latency_ns, t->measured[0].read_bps, t->measured[0].write_bps};
+}
+
+int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
+{
+    struct nf_measure_options m = {.cpu = o->cpu, .quiet = o->quiet};
+    struct nf_tier_local local;
+    int64_t known = 0;
+    uint64_t known_llc = 0;
+    int rc;
+
+    *t = (struct nf_testbed){.cpu = o->cpu};
+    if (o->n_specs > NF_TIER_MAX)
+        return nf_fail(-EINVAL, "%zu tiers are more than the %d there can be", o->n_specs, NF_TIER_MAX);
+    rc = open_near(t, o);
+    if (!rc && o->reuse)
+        rc = find_testbed(o->reuse, o->machine, &known, &known_llc);
+    if (rc)
+        return rc;
+    if (known) {
+        rc = load_tiers(t, o->reuse, known, t->tiers, 1);
+        known = rc == 1 ? known : 0;
+    }
+    if (known)
+        t->llc_bytes = o->llc_bytes ? o->llc_bytes : known_llc;
+    else if (rc >= 0)
+        rc = measure_near(t, o, &m);
+    local = local_of(t);
+    if (rc >= 0)
+        rc = open_far(t, o, &local);
+    if (!rc && known) {
+        rc = load_tiers(t, o->reuse, known, t->tiers, t->n_tiers);
+        if (rc == 1)
+            t->id = known_llc == t->llc_bytes ? known : 0;
+        else if (!rc)
+            nf_info("the known testbed has other tiers: measuring them");
+        known = rc == 1 ? known : 0;
+    }
+    m.assumed = t->measured[0].parallelism;
+    for (uint32_t i = 1; i < t->n_tiers && rc >= 0 && !known; i++)
+        rc = nf_measure_tier(&t->tiers[i], i, &m, &t->measured[i], &t->samples);
+    return rc < 0 ? rc : 0;
+}
+
+void nf_testbed_deinit(struct nf_testbed *t)
+{
+    for (uint32_t i = 0; i < t->n_tiers; i++)
+        nf_tier_close(&t->tiers[i]);
+    nf_array_free(&t->samples.list);
+    t->n_tiers = 0;
+}
+
+/* --- rows --- */
+
+static int record_tier(const struct nf_testbed *t, struct nf_study *study, uint32_t i)
+{
+    const struct nf_tier *tier = &t->tiers[i];
+    const struct nf_measured *m = &t->measured[i];
+    struct nf_query *q;
+    int rc = nf_study_query(study,
+                            "INSERT INTO tier(testbed_id, number, name, provider, spec, target_latency_ns, "
+                            "target_read_bps, latency_ns, read_bps, write_bps, stream_parallelism, "
+                            "gather_parallelism, evidence) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
+                            "?12, ?13)",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, t->id);
+    nf_query_bind_i64(q, 2, i);
+    nf_query_bind_text(q, 3, tier->name);
+    nf_query_bind_text(q, 4, tier->ops->name);
+    nf_query_bind_text(q, 5, tier->spec);
+    nf_query_bind_f64(q, 6, tier->facts.target_latency_ns);
+    nf_query_bind_f64(q, 7, tier->facts.target_bps);
+    nf_query_bind_f64(q, 8, m->latency_ns);
+    nf_query_bind_f64(q, 9, m->read_bps);
+    nf_query_bind_f64(q, 10, m->write_bps);
+    nf_query_bind_f64(q, 11, m->parallelism.stream);
+    nf_query_bind_f64(q, 12, m->parallelism.gather);
+    nf_query_bind_i64(q, 13, tier->facts.evidence);
+    return nf_query_run(q);
+}
+
+static int record_sample(const struct nf_testbed *t, struct nf_study *study, const struct nf_tier_sample *s)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(study,
+                            "INSERT INTO tier_sample(testbed_id, tier_number, what, working_set_bytes, parallelism, "
+                            "run, value, unit) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, t->id);
+    nf_query_bind_i64(q, 2, s->tier);
+    nf_query_bind_text(q, 3, s->what);
+    nf_query_bind_i64(q, 4, (int64_t)s->working_set_bytes);
+    nf_query_bind_i64(q, 5, s->parallelism);
+    nf_query_bind_i64(q, 6, s->run);
+    nf_query_bind_f64(q, 7, s->value);
+    nf_query_bind_text(q, 8, s->unit);
+    return nf_query_run(q);
+}
+
+static int record_testbed(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine)
+{
+    bool huge = strstr(t->tiers[0].spec, "page=thp");
+    struct nf_buf json = {0};
+    struct nf_query *q;
+    int rc;
+
+    nf_buf_printf(&json,
+                  "{\"cpu\":%d,\"kernels\":\"%s\",\"page\":\"%s\",\"prefetchers\":\"unknown\",\"runs\":%d,"
+                  "\"working_set_bytes\":%llu,\"latency\":\"one dependent chain, TLB-local\"}",
+                  t->cpu, nf_kernels_best()->name, huge ? "thp" : "4k", NF_MEASURE_RUNS,
+                  (unsigned long long)t->measured[0].working_set_bytes);
+    if (json.failed)
+        return nf_fail(-ENOMEM, "out of memory");
+    rc = nf_study_query(study,
+                        "INSERT INTO testbed(invocation_id, machine_id, llc_effective_bytes, page_bytes, conditions) "
+                        "VALUES(?1, ?2, ?3, ?4, ?5)",
+                        &q);
+    if (!rc) {
+        nf_query_bind_i64(q, 1, invocation);
+        nf_query_bind_i64(q, 2, machine);
+        nf_query_bind_i64(q, 3, (int64_t)t->llc_bytes);
+        nf_query_bind_i64(q, 4, huge ? 2 << 20 : NF_PAGE_BYTES);
+        nf_query_bind_text(q, 5, json.data);
+        rc = nf_query_run(q);
+    }
+    nf_buf_deinit(&json);
+    if (!rc)
+        t->id = nf_study_last_id(study);
+    return rc;
+}
+
+int nf_testbed_record(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine)
+{
+    int rc;
+
+    if (t->id)
+        return 0;
+    rc = nf_study_begin(study);
+    if (rc)
+        return rc;
+    rc = record_testbed(t, study, invocation, machine);
+    for (uint32_t i = 0; i < t->n_tiers && !rc; i++)
+        rc = record_tier(t, study, i);
+    for (size_t i = 0; i < t->samples.list.n && !rc; i++)
+        rc = record_sample(t, study, &t->samples.list.v[i]);
+    if (rc)
+        nf_study_rollback(study);
+    else
+        rc = nf_study_commit(study);
+    if (rc)
+        t->id = 0;
+    return rc;
+}

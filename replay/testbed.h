@@ -1,0 +1,39 @@
+#pragma once
+/* The tiers a replay runs on: opened, measured, and known to the study. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/store/study.h"
+#include "pool/tier.h"
+#include "replay/measure.h"
+
+struct nf_testbed {
+    int64_t id; /* row; 0: not recorded */
+    struct nf_tier tiers[NF_TIER_MAX];
+    struct nf_measured measured[NF_TIER_MAX];
+    uint32_t n_tiers;
+    uint64_t llc_bytes; /* effective */
+    int cpu;
+    struct nf_samples samples;
+};
+
+struct nf_testbed_options {
+    const char *const *specs; /* in tier order, near first: "provider:key=value,..." or "name=provider:..."; */
+    size_t n_specs;           /* 0: local memory near, an emulated far tier */
+    double far_latency_x, far_bandwidth_x; /* of the emulated far tier; 0: its defaults */
+    int cpu;                  /* the initiator */
+    uint64_t llc_bytes;       /* 0: measure it */
+    struct nf_study *reuse;   /* take the numbers of the latest testbed with the same machine and specs; NULL: measure */
+    int64_t machine;          /* row, for reuse */
+    bool quiet;               /* no progress line */
+};
+
+/* Opens and measures. Without specs near is the pinned CPU's NUMA node, or plain anonymous memory where nodes cannot
+ * be bound (with a message). 0 or -errno (cause set). Caller deinits in every case. */
+int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *options);
+void nf_testbed_deinit(struct nf_testbed *t);
+
+/* Adds the rows testbed, tier and tier_sample in one transaction, unless the numbers came from a row already.
+ * 0 or -errno (cause set). */
+int nf_testbed_record(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine);
