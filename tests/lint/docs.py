@@ -1,5 +1,5 @@
-"""The documents say what is there: a manual page with every option for each command, links that resolve, and every table
-and column of the study explained in doc/format.md."""
+"""The documents say what is there: a manual page with every option for each command, links that resolve, and every table,
+column and number of the study explained in doc/format.md."""
 import re
 import sqlite3
 
@@ -76,15 +76,36 @@ def check_format(tree):
                 yield f'doc/format.md:1: explains column {table}.{column}, which does not exist'
 
 
+# vocabulary in doc/format.md -> prefix of its enumerators in core/model/words.h
+VOCABULARIES = {'role': 'ROLE', 'phase': 'PHASE', 'rw': 'RW', 'pattern': 'PATTERN', 'evidence': 'EVIDENCE',
+                'access evidence': 'ACCESS', 'pass kind': 'PASS', 'overlap': 'OVERLAP'}
+
+
+def check_vocabularies(tree):
+    if not {'doc/format.md', 'core/model/words.h'} <= set(tree.files):
+        return
+    header = tree.text('core/model/words.h')
+    for number, line in tree.lines('doc/format.md'):
+        if not (match := re.match(r'\| ([a-z ]+) \| (\d .*) \|', line)) or match[1] not in VOCABULARIES:
+            continue
+        told = [int(n) for n in re.findall(r'(?:^|, )(\d+) ', match[2])]
+        real = sorted(int(n) for n in re.findall(rf'NF_{VOCABULARIES[match[1]]}_\w+ = (\d+)', header))
+        if told != real:
+            yield f'doc/format.md:{number}: {match[1]} has the numbers {real}, not {told}'
+
+
 def check(tree):
     yield from check_pages(tree)
+    yield from check_vocabularies(tree)
     yield from check_links(tree)
     yield from check_format(tree)
 
 
 TABLE = {'schemas/0001-initial.sql': 'CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT) STRICT;\n'}
 COMMAND = {'cmd/cmd-show.c': 'static const struct nf_option o[] = {{"json", 0, NF_OPTION_FLAG, 0, NULL, "as JSON"}, {NULL}};\n'}
+WORDS = {'core/model/words.h': 'enum nf_rw { NF_RW_READ = 0, NF_RW_WRITE = 1, NF_RW_COUNT };\n'}
 BROKEN = [
+    {**WORDS, 'doc/format.md': '| rw | 0 read, 2 write |\n'},
     COMMAND,
     {**COMMAND, 'doc/man/nearfar-show.1': '.It Fl \\-csv\n'},
     {**COMMAND, 'doc/man/nearfar-show.1': '.It Fl \\-json\n.It Fl c , Fl \\-csv\n'},
@@ -96,7 +117,7 @@ BROKEN = [
     {**TABLE, 'doc/format.md': '### `t`\n| `id`, `a`, `b`, `c` | x |\n'},
     {**TABLE, 'doc/format.md': '### `t`\n| `id`, `a`, `b` | x |\n### `u`\n'},
 ]
-GOOD = [{**TABLE, **COMMAND, 'doc/format.md': '### `t`\n| `id`, `a` | x |\n| `b` | y |\n',
+GOOD = [{**TABLE, **COMMAND, **WORDS, 'doc/format.md': '| rw | 0 read, 1 write |\n### `t`\n| `id`, `a` | x |\n| `b` | y |\n',
          'doc/man/nearfar-show.1': '.It Fl \\-json\n', 'README.md': '[f](doc/format.md#t) [w](https://example.org)\n'}]
 
 if __name__ == '__main__':
