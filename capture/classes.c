@@ -38,6 +38,7 @@ struct nf_classes {
     uint16_t job_number;
     NF_ARRAY(struct step_class) classes;
     NF_ARRAY(struct bare_step) bare;
+    NF_ARRAY(int64_t) order; /* class of each step of the access pass */
     NF_ARRAY(char *) groups; /* layer group number - 1 -> its module path */
     NF_ARRAY(int64_t) carried; /* carry slot -> tensor row, 0 unknown */
     NF_ARRAY(int64_t) names;   /* job's text number -> name row, 0 unknown */
@@ -74,6 +75,7 @@ struct nf_classes *nf_classes_free(struct nf_classes *c)
         free(c->groups.v[i]);
     nf_array_free(&c->classes);
     nf_array_free(&c->bare);
+    nf_array_free(&c->order);
     nf_array_free(&c->groups);
     nf_array_free(&c->carried);
     nf_array_free(&c->names);
@@ -440,13 +442,17 @@ int64_t nf_classes_put(struct nf_classes *c, const struct nf_reduce *r, const st
     struct step_class fresh = {0};
     int rc;
 
-    for (size_t i = 0; i < c->classes.n; i++)
+    for (size_t i = 0; !fresh.id && i < c->classes.n; i++)
         if (c->classes.v[i].hash == step->hash && c->classes.v[i].n_ops == step->n_ops)
-            return c->classes.v[i].id;
-    rc = write_class(c, r, step, rank, &fresh);
-    if (!rc && nf_array_push(&c->classes, fresh))
-        rc = nf_fail(-ENOMEM, "out of memory");
-    return rc ? rc : fresh.id;
+            fresh.id = c->classes.v[i].id;
+    if (!fresh.id) {
+        rc = write_class(c, r, step, rank, &fresh);
+        if (!rc && nf_array_push(&c->classes, fresh))
+            rc = nf_fail(-ENOMEM, "out of memory");
+        if (rc)
+            return rc;
+    }
+    return nf_array_push(&c->order, fresh.id) ? nf_fail(-ENOMEM, "out of memory") : fresh.id;
 }
 
 static int add_durations(struct nf_classes *c, struct step_class *k, const struct nf_step *step)
@@ -475,18 +481,25 @@ static int add_durations(struct nf_classes *c, struct step_class *k, const struc
     return nf_array_push(&k->timing_step_ns, (double)step->dur_ns) ? nf_fail(-ENOMEM, "out of memory") : 0;
 }
 
+/* Classes of the same ops and sizes differ only in what they carry in, so a timed step is a sample of each of them; its
+ * own is the one its number had in the access pass, when that is among them. */
 int64_t nf_classes_time(struct nf_classes *c, const struct nf_step *step)
 {
+    int64_t own = 0, wanted = step->number < c->order.n ? c->order.v[step->number] : 0;
+
     for (size_t i = 0; i < c->classes.n; i++) {
         struct step_class *k = &c->classes.v[i];
 
         if (k->op_hash == step->op_hash && k->n_ops == step->n_ops) {
             int rc = add_durations(c, k, step);
 
-            return rc ? rc : k->id;
+            if (rc)
+                return rc;
+            if (!own || k->id == wanted)
+                own = k->id;
         }
     }
-    return 0;
+    return own;
 }
 
 int nf_classes_bare(struct nf_classes *c, uint32_t number, uint64_t allocation_hash, uint64_t dur_ns)
@@ -585,15 +598,19 @@ int nf_classes_write_times(struct nf_classes *c, int64_t bare_pass_id)
     for (size_t i = 0; !rc && i < c->classes.n; i++)
         rc = write_correction(c, &c->classes.v[i]);
     for (size_t i = 0; !rc && i < c->bare.n; i++) {
-        /* Where several classes have the same storage sizes the first one stands for them. */
-        rc = nf_study_query(c->study, "UPDATE step SET class_id = (SELECT min(id) FROM step_class WHERE capture_id = ?1 "
-                                      "AND allocation_hash = ?2) WHERE pass_id = ?3 AND number = ?4", &q);
+        uint32_t number = c->bare.v[i].number;
+
+        /* Of several classes with the same storage sizes it is the one its number had in the access pass. */
+        rc = nf_study_query(c->study, "UPDATE step SET class_id = (SELECT id FROM step_class WHERE capture_id = ?1 AND "
+                                      "allocation_hash = ?2 ORDER BY id <> ?5, id LIMIT 1) WHERE pass_id = ?3 AND number "
+                                      "= ?4", &q);
         if (rc)
             return rc;
+        nf_query_bind_i64(q, 5, number < c->order.n ? c->order.v[number] : 0);
         nf_query_bind_i64(q, 1, c->capture_id);
         nf_query_bind_i64(q, 2, (int64_t)c->bare.v[i].allocation_hash);
         nf_query_bind_i64(q, 3, bare_pass_id);
-        nf_query_bind_i64(q, 4, c->bare.v[i].number);
+        nf_query_bind_i64(q, 4, number);
         rc = nf_query_run(q);
     }
     return rc;

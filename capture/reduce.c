@@ -482,6 +482,7 @@ static int account_untracked(struct nf_reduce *r)
     return 0;
 }
 
+/* Where a batch is read from the data set is data, not structure: outside the training phases offsets do not count. */
 static uint64_t hash_step(const struct nf_reduce *r)
 {
     uint64_t h = nf_hash_add(r->ops.n, r->visits.n);
@@ -504,7 +505,7 @@ static uint64_t hash_step(const struct nf_reduce *r)
         const struct nf_visit *v = &r->visits.v[i];
 
         h = nf_hash_add(h, (uint64_t)v->op << 32 | v->tensor);
-        h = nf_hash_add(h, v->offset);
+        h = nf_hash_add(h, r->ops.v[v->op].phase == NF_PHASE_OTHER ? 0 : v->offset);
         h = nf_hash_add(h, v->bytes);
         h = nf_hash_add(h, v->run ^ v->stride << 20);
         h = nf_hash_add(h, (uint64_t)v->rw << 8 | v->pattern);

@@ -9,7 +9,7 @@
 
 #include "capture/ring.h"
 
-/* The folder that holds libnearfar-preload.so and hook/: NEARFAR_LIBDIR, beside the program in its build tree, or
+/* The folder that holds preload/libnearfar-preload.so and hook/: NEARFAR_LIBDIR, beside the program in its build tree, or
  * installed. Empty when nowhere. */
 static const char *library_folder(void)
 {
@@ -34,7 +34,7 @@ static const char *library_folder(void)
         char candidate[PATH_MAX + 32];
 
         snprintf(candidate, sizeof candidate, "%s/%s", exe, places[i]);
-        snprintf(probe, sizeof probe, "%.*s/libnearfar-preload.so", PATH_MAX, candidate);
+        snprintf(probe, sizeof probe, "%.*s/preload/libnearfar-preload.so", PATH_MAX, candidate);
         if (!access(probe, R_OK) && strlen(candidate) < sizeof folder) {
             memcpy(folder, candidate, strlen(candidate) + 1);
             break;
@@ -61,7 +61,7 @@ static size_t environment(enum nf_pass_kind pass, const char *ring_path, const c
     const char *const all[] = {preload, hook, ring, kind};
     size_t n = 0;
 
-    snprintf(preload, sizeof preload, "LD_PRELOAD+=%s/libnearfar-preload.so", library_folder());
+    snprintf(preload, sizeof preload, "LD_PRELOAD+=%s/preload/libnearfar-preload.so", library_folder());
     snprintf(hook, sizeof hook, "PYTHONPATH+=%s/hook", library_folder());
     snprintf(ring, sizeof ring, NF_RING_ENV "=%s", ring_path);
     snprintf(kind, sizeof kind, NF_PASS_ENV "=%s", nf_pass_kind_name(pass));

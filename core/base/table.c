@@ -10,8 +10,8 @@
 #include "core/base/buf.h"
 #include "core/base/units.h"
 
-/* A text column wider than this is cut in the view for people; JSON and CSV keep all of it. */
-enum { TEXT_WIDTH_MAX = 56, CELL_TEXT = 96 };
+/* A text column wider than this (the last one: TEXT_WIDTH_LAST) is cut in the view for people; JSON and CSV keep all of it. */
+enum { TEXT_WIDTH_MAX = 56, TEXT_WIDTH_LAST = 120, CELL_TEXT = 96 };
 
 enum cell_kind { CELL_TEXT_VALUE, CELL_REAL, CELL_INTEGER, CELL_UNKNOWN };
 
@@ -182,8 +182,10 @@ static void print_text(const struct nf_table *t, size_t *width, struct nf_buf *b
     for (size_t i = 0; i < t->cells.n; i++) {
         size_t k = i % t->n_columns, n = characters(for_people(&t->cells.v[i], t->columns[k].kind, text));
 
-        if (n > TEXT_WIDTH_MAX)
-            n = TEXT_WIDTH_MAX;
+        size_t most = k + 1 == t->n_columns ? TEXT_WIDTH_LAST : TEXT_WIDTH_MAX;
+
+        if (n > most)
+            n = most;
         if (n > width[k])
             width[k] = n;
     }

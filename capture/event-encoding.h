@@ -1,0 +1,16 @@
+#pragma once
+/* Hardware event names to perf encodings, through libpfm4. */
+#include <stddef.h>
+#include <stdint.h>
+
+struct nf_event_encoding {
+    uint32_t type;            /* perf_event_attr.type */
+    uint64_t config, config1; /* as the kernel wants them */
+    unsigned precise;         /* perf_event_attr.precise_ip */
+};
+
+/* "skx::MEM_TRANS_RETIRED:LOAD_LATENCY:ldlat=3:u:precise=2". Works for CPUs that are not here.
+ * 0, -ENOENT for a name libpfm4 does not know, -ENOSYS without libpfm4 (cause set). */
+int nf_event_encode(const char *name, struct nf_event_encoding *out);
+/* The PMUs libpfm4 finds active here, as "name, name"; "" when none. 0 or -ENOSYS (cause set). */
+int nf_event_pmus(char *text, size_t size);

@@ -1,0 +1,218 @@
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/command.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/store/records.h"
+#include "pool/devices.h"
+#include "pool/nodes.h"
+#include "replay/testbed.h"
+
+struct arguments {
+    struct nf_option_list tiers;
+    const char *output;
+    double far_latency_x, far_bandwidth_x;
+    uint64_t cpu;
+    bool measure, llc, json, csv;
+};
+
+static const struct nf_option options[] = {
+    {"measure", 'm', NF_OPTION_FLAG, offsetof(struct arguments, measure), NULL, "measure latency, bandwidth and the effective LLC (some ten seconds)"},
+    {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to measure, near first: numa:node=0, emulated:latency-x=3 (repeat; default as replay)"},
+    {"far-latency", 0, NF_OPTION_F64, offsetof(struct arguments, far_latency_x), "X", "latency of the emulated far tier in multiples of local (default 2)"},
+    {"far-bandwidth", 0, NF_OPTION_F64, offsetof(struct arguments, far_bandwidth_x), "X", "its bandwidth in multiples of local (default 0.5)"},
+    {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that measures (default the one it runs on)"},
+    {"output", 'o', NF_OPTION_STRING, offsetof(struct arguments, output), "STUDY", "keep the measurement and its raw runs in a study"},
+    {"llc", 'l', NF_OPTION_FLAG, offsetof(struct arguments, llc), NULL, "measure only the effective LLC and print its bytes"},
+    {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
+    {"csv", 0, NF_OPTION_FLAG, offsetof(struct arguments, csv), NULL, "rows as CSV"},
+    {0},
+};
+
+static const struct nf_column found_columns[] = {
+    {"kind", "kind", NF_COLUMN_TEXT},
+    {"name", "name", NF_COLUMN_TEXT},
+    {"bytes", "size", NF_COLUMN_BYTES},
+    {"node", "node", NF_COLUMN_INTEGER},
+    {"distance", "distance", NF_COLUMN_INTEGER},
+    {"rated_read_latency_ns", "rated latency", NF_COLUMN_NS},
+    {"rated_read_bytes_per_s", "rated read/s", NF_COLUMN_BYTES},
+    {"detail", "detail", NF_COLUMN_TEXT},
+};
+
+static const struct nf_column measured_columns[] = {
+    {"tier", "tier", NF_COLUMN_INTEGER},
+    {"name", "name", NF_COLUMN_TEXT},
+    {"provider", "provider", NF_COLUMN_TEXT},
+    {"target_latency_ns", "target", NF_COLUMN_NS},
+    {"latency_ns", "latency", NF_COLUMN_NS},
+    {"latency_random_ns", "page-random", NF_COLUMN_NS},
+    {"target_read_bytes_per_s", "target/s", NF_COLUMN_BYTES},
+    {"read_bytes_per_s", "read/s", NF_COLUMN_BYTES},
+    {"write_bytes_per_s", "write/s", NF_COLUMN_BYTES},
+    {"stream_parallelism", "k stream", NF_COLUMN_REAL},
+    {"gather_parallelism", "k gather", NF_COLUMN_REAL},
+    {"evidence", "evidence", NF_COLUMN_TEXT},
+};
+
+static void known(struct nf_table *t, double v)
+{
+    if (v > 0)
+        nf_table_number(t, v);
+    else
+        nf_table_unknown(t);
+}
+
+static int discover(enum nf_table_format format)
+{
+    struct nf_device devices[NF_DEVICES_MAX];
+    struct nf_node nodes[NF_NODES_MAX];
+    int n = nf_nodes_list("/sys", nodes, NF_NODES_MAX), rc, d;
+    struct nf_table *t;
+
+    t = nf_table_new(found_columns, sizeof found_columns / sizeof *found_columns);
+    if (!t)
+        return -ENOMEM;
+    if (n < 0)
+        nf_warn("%s", nf_error_text(n));
+    for (int i = 0; i < n; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "node%d", nodes[i].number);
+        nf_table_text(t, "node");
+        nf_table_text(t, name);
+        nf_table_integer(t, (int64_t)nodes[i].memory_bytes);
+        nf_table_integer(t, nodes[i].number);
+        if (nodes[i].distance)
+            nf_table_integer(t, nodes[i].distance);
+        else
+            nf_table_unknown(t);
+        known(t, nodes[i].rated_read_latency_ns);
+        known(t, nodes[i].rated_read_bps);
+        nf_table_text(t, nodes[i].has_cpu ? "with CPUs" : "memory only");
+    }
+    d = nf_devices_list(devices, NF_DEVICES_MAX);
+    if (d < 0)
+        nf_warn("CXL and devdax devices are not listed: %s", nf_error_text(d));
+    for (int i = 0; i < d; i++) {
+        nf_table_text(t, devices[i].kind);
+        nf_table_text(t, devices[i].name);
+        known(t, (double)devices[i].bytes);
+        if (devices[i].target_node >= 0)
+            nf_table_integer(t, devices[i].target_node);
+        else
+            nf_table_unknown(t);
+        nf_table_unknown(t);
+        nf_table_unknown(t);
+        nf_table_unknown(t);
+        nf_table_text(t, devices[i].detail);
+    }
+    rc = nf_table_print(t, format, stdout);
+    nf_table_free(t);
+    return rc;
+}
+
+static int print_measured(const struct nf_testbed *b, enum nf_table_format format)
+{
+    struct nf_table *t = nf_table_new(measured_columns, sizeof measured_columns / sizeof *measured_columns);
+    int rc;
+
+    if (!t)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < b->n_tiers; i++) {
+        const struct nf_measured *m = &b->measured[i];
+
+        nf_table_integer(t, i);
+        nf_table_text(t, b->tiers[i].name);
+        nf_table_text(t, b->tiers[i].spec);
+        known(t, b->tiers[i].facts.target_latency_ns);
+        known(t, m->latency_ns);
+        known(t, m->latency_random_ns);
+        known(t, b->tiers[i].facts.target_bps);
+        known(t, m->read_bps);
+        known(t, m->write_bps);
+        known(t, m->parallelism.stream);
+        known(t, m->parallelism.gather);
+        nf_table_text(t, nf_evidence_name(b->tiers[i].facts.evidence));
+    }
+    rc = nf_table_print(t, format, stdout);
+    nf_table_free(t);
+    return rc;
+}
+
+static int keep(const struct arguments *a, struct nf_testbed *b, int argc, char **argv)
+{
+    struct nf_study *study;
+    int64_t invocation, machine;
+    int rc = nf_study_open(a->output, NF_STUDY_CREATE, &study);
+
+    if (rc)
+        return rc;
+    invocation = nf_record_invocation(study, argc + 2, argv - 2);
+    machine = invocation < 0 ? invocation : nf_record_machine(study);
+    rc = machine < 0 ? (int)machine : nf_testbed_record(b, study, invocation, machine);
+    if (!rc)
+        rc = nf_record_invocation_end(study, invocation, "complete", "");
+    nf_study_close(study);
+    return rc;
+}
+
+static int measure(const struct arguments *a, enum nf_table_format format, int argc, char **argv)
+{
+    struct nf_testbed b;
+    struct nf_testbed_options o = {
+        .specs = a->tiers.v,
+        .n_specs = a->tiers.n,
+        .far_latency_x = a->far_latency_x,
+        .far_bandwidth_x = a->far_bandwidth_x,
+        .cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu,
+    };
+    int rc = nf_testbed_init(&b, &o);
+
+    nf_progress_end();
+    if (!rc && a->llc) {
+        printf("%llu\n", (unsigned long long)b.llc_bytes);
+    } else if (!rc) {
+        char text[32];
+
+        snprintf(text, sizeof text, "%.1f", (double)b.llc_bytes / (1 << 20));
+        rc = print_measured(&b, format);
+        nf_info("effective LLC %s MiB (the knee of the latency curve), measured from CPU %d", text, b.cpu);
+    }
+    if (!rc && a->output)
+        rc = keep(a, &b, argc, argv);
+    nf_testbed_deinit(&b);
+    return rc;
+}
+
+static int run(const struct nf_command *self, int argc, char **argv)
+{
+    struct arguments a = {.cpu = UINT64_MAX};
+    enum nf_table_format format;
+    int first, n, code = NF_EXIT_OK, rc;
+
+    if (nf_command_parse(self, argc, argv, &a, 1, &first, &n, &code))
+        return code;
+    if (n)
+        return nf_command_usage(self, "tiers takes no operands");
+    format = a.json ? NF_TABLE_JSON : a.csv ? NF_TABLE_CSV : NF_TABLE_TEXT;
+    rc = a.measure || a.llc || a.output ? measure(&a, format, argc, argv) : discover(format);
+    if (!rc)
+        return NF_EXIT_OK;
+    code = nf_command_fail(rc);
+    return rc == -EINVAL ? NF_EXIT_USAGE : rc == -ENODEV || rc == -ERANGE ? NF_EXIT_CANNOT : code;
+}
+
+const struct nf_command nf_cmd_tiers = {
+    .name = "tiers",
+    .about = "show this machine's memory: what the firmware says, or (--measure) what it does",
+    .usage = "tiers [--measure] [OPTIONS]",
+    .text = "Without --measure: nodes and devices with what the firmware rates them at. With it: every tier\n"
+            "measured the way it would be replayed, injected delay included, target beside achieved.",
+    .options = options,
+    .examples = {"nearfar tiers", "nearfar tiers --measure --far-latency 3"},
+    .run = run,
+};
