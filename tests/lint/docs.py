@@ -19,7 +19,7 @@ def check_pages(tree):
         if page not in tree.files:
             yield f'{path}:1: has no manual page {page}'
             continue
-        explained = set(re.findall(r'^\.It .*?Fl \\-([a-z][a-z0-9-]*)', tree.text(page), re.M))
+        explained = set(re.findall(r'^\.It .*?Fl -([a-z][a-z0-9-]*)', tree.text(page).replace('\\-', '-'), re.M))
         options = set(OPTION.findall(tree.text(path)))
         yield from (f'{page}:1: does not explain --{o} of {path}' for o in sorted(options - explained))
         yield from (f'{page}:1: explains --{o}, which {path} does not have' for o in sorted(explained - options))
