@@ -14,6 +14,7 @@ import weakref
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import nearfar_ring as ring_module
 from nearfar_ops import Recorder, storage_of
@@ -65,6 +66,62 @@ class Patches:
             if (owner is None or target is owner) and vars(target).get(name) is value:
                 setattr(target, name, original)
         self._made = [entry for entry in self._made if owner is not None and entry[0] is not owner]
+
+
+class StackSeat:
+    """Our dispatch mode at the bottom of torch's stack of modes."""
+
+    def __init__(self, mode, patches, state):
+        self._mode = mode
+        mode.__enter__()
+
+    def leave(self):
+        n = torch._C._len_torch_dispatch_stack()
+        if n and torch._C._get_dispatch_stack_at(n - 1) is self._mode:
+            self._mode.__exit__(None, None, None)
+
+
+class DirectSeat:
+    """torch 1.13 walks its stack of modes in Python, 2.4 µs an operator, and loses the stack when an exception (Ctrl-C)
+    strikes there. While ours is the only mode it is therefore set without the stack, and goes onto it when the job
+    enters a mode of its own."""
+
+    def __init__(self, mode, patches, state):
+        self._mode = mode
+        self._direct = True
+        enter, leave = TorchDispatchMode.__enter__, TorchDispatchMode.__exit__
+        get_ident = threading.get_ident
+
+        @functools.wraps(enter)
+        def __enter__(self_):
+            if self._direct and not state.off and state.thread == get_ident():
+                torch._C._set_torch_dispatch_mode(None)
+                enter(self._mode)
+                self._direct = False
+            return enter(self_)
+
+        @functools.wraps(leave)
+        def __exit__(self_, *exception):
+            result = leave(self_, *exception)
+            if not self._direct and state.thread == get_ident() and self._is_alone():
+                leave(self._mode, None, None, None)
+                torch._C._set_torch_dispatch_mode(self._mode)
+                self._direct = True
+            return result
+
+        patches.replace(TorchDispatchMode, "__enter__", __enter__)
+        patches.replace(TorchDispatchMode, "__exit__", __exit__)
+        self._pop = leave
+        torch._C._set_torch_dispatch_mode(mode)
+
+    def _is_alone(self):
+        return torch._C._len_torch_dispatch_stack() == 1 and torch._C._get_dispatch_stack_at(0) is self._mode
+
+    def leave(self):
+        if self._direct:
+            torch._C._set_torch_dispatch_mode(None)
+        elif self._is_alone():
+            self._pop(self._mode, None, None, None)
 
 
 class Names:
@@ -147,7 +204,7 @@ class Hook:
         self.pid = None             # of the process that claimed the ring
         self.training = False
         self.watching = False       # training, and this pass wants more than its steps
-        self.mode = self.recorder = None
+        self.seat = self.recorder = None   # of the dispatch mode
         self.root = None            # the outermost running module
         self.wrapped_steps = set()
         self.optimizer = None       # weak reference to the last-created one
@@ -227,18 +284,17 @@ class Hook:
     def enter_mode(self):
         """Our mode lies below every mode of the job's, or the job's own `with` would take ours off in its place: while one of
         the job's is open, wait."""
-        if self.mode is not None or not self.watching or torch._C._len_torch_dispatch_stack():
+        if self.seat is not None or not self.watching or torch._C._len_torch_dispatch_stack():
             return
         self.recorder = Recorder(self.ring, self.state, self.fail, self.notice)
         mode = self.recorder.access_mode() if self.is_access else self.recorder.timing_mode()
-        mode.__enter__()
-        self.mode = mode
+        seat = DirectSeat if hasattr(torch._C, "_set_torch_dispatch_mode") else StackSeat
+        self.seat = seat(mode, self.patches, self.state)
 
     def leave_mode(self):
-        mode, self.mode = self.mode, None
-        n = torch._C._len_torch_dispatch_stack() if mode is not None else 0
-        if n and torch._C._get_dispatch_stack_at(n - 1) is mode:
-            mode.__exit__(None, None, None)
+        seat, self.seat = self.seat, None
+        if seat is not None:
+            seat.leave()
 
     def leave_child(self):
         """In a forked child: it is another process's job to be captured."""

@@ -128,16 +128,16 @@ class _Plan:
     __slots__ = ("call", "silent", "name", "operands", "lists", "keywords", "gather", "gathers", "fresh", "touches_fresh")
 
 
-def _keep_scalar(call):
-    """torch 1.13 hands scalars that autograd saves to detach as Python floats and then refuses the float it gets."""
+def _accept_scalars(detach):
+    """torch 1.13 hands a number that autograd saves (the 2 of x * 2) to detach as a Python number, which detach itself
+    refuses, and wants a tensor back."""
     types = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
 
-    def detach(*args, **kwargs):
-        result = call(*args, **kwargs)
-        dtype = types.get(type(result))
-        return result if dtype is None else torch.scalar_tensor(result, dtype=dtype)
+    def call(value):
+        dtype = types.get(type(value))
+        return detach(value) if dtype is None else torch.scalar_tensor(value, dtype=dtype)
 
-    return detach
+    return call
 
 
 def _is_written(argument):
@@ -157,7 +157,7 @@ def _make_plan(func, text):
     written = [a for a in schema.arguments if _is_written(a)]
     is_view = returns and not written and all(r.alias_info is not None for r in returns)
     if name == "detach":
-        plan.call = _keep_scalar(plan.call)
+        plan.call = _accept_scalars(plan.call)
     if name in _SILENT or is_view:
         return plan
     plan.silent = False

@@ -21,10 +21,11 @@ static uint64_t previous_mark_ns;
 static uint64_t foreign[FOREIGN_SLOTS]; /* 0: empty; callers hold Python's lock */
 static unsigned foreign_used;
 
+/* The child of a captured process is none. Before the claim it may be the one that trains: it starts anew. */
 static void forget_in_child(void)
 {
+    nf_tracker_forget(!ring);
     ring = NULL;
-    nf_tracker_abandon();
 }
 
 NF_EXPORT int nf_hook_track(void)
@@ -36,8 +37,7 @@ NF_EXPORT int nf_hook_track(void)
     if (!registered && pthread_atfork(NULL, NULL, forget_in_child) != 0)
         return -1;
     registered = 1;
-    nf_tracker_start();
-    return 0;
+    return nf_tracker_start() ? 0 : -1;
 }
 
 NF_EXPORT int nf_hook_claim(void)

@@ -1,5 +1,6 @@
 #include "capture/preload/tracker.h"
 
+#include <string.h>
 #include <sys/mman.h>
 
 #include "capture/preload/writer.h"
@@ -136,11 +137,12 @@ static void write_event(uint8_t kind, uintptr_t address, size_t bytes)
     nf_writer_commit();
 }
 
-void nf_tracker_start(void)
+bool nf_tracker_start(void)
 {
-    int idle = NF_TRACKER_IDLE;
+    int state = NF_TRACKER_IDLE;
 
-    atomic_compare_exchange_strong(&nf_tracker_state, &idle, NF_TRACKER_COUNTING);
+    return atomic_compare_exchange_strong(&nf_tracker_state, &state, NF_TRACKER_COUNTING) ||
+           state == NF_TRACKER_COUNTING;
 }
 
 void nf_tracker_attach(struct nf_ring_header *header, bool events)
@@ -170,9 +172,15 @@ void nf_tracker_detach(void)
         nf_spin_unlock(&shards[i].lock);
 }
 
-void nf_tracker_abandon(void)
+void nf_tracker_forget(bool go_on)
 {
-    atomic_store(&nf_tracker_state, NF_TRACKER_ABANDONED);
+    if (!go_on) {
+        atomic_store(&nf_tracker_state, NF_TRACKER_ABANDONED);
+        return;
+    }
+    /* The tables are left to the parent's pages: walking them is not safe if a lock was held. */
+    memset(shards, 0, sizeof shards);
+    memset(&private_counters, 0, sizeof private_counters);
 }
 
 static void forget(struct shard *s, struct block *block)

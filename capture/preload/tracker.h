@@ -15,15 +15,16 @@ enum nf_tracker_state { NF_TRACKER_ABANDONED = -1, NF_TRACKER_IDLE = 0, NF_TRACK
 
 extern _Atomic int nf_tracker_state;
 
-/* Begins to follow blocks; counts privately until a ring is attached. */
-void nf_tracker_start(void);
+/* Begins to follow blocks; counts privately until a ring is attached. False after nf_tracker_forget(false). */
+bool nf_tracker_start(void);
 /* Moves the counters to the claimed ring and, when events are wanted, writes an ALLOC for every live block: exactly
  * once for each, whatever other threads do meanwhile. */
 void nf_tracker_attach(struct nf_ring_header *header, bool events);
 /* Events stop; counting goes on. */
 void nf_tracker_detach(void);
-/* In a forked child, where another thread may have held a lock: nothing here is touched again. */
-void nf_tracker_abandon(void);
+/* In a forked child, where another thread may have held a lock: drops every block, and goes on counting from zero or never
+ * tracks again. */
+void nf_tracker_forget(bool go_on);
 
 void nf_tracker_add(const void *block, size_t bytes);
 /* False when the block isn't tracked. */
