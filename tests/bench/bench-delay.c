@@ -31,7 +31,7 @@ static void print_chase(struct bench *b, const struct nf_tier_facts *far, const 
 int bench_delay(struct bench *b)
 {
     /* The default working set reaches memory; a smoke test only needs to get there. */
-    struct nf_measure_options options = {.cpu = -1, .working_set_bytes = b->smoke ? 32 << 20 : 0, .label = "near"};
+    struct nf_measure_options options = {.cpu = -1, .working_set_bytes = b->smoke ? 32 << 20 : 0};
     struct nf_tier near, far;
     struct nf_samples near_samples = {0}, far_samples = {0};
     struct nf_measured at_near, at_far;
@@ -54,7 +54,6 @@ int bench_delay(struct bench *b)
     rc = nf_tier_open("far", "emulated", &local, &far);
     if (rc)
         goto failed;
-    options.label = "far";
     options.assumed = at_near.parallelism;
     rc = nf_measure_tier(&far, 1, &options, &at_far, &far_samples);
     if (!rc) {
