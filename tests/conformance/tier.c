@@ -1,0 +1,431 @@
+/* One suite for every tier provider in the table, and the calibration of the one that injects. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/model/stats.h"
+#include "core/model/stream.h"
+#include "pool/tier.h"
+
+static const struct nf_tier_local local = {.latency_ns = 100, .read_bps = 10e9, .write_bps = 8e9};
+enum { BYTES = 4 << 20 };
+
+static const struct nf_tier_ops *provider_of(void **state)
+{
+    return *state;
+}
+
+/* Opens the provider with its defaults, or skips the test with the provider's own reason. */
+static void open_or_skip(const struct nf_tier_ops *p, struct nf_tier *t)
+{
+    char why[256] = "";
+
+    if (p->probe(why, sizeof why)) {
+        print_message("%s: %s\n", p->name, why);
+        skip();
+    }
+    assert_int_equal(nf_tier_open("far", p->name, &local, t), 0);
+}
+
+static void test_declares(void **state)
+{
+    const struct nf_tier_ops *p = provider_of(state);
+    struct nf_tier_ops filled;
+    char why[256] = "";
+    int rc;
+
+    assert_int_equal(nf_tier_check(p, &filled), 0);
+    assert_true(filled.verify && filled.charge);
+    assert_true(strlen(p->about) > 0);
+    rc = p->probe(why, sizeof why);
+    assert_true(rc <= 0);
+    assert_true(strlen(why) > 0);
+    for (const struct nf_option *o = p->options; o && o->name; o++)
+        assert_true(o->about && o->offset < p->options_size);
+}
+
+static void test_memory(void **state)
+{
+    const struct nf_tier_ops *p = provider_of(state);
+    struct nf_tier t, copy;
+    void *memory[2];
+
+    open_or_skip(p, &t);
+    assert_string_equal(t.name, "far");
+    assert_string_equal(t.spec, p->name);
+    copy = t; /* an opened tier may be copied about */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(copy.ops->map(copy.state, BYTES, &memory[i]), 0);
+        assert_int_equal((uintptr_t)memory[i] % NF_PAGE_BYTES, 0);
+        memset(memory[i], 0x5a + i, BYTES);
+    }
+    for (int i = 0; i < 2; i++)
+        for (size_t at = 0; at < BYTES; at++)
+            if (((char *)memory[i])[at] != 0x5a + i)
+                fail_msg("byte %zu of mapping %d changed", at, i);
+    assert_int_equal(t.ops->verify(t.state, memory[0], BYTES), 0);
+    assert_int_equal(t.ops->verify(t.state, (char *)memory[1] + NF_PAGE_BYTES, 3 * NF_PAGE_BYTES), 0);
+    for (int i = 0; i < 2; i++)
+        t.ops->unmap(t.state, memory[i], BYTES);
+    nf_tier_close(&t);
+    nf_tier_close(&t); /* a closed one is like a zeroed one */
+}
+
+static void test_charge(void **state)
+{
+    const struct nf_tier_ops *p = provider_of(state);
+    uint64_t now = nf_now_ns(), last = now, end;
+    struct nf_tier t;
+
+    open_or_skip(p, &t);
+    assert_int_equal(t.ops->charge(t.state, &(struct nf_tier_charge){.parallelism = 1}, now), now);
+    for (uint32_t lines = 1; lines < 1000000; lines *= 3) {
+        struct nf_tier_charge c = {.read_bytes = lines * 64ull, .write_bytes = lines * 32ull, .lines = lines,
+                                   .parallelism = 4};
+
+        end = t.ops->charge(t.state, &c, now);
+        assert_true(end >= now);
+        assert_true(end >= last);
+        last = end;
+    }
+    assert_true((last > now) == (t.facts.target_bps > 0));
+    nf_tier_close(&t);
+}
+
+static void test_options(void **state)
+{
+    const struct nf_tier_ops *p = provider_of(state);
+    struct nf_tier t;
+    char spec[128];
+
+    open_or_skip(p, &t);
+    nf_tier_close(&t);
+    snprintf(spec, sizeof spec, "%s:no-such-option=1", p->name);
+    assert_int_equal(nf_tier_open("far", spec, &local, &t), -EINVAL);
+    assert_true(strlen(nf_error_text(-EINVAL)) > 0);
+    assert_null(t.ops);
+    nf_tier_close(&t);
+}
+
+static void test_pages_and_nodes(void **state)
+{
+    const struct nf_tier_ops *p = provider_of(state);
+    struct nf_tier t;
+    char spec[128];
+
+    open_or_skip(p, &t);
+    nf_tier_close(&t);
+    if (!strcmp(p->name, "null"))
+        skip(); /* has neither */
+    snprintf(spec, sizeof spec, "%s:page=3k", p->name);
+    assert_int_equal(nf_tier_open("far", spec, &local, &t), -EINVAL);
+    snprintf(spec, sizeof spec, "%s:node=4000", p->name);
+    assert_int_equal(nf_tier_open("far", spec, &local, &t), -ENODEV);
+    assert_non_null(strstr(nf_error_text(-ENODEV), "4000"));
+    snprintf(spec, sizeof spec, "%s:page=thp", p->name);
+    assert_int_equal(nf_tier_open("far", spec, &local, &t), 0);
+    nf_tier_close(&t);
+}
+
+/* --- not per provider --- */
+
+static void test_unknown_lists(void **state)
+{
+    struct nf_tier t;
+    char spec[512];
+
+    assert_int_equal(nf_tier_open("far", "no-such:x=1", &local, &t), -EINVAL);
+    for (const struct nf_tier_ops *const *p = nf_tier_providers; *p; p++)
+        assert_non_null(strstr(nf_error_text(-EINVAL), (*p)->name));
+    memset(spec, 'x', sizeof spec);
+    spec[sizeof spec - 1] = '\0';
+    assert_int_equal(nf_tier_open("far", spec, &local, &t), -EINVAL);
+}
+
+static void test_incomplete(void **state)
+{
+    struct nf_tier_ops broken = *nf_tier_providers[0], filled;
+
+    broken.abi++;
+    assert_int_equal(nf_tier_check(&broken, &filled), -EINVAL);
+    broken = *nf_tier_providers[0];
+    broken.map = NULL;
+    assert_int_equal(nf_tier_check(&broken, &filled), -EINVAL);
+    broken = *nf_tier_providers[0];
+    broken.verify = NULL;
+    broken.charge = NULL;
+    assert_int_equal(nf_tier_check(&broken, &filled), 0);
+    assert_int_equal(filled.verify(NULL, NULL, 0), 0);
+    assert_int_equal(filled.charge(NULL, &(struct nf_tier_charge){.lines = 9, .parallelism = 1}, 5), 5);
+}
+
+/* A page that was never written is nowhere, and verify says so. */
+static void test_numa_proves(void **state)
+{
+    char why[256];
+    struct nf_tier t;
+    void *memory;
+    int rc = nf_tier_open("near", "numa", NULL, &t);
+
+    if (rc == -ENODEV) {
+        snprintf(why, sizeof why, "%s", nf_error_text(rc));
+        print_message("%s\n", why);
+        skip();
+    }
+    assert_int_equal(rc, 0);
+    assert_true(t.facts.node >= 0);
+    assert_true(t.facts.evidence == NF_EVIDENCE_MEASURED_DEVICE || t.facts.evidence == NF_EVIDENCE_EMULATED_MACHINE);
+    memory = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(memory != MAP_FAILED);
+    assert_int_equal(t.ops->verify(t.state, memory, BYTES), -EXDEV);
+    assert_non_null(strstr(nf_error_text(-EXDEV), "nowhere"));
+    munmap(memory, BYTES);
+    assert_int_equal(t.ops->map(t.state, (size_t)1 << 50, &memory), -ENOMEM);
+    nf_tier_close(&t);
+}
+
+/* --- the emulated tier: targets and calibration --- */
+
+static void emulated(struct nf_tier *t, const char *options)
+{
+    char spec[160];
+
+    snprintf(spec, sizeof spec, "emulated%s%s", *options ? ":" : "", options);
+    assert_int_equal(nf_tier_open("far", spec, &local, t), 0);
+    assert_int_equal(t->facts.evidence, NF_EVIDENCE_INJECTED_DELAY);
+}
+
+static void test_targets(void **state)
+{
+    static const struct {
+        const char *options;
+        double latency_ns, bps;
+    } good[] = {
+        {"", 200, 5e9}, {"latency-x=3", 300, 5e9}, {"latency-ns=250", 250, 5e9}, {"bandwidth-x=1", 200, 10e9},
+        {"read-bps=2GB,latency-x=1", 100, 2e9},
+    };
+    static const struct {
+        const char *spec, *says;
+    } bad[] = {
+        {"emulated:latency-ns=99", "100.0 ns"}, {"emulated:latency-x=0.9", "100.0 ns"},
+        {"emulated:read-bps=11GB", "9.31 GiB/s"}, {"emulated:bandwidth-x=1.1", "9.31 GiB/s"},
+        {"emulated:bandwidth-x=0", "above 0"}, {"emulated:latency-x=-1", "100.0 ns"},
+    };
+    struct nf_tier t;
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        emulated(&t, good[i].options);
+        assert_float_equal(t.facts.target_latency_ns, good[i].latency_ns, 1e-9);
+        assert_float_equal(t.facts.target_bps, good[i].bps, 1);
+        nf_tier_close(&t);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(nf_tier_open("far", bad[i].spec, &local, &t), -ERANGE);
+        assert_non_null(strstr(nf_error_text(-ERANGE), "out of reach"));
+        assert_non_null(strstr(nf_error_text(-ERANGE), bad[i].says));
+    }
+    assert_int_equal(nf_tier_open("far", "emulated", NULL, &t), -EINVAL);
+    assert_int_equal(nf_tier_open("far", "emulated", &(struct nf_tier_local){0}, &t), -EINVAL);
+}
+
+/* Small charges must not be rounded away or up: a thousand lines one by one cost what they cost at once. */
+static void test_no_rounding_loss(void **state)
+{
+    struct nf_tier_charge line = {.read_bytes = 64, .lines = 1, .parallelism = 64};
+    uint64_t start = nf_now_ns(), end = 0;
+    struct nf_tier t;
+
+    emulated(&t, "read-bps=9GB");
+    for (int i = 0; i < 100000; i++)
+        end = t.ops->charge(t.state, &line, start);
+    assert_float_equal((double)(end - start), 100000 * 64 / 9.0, 100000 * 64 / 9.0 * 0.003);
+    assert_true((double)(end - start) >= 100000 * 64 / 9.0);
+    nf_tier_close(&t);
+}
+
+/* An idle link saves nothing up: after a pause the first stretch still takes its full time. */
+static void test_idle_is_not_saved(void **state)
+{
+    struct nf_tier_charge c = {.read_bytes = 5000000, .parallelism = 1}; /* 1 ms at 5 GB/s */
+    uint64_t start = nf_now_ns();
+    struct nf_tier t;
+
+    emulated(&t, "");
+    assert_int_equal(t.ops->charge(t.state, &c, start), start + 1000000);
+    start += 1000000000;
+    assert_int_equal(t.ops->charge(t.state, &c, start), start + 1000000);
+    /* Back to back, both ways counted, in whatever order they ask. */
+    c.write_bytes = 2500000;
+    assert_int_equal(t.ops->charge(t.state, &c, start), start + 2500000);
+    assert_int_equal(t.ops->charge(t.state, &c, start - 1000), start + 4000000);
+    nf_tier_close(&t);
+}
+
+/* Two clock reads of a spinning thread are some 40 ns apart; this far apart, it did not run. */
+enum { GAP_NS = 20000 };
+
+struct spinner {
+    struct nf_tier *tier;
+    struct nf_tier_charge charge;
+    unsigned n;
+    uint64_t start, end;
+    _Atomic unsigned *missing; /* threads that have not come yet; spinning for them makes all start at once */
+    bool disturbed;            /* somebody else ran on this CPU */
+};
+
+static long preemptions(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_THREAD, &u);
+    return u.ru_nivcsw;
+}
+
+/* n charged stretches one after the other, each waited for. */
+static void *spin(void *arg)
+{
+    struct spinner *s = arg;
+    uint64_t deadline, now, last;
+    long before;
+
+    atomic_fetch_sub(s->missing, 1);
+    while (atomic_load(s->missing))
+        ;
+    before = preemptions();
+    s->start = deadline = last = nf_now_ns();
+    s->disturbed = false;
+    for (unsigned i = 0; i < s->n; i++) {
+        deadline = s->tier->ops->charge(s->tier->state, &s->charge, deadline);
+        while ((now = nf_now_ns()) < deadline) {
+            /* The host takes the CPU away without the guest noticing but for this gap. */
+            s->disturbed = s->disturbed || now - last > GAP_NS;
+            last = now;
+        }
+        last = now;
+    }
+    s->end = nf_now_ns();
+    s->disturbed = s->disturbed || preemptions() != before;
+    return NULL;
+}
+
+enum { RUNS = 9, TRIES = 300 };
+
+/* The lower bound holds in every run, disturbed or not; the upper one for the median of undisturbed runs. */
+static void assert_paced(struct spinner *s, size_t threads, double target_ns, const char *what)
+{
+    double ratio[RUNS];
+    size_t runs = 0;
+
+    for (unsigned try = 0; runs < RUNS && try < TRIES; try++) {
+        _Atomic unsigned missing = (unsigned)threads;
+        pthread_t thread[2];
+        uint64_t start = UINT64_MAX, last_start = 0, end = 0;
+        bool disturbed = false;
+
+        for (size_t i = 0; i < threads; i++) {
+            s[i].missing = &missing;
+            assert_int_equal(pthread_create(&thread[i], NULL, spin, &s[i]), 0);
+        }
+        for (size_t i = 0; i < threads; i++) {
+            pthread_join(thread[i], NULL);
+            start = s[i].start < start ? s[i].start : start;
+            last_start = s[i].start > last_start ? s[i].start : last_start;
+            end = s[i].end > end ? s[i].end : end;
+            disturbed = disturbed || s[i].disturbed;
+        }
+        if ((double)(end - start) < target_ns)
+            fail_msg("%s: %.0f ns, less than the target of %.0f", what, (double)(end - start), target_ns);
+        if (!disturbed && last_start - start < GAP_NS)
+            ratio[runs++] = (double)(end - start) / target_ns;
+    }
+    if (runs < RUNS) {
+        print_message("%s: only %zu undisturbed runs of %d on this busy machine\n", what, runs, TRIES);
+        skip();
+    }
+    print_message("%s: %.4f of the target time\n", what, nf_median(ratio, RUNS));
+    if (nf_median(ratio, RUNS) > 1.03)
+        fail_msg("%s: the median run took %.3f of the target", what, nf_median(ratio, RUNS));
+}
+
+static void test_latency_by_parallelism(void **state)
+{
+    struct nf_tier t;
+
+    emulated(&t, "");
+    for (unsigned k = 1; k <= 8; k *= 2) {
+        struct spinner s = {.tier = &t, .charge = {.lines = 512 * k, .parallelism = k}, .n = 20};
+        char what[64];
+
+        snprintf(what, sizeof what, "latency at k = %u", k);
+        assert_paced(&s, 1, 20 * 512 * 200.0, what);
+    }
+    nf_tier_close(&t);
+}
+
+static void test_bandwidth(void **state)
+{
+    struct nf_tier t;
+
+    emulated(&t, "");
+    for (int writes = 0; writes < 2; writes++) {
+        struct spinner s = {.tier = &t, .charge = {.read_bytes = 65536, .write_bytes = writes ? 65536 : 0, .lines = 1024,
+                                                   .parallelism = 64}, .n = 100};
+
+        assert_paced(&s, 1, 100 * 65536.0 * (1 + writes) / 5, writes ? "bandwidth, updates" : "bandwidth, reads");
+    }
+    nf_tier_close(&t);
+}
+
+static void test_two_threads_share(void **state)
+{
+    struct spinner s[2];
+    struct nf_tier t;
+
+    emulated(&t, "");
+    s[0] = (struct spinner){.tier = &t, .charge = {.read_bytes = 65536, .lines = 1024, .parallelism = 64}, .n = 60};
+    s[1] = (struct spinner){.tier = &t, .charge = {.write_bytes = 32768, .parallelism = 64}, .n = 120};
+    assert_paced(s, 2, (60 * 65536.0 + 120 * 32768.0) / 5, "two threads, one link");
+    nf_tier_close(&t);
+}
+
+int main(void)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void **);
+    } each[] = {
+        {"declares itself", test_declares}, {"memory", test_memory}, {"charge", test_charge},
+        {"refuses unknown options", test_options}, {"pages and nodes", test_pages_and_nodes},
+    };
+    static const struct CMUnitTest once[] = {
+        cmocka_unit_test(test_unknown_lists), cmocka_unit_test(test_incomplete), cmocka_unit_test(test_numa_proves),
+        cmocka_unit_test(test_targets), cmocka_unit_test(test_no_rounding_loss),
+        cmocka_unit_test(test_idle_is_not_saved), cmocka_unit_test(test_latency_by_parallelism),
+        cmocka_unit_test(test_bandwidth), cmocka_unit_test(test_two_threads_share),
+    };
+    enum { EACH = sizeof each / sizeof *each, ONCE = sizeof once / sizeof *once, PROVIDERS_MAX = 32 };
+    static struct CMUnitTest tests[EACH * PROVIDERS_MAX + ONCE];
+    static char names[EACH * PROVIDERS_MAX][64];
+    size_t n = 0;
+
+    for (size_t p = 0; nf_tier_providers[p] && p < PROVIDERS_MAX; p++)
+        for (size_t i = 0; i < EACH; i++, n++) {
+            snprintf(names[n], sizeof names[n], "%s: %s", nf_tier_providers[p]->name, each[i].name);
+            tests[n] = (struct CMUnitTest){.name = names[n], .test_func = each[i].run,
+                                           .initial_state = (void *)nf_tier_providers[p]};
+        }
+    memcpy(tests + n, once, sizeof once);
+    return _cmocka_run_group_tests("tiers", tests, n + ONCE, NULL, NULL);
+}
