@@ -82,9 +82,9 @@ class StackSeat:
 
 
 class DirectSeat:
-    """torch 1.13 walks its stack of modes in Python, 2.4 µs an operator, and loses the stack when an exception (Ctrl-C)
-    strikes there. While ours is the only mode it is therefore set without the stack, and goes onto it when the job
-    enters a mode of its own."""
+    """torch 1.13 walks its stack of modes in Python, 2.4 µs an operator, and loses the stack when an exception
+    (Ctrl-C) strikes there. While ours is the only mode it is therefore set without the stack, and goes onto it when
+    the job enters a mode of its own."""
 
     def __init__(self, mode, patches, state):
         self._mode = mode
@@ -137,6 +137,7 @@ class Names:
         self._prefixes = {}     # class name: how many roots had it
         self._roots = 0
         self.parameters = []    # (weak reference, name, is buffer)
+        self.unannounced = False
         self._named = {}        # id(parameter): (weak reference, name)
 
     def module(self, module, root):
@@ -190,6 +191,7 @@ class Names:
                     reference = weakref.ref(tensor)
                     self._named[id(tensor)] = (reference, prefix + name)
                     self.parameters.append((reference, prefix + name, is_buffer))
+                    self.unannounced = True
 
     def parameter(self, tensor):
         known = self._named.get(id(tensor))
@@ -226,8 +228,8 @@ class Hook:
             self.fail(error)
 
     def fail(self, error):
-        """Our own mistake: say so and step aside. An exception that one of the job's signal handlers raised while we ran is
-        the job's, and goes on."""
+        """Our own mistake: say so and step aside. An exception that one of the job's signal handlers raised while we
+        ran is the job's, and goes on."""
         handlers = [signal.getsignal(s) for s in signal.valid_signals()]
         codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
         frame = error.__traceback__
@@ -282,8 +284,8 @@ class Hook:
         return True
 
     def enter_mode(self):
-        """Our mode lies below every mode of the job's, or the job's own `with` would take ours off in its place: while one of
-        the job's is open, wait."""
+        """Our mode lies below every mode of the job's, or the job's own `with` would take ours off in its place: while
+        one of the job's is open, wait."""
         if self.seat is not None or not self.watching or torch._C._len_torch_dispatch_stack():
             return
         self.recorder = Recorder(self.ring, self.state, self.fail, self.notice)
@@ -338,6 +340,7 @@ class Hook:
     # --- what the tensors are ---
 
     def announce_parameters(self):
+        self.names.unannounced = False
         tensor_event, events = self.recorder.tensor_event, []
         for reference, name, is_buffer in self.names.parameters:
             tensor = reference()
@@ -397,10 +400,12 @@ class Hook:
             state.phase = RECOMPUTE
         elif state.phase == OTHER or state.phase == OPTIMIZER:
             state.phase = FORWARD
-            if self.is_access and self.recorder is not None and state.depth == 0:
+            if self.is_access and self.recorder is not None:
                 if state.microbatch == 0:
-                    self.announce_parameters()
+                    self.names.unannounced = True
                 self.announce_inputs(args, kwargs)
+        if self.names.unannounced and self.is_access and self.recorder is not None:
+            self.announce_parameters()
         state.depth += 1
 
     def wrap_module_call(self):

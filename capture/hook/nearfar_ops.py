@@ -53,19 +53,25 @@ def _row_elements(shape, from_dim):
     return n
 
 
-def _rows_of_index_list(table, indices):
-    """(rows, elements per row) that an index list picks: all dims after the last indexed one come along whole."""
-    last, rows = 0, 1
+def _row_of_index_list(table, indices):
+    """Elements that lie together where an index list picks: all dims after the last indexed one come along whole."""
+    dims = 0
+    for index in indices:
+        dims += index.dim() if index is not None and index.dtype == torch.bool else 1
+    return _row_elements(table.shape, dims)
+
+
+def _rows_of_index(table, indices, result):
+    row = _row_of_index_list(table, indices)
+    return result.numel() // max(1, row), row
+
+
+def _rows_of_index_put(table, indices):
+    """A mask may pick less than it covers; counting it would be another pass over it."""
+    rows = max((index.numel() for index in indices if index is not None), default=0)
     for dim, index in enumerate(indices):
-        if index is None:
-            rows *= table.shape[dim]
-        else:
-            last = dim
-    picked = [index for index in indices if index is not None]
-    if len(picked) == 1 and picked[0].dtype == torch.bool:
-        # A mask picks what it picks; counting it would be another pass over it.
-        return rows * table.shape[last], _row_elements(table.shape, last + picked[0].dim())
-    return rows * max((index.numel() for index in picked), default=0), _row_elements(table.shape, last + 1)
+        rows *= table.shape[dim] if index is None else 1
+    return rows, _row_of_index_list(table, indices)
 
 
 def _rows_of_dim(table, dim, index):
@@ -79,25 +85,25 @@ def _single_elements(index):
     return index.numel(), 1
 
 
-# name: (the operand that is gathered from or scattered to, (args) -> (rows, elements per row)).
+# name: (the operand that is gathered from or scattered to, (args, result) -> (rows, elements per row)).
 _GATHERS = {
-    "embedding": (0, lambda a: (a[1].numel(), _row_elements(a[0].shape, 1))),
-    "_embedding_bag": (0, lambda a: (a[1].numel(), _row_elements(a[0].shape, 1))),
-    "index": (0, lambda a: _rows_of_index_list(a[0], a[1])),
-    "index_put_": (0, lambda a: _rows_of_index_list(a[0], a[1])),
-    "_index_put_impl_": (0, lambda a: _rows_of_index_list(a[0], a[1])),
-    "index_select": (0, lambda a: _rows_of_dim(a[0], a[1], a[2])),
-    "index_add_": (0, lambda a: _rows_of_dim(a[0], a[1], a[2])),
-    "index_copy_": (0, lambda a: _rows_of_dim(a[0], a[1], a[2])),
-    "index_fill_": (0, lambda a: _rows_of_dim(a[0], a[1], a[2])),
-    "gather": (0, lambda a: _single_elements(a[2])),
-    "take": (0, lambda a: _single_elements(a[1])),
-    "put_": (0, lambda a: _single_elements(a[1])),
-    "scatter_": (0, lambda a: _single_elements(a[2])),
-    "scatter_add_": (0, lambda a: _single_elements(a[2])),
-    "scatter_reduce_": (0, lambda a: _single_elements(a[2])),
-    "nll_loss_forward": (0, lambda a: _single_elements(a[1])),
-    "nll_loss2d_forward": (0, lambda a: _single_elements(a[1])),
+    "embedding": (0, lambda a, _: (a[1].numel(), _row_elements(a[0].shape, 1))),
+    "_embedding_bag": (0, lambda a, _: (a[1].numel(), _row_elements(a[0].shape, 1))),
+    "index": (0, lambda a, r: _rows_of_index(a[0], a[1], r)),
+    "index_put_": (0, lambda a, _: _rows_of_index_put(a[0], a[1])),
+    "_index_put_impl_": (0, lambda a, _: _rows_of_index_put(a[0], a[1])),
+    "index_select": (0, lambda a, _: _rows_of_dim(a[0], a[1], a[2])),
+    "index_add_": (0, lambda a, _: _rows_of_dim(a[0], a[1], a[2])),
+    "index_copy_": (0, lambda a, _: _rows_of_dim(a[0], a[1], a[2])),
+    "index_fill_": (0, lambda a, _: _rows_of_dim(a[0], a[1], a[2])),
+    "gather": (0, lambda a, _: _single_elements(a[2])),
+    "take": (0, lambda a, _: _single_elements(a[1])),
+    "put_": (0, lambda a, _: _single_elements(a[1])),
+    "scatter_": (0, lambda a, _: _single_elements(a[2])),
+    "scatter_add_": (0, lambda a, _: _single_elements(a[2])),
+    "scatter_reduce_": (0, lambda a, _: _single_elements(a[2])),
+    "nll_loss_forward": (0, lambda a, _: _single_elements(a[1])),
+    "nll_loss2d_forward": (0, lambda a, _: _single_elements(a[1])),
 }
 
 
@@ -125,7 +131,7 @@ def _extents_of(shape, strides, element_bytes):
 
 
 class _Plan:
-    __slots__ = ("call", "silent", "name", "operands", "lists", "keywords", "gather", "gathers", "fresh", "touches_fresh")
+    __slots__ = ("call", "silent", "name", "operands", "lists", "keywords", "gather", "rows", "fresh", "touches_fresh")
 
 
 def _accept_scalars(detach):
@@ -165,7 +171,7 @@ def _make_plan(func, text):
     plan.touches_fresh = name not in _EMPTY
     shape_only = _SHAPE_ONLY.get(name, ()) if plan.touches_fresh else range(len(schema.arguments))
     blocked = _BLOCKED.get(name, ())
-    plan.gather, plan.gathers = _GATHERS.get(name, (None, None))
+    plan.gather, plan.rows = _GATHERS.get(name, (None, None))
     operands, lists, keywords = [], [], {}
     for i, argument in enumerate(schema.arguments):
         kind = str(argument.type)
@@ -265,7 +271,8 @@ class Recorder:
                 result = plan.call(*args, **kwargs) if kwargs else plan.call(*args)
                 duration = clock() - begin
                 try:
-                    emit(pack(plan.name | state.module << 32, state.phase | state.microbatch << 32, begin, duration, 0), 5)
+                    emit(pack(plan.name | state.module << 32, state.phase | state.microbatch << 32, begin, duration, 0),
+                         5)
                 except Exception as error:
                     fail(error)
                 return result
@@ -335,8 +342,8 @@ class Recorder:
             return at
 
         def visit_rows(words, seen, tensor, rw, rows, row_elements):
-            """A table of which rows are picked by an index. Which ones isn't looked at: they are taken to be spread evenly,
-            and never more than the table has."""
+            """A table of which rows are picked by an index. Which ones isn't looked at: they are taken to be spread
+            evenly, and never more than the table has."""
             at = visit(words, seen, tensor, rw, GATHER)
             if not at:
                 return
@@ -374,7 +381,7 @@ class Recorder:
             if plan.gather is not None:
                 i = plan.gather
                 rw = next(o[1] for o in plan.operands if o[0] == i)
-                visit_rows(words, seen, args[i], rw, *plan.gathers(args))
+                visit_rows(words, seen, args[i], rw, *plan.rows(args, result))
             for i, rw, pattern in plan.operands:
                 if i >= n:
                     break

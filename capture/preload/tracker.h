@@ -22,8 +22,8 @@ bool nf_tracker_start(void);
 void nf_tracker_attach(struct nf_ring_header *header, bool events);
 /* Events stop; counting goes on. */
 void nf_tracker_detach(void);
-/* In a forked child, where another thread may have held a lock: drops every block, and goes on counting from zero or never
- * tracks again. */
+/* In a forked child, where another thread may have held a lock: drops every block, and goes on counting from zero or
+ * never tracks again. */
 void nf_tracker_forget(bool go_on);
 
 void nf_tracker_add(const void *block, size_t bytes);

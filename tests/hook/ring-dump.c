@@ -104,8 +104,8 @@ static void run_job(int ring_fd, char **argv, char **command)
     const char *more_python = getenv("PYTHONPATH"), *more_preload = getenv("LD_PRELOAD");
 
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getppid(), ring_fd);
-    snprintf(python_path, sizeof python_path, "%s%s%s", argv[4], more_python ? ":" : "", more_python ? more_python : "");
-    snprintf(preload, sizeof preload, "%s%s%s", argv[3], more_preload ? ":" : "", more_preload ? more_preload : "");
+    snprintf(python_path, sizeof python_path, more_python ? "%s:%s" : "%s", argv[4], more_python);
+    snprintf(preload, sizeof preload, more_preload ? "%s:%s" : "%s", argv[3], more_preload);
     setenv(NF_RING_ENV, path, 1);
     setenv(NF_PASS_ENV, argv[2], 1);
     setenv("PYTHONPATH", python_path, 1);
