@@ -64,7 +64,7 @@ static int check_op(const struct nf_step_class *c, const struct nf_stream *s, ui
         return nf_fail(-EBADMSG, "op %u has the unknown phase %u", i, op->phase);
     if (!is_time(op->dur_ns) || !is_time(op->gap_ns))
         return nf_fail(-EBADMSG, "op %u has an impossible duration", i);
-    if (op->first_visit != next_visit || op->n_visits > c->n_visits - next_visit)
+    if (op->n_visits && (op->first_visit != next_visit || op->n_visits > c->n_visits - next_visit))
         return nf_fail(-EBADMSG, "op %u claims visits that are not its own", i);
     return 0;
 }
@@ -166,7 +166,7 @@ int nf_step_class_check(const struct nf_step_class *c, const struct nf_stream *s
         if ((rc = check_op(c, s, i, next_visit)))
             return rc;
         next_visit += c->ops[i].n_visits;
-        for (uint32_t v = c->ops[i].first_visit; v < next_visit; v++) {
+        for (uint32_t v = next_visit - c->ops[i].n_visits; v < next_visit; v++) {
             if ((rc = check_visit(c, v, i)))
                 return rc;
         }
