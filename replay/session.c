@@ -135,7 +135,9 @@ static uint64_t near_bytes(const struct session *s, const struct nf_trials_one *
     return (uint64_t)(t->near_share * (double)s->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
 }
 
-/* Arenas and ledger limits of a trial. n_tiers may be what the options ask for, before any tier is open. */
+/* Arenas and ledger limits of a trial. The near arena holds as much as everything at once, although its ledger lets only
+ * near_bytes of it be used: pages of a real tier need no contiguous run, so a policy that churns must not fail here for
+ * want of one. n_tiers may be what the options ask for, before any tier is open. */
 static void size_arenas(const struct session *s, const struct nf_trials_one *t, uint32_t n_tiers,
                         struct nf_pool_config *pool)
 {
@@ -146,7 +148,7 @@ static void size_arenas(const struct session *s, const struct nf_trials_one *t, 
         bool used = i == 0 ? !all_far : i + 1 == n_tiers ? !all_near : !all_near && !all_far;
 
         pool->capacity[i] = UINT64_MAX;
-        pool->arena_bytes[i] = used ? with_slack(i == 0 ? near_bytes(s, t) : s->peak_bytes) : 0;
+        pool->arena_bytes[i] = used ? with_slack(s->peak_bytes) : 0;
     }
     if (!all_near)
         pool->capacity[0] = near_bytes(s, t);
@@ -329,7 +331,7 @@ static void report(const struct session *s, const struct nf_trials_one *t)
         return;
     if (r->done)
         nf_format_ns(left, spent / r->done * (r->planned - r->done));
-    nf_progress("trial %u of %u: %s, near %.0f %%, overlap %s%s; %s left", r->done + 1, r->planned,
+    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s; %s left", r->done + 1, r->planned,
                 s->trials.policies[t->policy].ops->name, 100 * t->near_share, nf_overlap_name(t->overlap),
                 t->hog ? ", beside a hog" : "", left);
 }
