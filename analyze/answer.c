@@ -88,8 +88,8 @@ static void print_difference(struct nf_buf *b, const struct nf_curve *c, double 
         if (n) {
             median = nf_median(ratio, n);
             p = nf_signed_rank_p(ratio, n);
-            nf_buf_printf(b, "%s%+.1f %% step time at %s, %ssignificant (p = %.2g, n = %zu)", any ? "; " : "",
-                          (median - 1) * 100, nf_overlap_name(o), p < NF_CURVE_SIGNIFICANT_P ? "" : "not ", p, n);
+            nf_buf_printf(b, "%s%+.1f %%%s (%s, p = %.2g, %ssignificant)", any ? ", " : "", (median - 1) * 100,
+                          any ? "" : " step time", nf_overlap_name(o), p, p < NF_CURVE_SIGNIFICANT_P ? "" : "not ");
             any = true;
         }
         free(ratio);
@@ -110,7 +110,8 @@ static void say_best(struct nf_answer *a, const struct nf_curve *c, struct nf_bu
         return;
     }
     nf_buf_printf(b, "With %.4g %% of peak live bytes near, %s is the %s: ", a->near_share * 100,
-                  c->policies.v[a->best].label, rivals > 1 ? "fastest policy that does not see the future" : "only policy");
+                  c->policies.v[a->best].label,
+                  rivals > 1 ? "fastest policy that does not see the future" : "only policy");
     print_band(b, &band);
     nf_buf_puts(b, " the time of all-near");
     for (unsigned o = NF_OVERLAP_FULL; o <= NF_OVERLAP_NONE; o++) {
@@ -123,14 +124,10 @@ static void say_best(struct nf_answer *a, const struct nf_curve *c, struct nf_bu
     nf_buf_puts(b, ".");
 }
 
-static bool is_interleave(const char *name)
-{
-    return strstr(name, "interleave") != NULL;
-}
-
 static void say_others(const struct nf_answer *a, const struct nf_curve *c, struct nf_buf *b)
 {
     int informed = best_policy(c, a->near_share, true);
+    static const char *const known[] = {"lru", "interleave"};
     struct band band;
     bool any = false;
 
@@ -138,21 +135,22 @@ static void say_others(const struct nf_answer *a, const struct nf_curve *c, stru
         nf_buf_puts(b, "Nothing can be said about the other policies either.");
         return;
     }
-    for (size_t i = 0; i < c->policies.n; i++) {
-        const struct nf_policy_line *p = &c->policies.v[i];
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        uint32_t i = 0;
 
-        if ((int)i == a->best || !(!strcmp(p->name, "lru") || is_interleave(p->name)) ||
-            !band_of(c, (uint32_t)i, a->near_share, &band))
+        while (i < c->policies.n &&
+               (strcmp(c->policies.v[i].name, known[k]) != 0 || !band_of(c, i, a->near_share, &band)))
+            i++;
+        if (i == c->policies.n || (int)i == a->best)
             continue;
-        nf_buf_printf(b, "%s%s reaches ", any ? "; " : "", p->label);
+        nf_buf_printf(b, "%s%s reaches ", any ? "; " : "", c->policies.v[i].label);
         print_band(b, &band);
-        nf_buf_printf(b, " (%s against it: ", c->policies.v[a->best].label);
-        print_difference(b, c, a->near_share, (uint32_t)a->best, (uint32_t)i);
-        nf_buf_puts(b, ")");
+        nf_buf_printf(b, ", %s against it: ", c->policies.v[a->best].label);
+        print_difference(b, c, a->near_share, (uint32_t)a->best, i);
         any = true;
     }
     if (!any)
-        nf_buf_puts(b, "Neither LRU nor interleave was replayed at this share");
+        nf_buf_puts(b, "Neither LRU nor interleave can be set against it at this share");
     if (informed < 0) {
         nf_buf_puts(b, "; no policy that sees the profile was replayed");
     } else if (informed != a->best) {

@@ -67,7 +67,6 @@ static int list_blocks(struct nf_curve *c, const struct nf_dataset *d)
     return 0;
 }
 
-
 static int find_policy(const struct nf_curve *c, const struct nf_trial_row *t)
 {
     for (size_t i = 0; i < c->policies.n; i++) {
@@ -75,6 +74,14 @@ static int find_policy(const struct nf_curve *c, const struct nf_trial_row *t)
             return (int)i;
     }
     return -1;
+}
+
+/* Semantics end in "sees neither profile nor future", "sees profile", "sees future" or "sees profile and future". */
+static bool sees(const char *semantics, const char *what)
+{
+    const char *end = strstr(semantics, "sees ");
+
+    return end && !strstr(end, "neither") && strstr(end, what);
 }
 
 static int list_policies(struct nf_curve *c, const struct nf_dataset *d)
@@ -95,8 +102,8 @@ static int list_policies(struct nf_curve *c, const struct nf_dataset *d)
                                                             .label = label.data,
                                                             .all_near = !strcmp(t->policy, "all-near"),
                                                             .all_far = !strcmp(t->policy, "all-far"),
-                                                            .informed = strstr(t->semantics, "sees profile") != NULL,
-                                                            .oracle = strstr(t->semantics, "sees future") != NULL,
+                                                            .informed = sees(t->semantics, "profile"),
+                                                            .oracle = sees(t->semantics, "future"),
                                                         })) {
             nf_buf_deinit(&label);
             return -ENOMEM;
@@ -263,7 +270,8 @@ static int compare_point(struct nf_curve *c, size_t at, double *room)
         return rc;
     p->unpaired = p->blocks - n;
     if (c->reference >= 0 && p->policy != (uint32_t)c->reference) {
-        n = pair(c, p, nf_curve_find(c, (uint32_t)c->reference, p->near_share, p->overlap, p->hog, p->parallelism_scale),
+        n = pair(c, p,
+                 nf_curve_find(c, (uint32_t)c->reference, p->near_share, p->overlap, p->hog, p->parallelism_scale),
                  room);
         p->vs_n = n;
         if (n) {

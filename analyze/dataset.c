@@ -64,7 +64,8 @@ static unsigned word(int64_t v)
     return v >= 0 && v < UINT16_MAX ? (unsigned)v : UINT16_MAX; /* prints as "invalid" */
 }
 
-/* Median of a JSON array of numbers; NAN when it is anything else. */
+/* Median of a JSON array of step times, the first left out where there are more: it builds what later steps reuse. NAN
+ * when it is anything else. */
 static double json_median(const char *json)
 {
     NF_ARRAY(double) v = {0};
@@ -82,7 +83,7 @@ static double json_median(const char *json)
         good = *json == ']';
     }
     if (good && v.n)
-        median = nf_median(v.v, v.n);
+        median = v.n > 1 ? nf_median(v.v + 1, v.n - 1) : v.v[0];
     nf_array_free(&v);
     return median;
 }
@@ -459,8 +460,8 @@ static int load_provenance(struct nf_dataset *d, struct nf_study *s)
 
 int nf_dataset_init(struct nf_dataset *d, struct nf_study *study, int64_t replay, int64_t capture)
 {
-    static int (*const loads[])(struct nf_dataset *, struct nf_study *) = {load_capture, load_passes,    load_tiers,
-                                                                           load_trials,  load_live_runs, load_provenance};
+    static int (*const loads[])(struct nf_dataset *, struct nf_study *) = {
+        load_capture, load_passes, load_tiers, load_trials, load_live_runs, load_provenance};
     const char *slash = strrchr(nf_study_path(study), '/');
     int rc;
 

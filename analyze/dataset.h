@@ -62,7 +62,7 @@ struct nf_trial_row {
 struct nf_live_row {
     int64_t id, invocation_id, repetition, exit_status, steps;
     const char *kind;
-    double step_ns; /* median of its steps; NAN unknown */
+    double step_ns; /* median of its steps but the first; NAN unknown */
     unsigned evidence;
 };
 

@@ -24,8 +24,8 @@ static struct nf_block *add(struct nf_document *doc, enum nf_block_kind kind, ch
     return &doc->blocks.v[doc->blocks.n - 1];
 }
 
-static void __attribute__((format(printf, 3, 4))) say(struct nf_document *doc, enum nf_block_kind kind, const char *fmt,
-                                                      ...)
+static void __attribute__((format(printf, 3, 4)))
+say(struct nf_document *doc, enum nf_block_kind kind, const char *fmt, ...)
 {
     char *text = NULL;
     va_list ap;
@@ -73,13 +73,13 @@ static void note_cell(struct nf_document *doc, const char *text)
     cell(doc, &b);
 }
 
-#define PRINTED_CELL(name, type, print)                                                              \
-    static void name(struct nf_document *doc, type v)                                                \
-    {                                                                                                \
-        struct nf_buf b = {0};                                                                       \
-                                                                                                     \
-        print;                                                                                       \
-        cell(doc, &b);                                                                               \
+#define PRINTED_CELL(name, type, print)                                                                                \
+    static void name(struct nf_document *doc, type v)                                                                  \
+    {                                                                                                                  \
+        struct nf_buf b = {0};                                                                                         \
+                                                                                                                       \
+        print;                                                                                                         \
+        cell(doc, &b);                                                                                                 \
     }
 
 PRINTED_CELL(count_cell, int64_t, nf_buf_printf(&b, "%lld", (long long)v))
@@ -103,10 +103,10 @@ static void table(struct nf_document *doc, const char *title, uint32_t left, con
         note_cell(doc, header[i]);
 }
 
-#define TABLE(doc, title, left, ...)                                                                 \
-    do {                                                                                             \
-        static const char *const header[] = {__VA_ARGS__};                                           \
-        table(doc, title, left, header, sizeof header / sizeof *header);                             \
+#define TABLE(doc, title, left, ...)                                                                                   \
+    do {                                                                                                               \
+        static const char *const header[] = {__VA_ARGS__};                                                             \
+        table(doc, title, left, header, sizeof header / sizeof *header);                                               \
     } while (0)
 
 static void figure(struct nf_document *doc, const struct nf_report *r, const char *name)
@@ -195,12 +195,13 @@ static void slowdowns(struct nf_document *doc, const struct nf_report *r)
     say(doc, NF_BLOCK_HEADING, "Slowdowns");
     say(doc, NF_BLOCK_TEXT,
         "Medians of step times paired with all-near within a block, with 95 %% bootstrap intervals; n counts pairs. "
-        "“vs” compares with %s in the same block and mode: * is significant, ~ is not (Wilcoxon signed-rank, two-sided, "
+        "“vs” compares with %s in the same block and mode: * is significant, ~ is not (Wilcoxon signed-rank, "
+        "two-sided, "
         "p < 0.05, not corrected for the number of comparisons; fewer than six pairs can never be significant). "
         "Flagged: pairs with a modified z-score above 14.826, which are kept.",
         reference);
-    TABLE(doc, "Slowdown against all-near", 1, "policy", "near", "near bytes", "overlap=full", "n", "vs", "overlap=none",
-          "n", "vs", "flagged");
+    TABLE(doc, "Slowdown against all-near", 1, "policy", "near", "near bytes", "overlap=full", "n", "vs",
+          "overlap=none", "n", "vs", "flagged");
     for (uint32_t i = 0; i < c->policies.n; i++) {
         for (size_t s = 0; s < n + 2; s++) {
             const struct nf_point *full, *none, *any;
@@ -264,7 +265,8 @@ static void demand(struct nf_document *doc, const struct nf_report *r)
     say(doc, NF_BLOCK_TEXT,
         "Per measured step, medians over blocks. Shares of time are of the measured step. Floored: compute time whose "
         "residual was below zero. Assumed k: far bytes injected under an assumed parallelism. Late: past deadlines. "
-        "Stolen: gaps in which the pacing loop itself did not run. Saturated: trials that missed deadlines throughout.");
+        "Stolen: gaps in which the pacing loop itself did not run. Saturated: trials that missed deadlines "
+        "throughout.");
     TABLE(doc, "Far demand and shares", 5, "policy", "near", "mode", "step", "far visited", "far charged", "migrated",
           "moving", "policy CPU", "floored", "assumed k", "late", "stolen", "saturated");
     for (size_t i = 0; i < c->points.n; i++) {
@@ -302,21 +304,22 @@ static void profile(struct nf_document *doc, const struct nf_report *r)
         say(doc, NF_BLOCK_TEXT, "unknown: %s.", r->usage_problem);
         return;
     }
-    nf_buf_printf(&b, "The steady of %u step classes: %u ops, %u tensors, %u visits, peak live ", u->n_classes, u->n_ops,
-                  u->n_tensors, u->n_visits);
+    nf_buf_printf(&b, "The steady of %u step classes: %u ops, %u tensors, %u visits, peak live ", u->n_classes,
+                  u->n_ops, u->n_tensors, u->n_visits);
     nf_print_bytes(&b, (double)u->peak_live_bytes);
     nf_buf_puts(&b, ", ");
     nf_print_bytes(&b, (double)u->visited_bytes);
-    nf_buf_printf(&b, " visited a step; accesses known by %s. Bursts and gaps under the default parameter, the effective "
-                      "LLC (",
+    nf_buf_printf(&b,
+                  " visited a step; accesses known by %s. Bursts and gaps under the default parameter, the effective "
+                  "LLC (",
                   r->answer.accesses);
     nf_print_bytes(&b, u->llc_bytes ? (double)u->llc_bytes : NAN);
     nf_buf_puts(&b, "): two uses with more other traffic between them lie in two bursts.");
     say_buf(doc, NF_BLOCK_TEXT, &b);
     figure(doc, r, "live-bytes");
     figure(doc, r, "gaps");
-    TABLE(doc, "Roles", 1, "role", "tensors", "carried over", "bytes", "at the step's peak", "own peak", "read", "written",
-          "past the LLC", "bursts", "gaps", "median gap", "90 % gap", "median gap of the step");
+    TABLE(doc, "Roles", 1, "role", "tensors", "carried over", "bytes", "at the step's peak", "own peak", "read",
+          "written", "past the LLC", "bursts", "gaps", "median gap", "90 % gap", "median gap of the step");
     for (unsigned i = 0; i < NF_ROLE_COUNT; i++) {
         const struct nf_role_usage *role = &u->roles[i];
 
@@ -376,7 +379,8 @@ static void machines(struct nf_document *doc, const struct nf_report *r)
                   *d->replay.conditions ? d->replay.conditions : "unknown");
     say_buf(doc, NF_BLOCK_TEXT, &b);
     TABLE(doc, "Tiers: what was wanted and what was measured, injection included", 7, "tier", "provider", "evidence",
-          "target latency", "measured latency", "target read", "measured read", "measured write", "stream k", "gather k");
+          "target latency", "measured latency", "target read", "measured read", "measured write", "stream k",
+          "gather k");
     for (size_t i = 0; i < d->tiers.n; i++) {
         const struct nf_tier_row *t = &d->tiers.v[i];
 
@@ -415,7 +419,8 @@ static void left_out(struct nf_document *doc, const struct nf_report *r)
         unpaired += r->curve.points.v[i].unpaired;
     say(doc, NF_BLOCK_HEADING, "Left out");
     say(doc, NF_BLOCK_TEXT,
-        "%zu of %zu trials are in no curve: %zu unsteady, %zu failed, %zu for other reasons. %zu more had no usable all-near "
+        "%zu of %zu trials are in no curve: %zu unsteady, %zu failed, %zu for other reasons. %zu more had no usable "
+        "all-near "
         "trial in their block. %lld trials were planned; the replay is %s%s%s.",
         n, d->trials.n, unsteady, failed, n - unsteady - failed, unpaired, (long long)d->replay.planned_trials,
         d->replay.status, *d->replay.message ? ": " : "", d->replay.message);
@@ -445,7 +450,8 @@ static void provenance(struct nf_document *doc, const struct nf_report *r)
 
     say(doc, NF_BLOCK_HEADING, "Provenance");
     say(doc, NF_BLOCK_TEXT,
-        "Study %s, replay %lld of %lld with trials, seed %lld, capture %lld (%s, %s %s), job %s. Step class %016llx, %lld "
+        "Study %s, replay %lld of %lld with trials, seed %lld, capture %lld (%s, %s %s), job %s. Step class %016llx, "
+        "%lld "
         "steps. Reported by nearfar %s; all of it, for programs: provenance.json.",
         d->study, (long long)d->replay.id, (long long)d->replays, (long long)d->replay.seed, (long long)d->capture.id,
         d->capture.status, d->capture.framework, d->capture.language, d->capture.job,
@@ -461,8 +467,8 @@ static void provenance(struct nf_document *doc, const struct nf_report *r)
         word_cell(doc, v->command);
         note_cell(doc, v->message);
     }
-    TABLE(doc, "Passes of the capture", 0x307, "pass", "source", "accesses known by", "steps", "wall time", "allocator peak",
-          "lost events", "unattributed", "final parameters (SHA-256)", "notes");
+    TABLE(doc, "Passes of the capture", 0x307, "pass", "source", "accesses known by", "steps", "wall time",
+          "allocator peak", "lost events", "unattributed", "final parameters (SHA-256)", "notes");
     for (size_t i = 0; i < d->passes.n; i++) {
         const struct nf_pass_row *p = &d->passes.v[i];
 

@@ -16,8 +16,8 @@ struct nf_block {
     char *text;                     /* of a heading or paragraph; title of a table, plain text */
     const struct nf_figure *figure; /* borrowed from the report */
     size_t columns;
-    uint32_t left;                  /* bit set of columns that hold words; the others hold numbers */
-    NF_ARRAY(char *) cells;         /* row by row, the header first */
+    uint32_t left;          /* bit set of columns that hold words; the others hold numbers */
+    NF_ARRAY(char *) cells; /* row by row, the header first */
 };
 
 struct nf_document {

@@ -1,12 +1,14 @@
 /* Figures of replays: the policy curve, its asap form, and what the far tiers have to serve. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "analyze/figure.h"
 #include "analyze/print.h"
 #include "analyze/writer.h"
 
-enum { LINES_MAX = 64, SHARES_MAX = 64, LABEL_MAX = 30 };
+/* Beyond so many lines the legend has no room for what each policy declares; the report's table has it. */
+enum { LINES_MAX = 64, SHARES_MAX = 64, LABEL_MAX = 32, SEMANTICS_MAX = 57, SEMANTICS_LINES_MAX = 12 };
 
 /* Okabe and Ito's palette without its yellow (too pale for a line); beyond seven lines the dashes tell them apart. */
 static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
@@ -127,11 +129,11 @@ static void curve_axes(struct nf_canvas *c, const struct lines *l)
     double room = fmax((l->most - l->least) * 0.08, 0.02);
 
     nf_buf_printf(&c->script,
-                  "set lmargin at screen 0.085\nset rmargin at screen 0.745\n"
+                  "set lmargin at screen 0.072\nset rmargin at screen 0.662\n"
                   "set tmargin at screen %.4f\nset bmargin at screen 0.135\n",
                   1 - 92.0 / c->height);
-    nf_buf_puts(&c->script, "set key at screen 0.757,graph 1 left top Left reverse samplen 2.2 spacing 1.25 "
-                            "font ',13'\n"
+    nf_buf_puts(&c->script, "set key at screen 0.67,graph 1 left top Left reverse samplen 2.2 spacing 1.1 "
+                            "font ',12'\n"
                             "set xlabel 'near capacity (% of peak live bytes)'\n"
                             "set ylabel 'slowdown against all-near (ratio of step times)'\n"
                             "set xrange [0:102]\nset xtics 10\n");
@@ -154,29 +156,41 @@ static void put_references(const struct nf_curve *c, struct nf_canvas *canvas, u
         return;
     low = fmin(one ? one->slowdown.median : INFINITY, other ? other->slowdown.median : INFINITY);
     high = fmax(one ? one->slowdown.median : 0, other ? other->slowdown.median : 0);
-    nf_buf_printf(&canvas->script,
-                  "set object 1 rectangle from graph 0,first %.6g to graph 1,first %.6g behind fillcolor rgb '#999999' "
-                  "fillstyle transparent solid 0.25 noborder\n"
-                  "set arrow 2 from graph 0,first %.6g to graph 1,first %.6g nohead linecolor rgb '#555555' dashtype (6,4)\n"
-                  "set arrow 3 from graph 0,first %.6g to graph 1,first %.6g nohead linecolor rgb '#555555' dashtype (6,4)\n"
-                  "set label 5 'all-far' at graph 0.99,first %.6g right offset 0,0.6 font ',12'\n",
-                  low, high, low, low, high, high, high);
+    nf_buf_printf(
+        &canvas->script,
+        "set object 1 rectangle from graph 0,first %.6g to graph 1,first %.6g behind fillcolor rgb '#999999' "
+        "fillstyle transparent solid 0.25 noborder\n"
+        "set arrow 2 from graph 0,first %.6g to graph 1,first %.6g nohead linecolor rgb '#555555' dashtype (6,4)\n"
+        "set arrow 3 from graph 0,first %.6g to graph 1,first %.6g nohead linecolor rgb '#555555' dashtype (6,4)\n"
+        "set label 5 'all-far' at graph 0.99,first %.6g right offset 0,0.6 font ',12'\n",
+        low, high, low, low, high, high, high);
 }
 
-/* Policy labels; where two kinds of evidence meet in one figure, each line says its own. */
-static void put_label(const struct nf_report *r, struct nf_buf *b, const struct nf_point *p)
+/* A policy's entry in the legend: its name and what it sees, and on a second line what else it declares. Where two
+ * kinds of evidence meet in one figure, each entry says its own. */
+static void put_entry(struct nf_buf *b, const struct nf_report *r, const struct lines *l, const struct nf_point *p)
 {
-    const char *label = r->curve.policies.v[p->policy].label;
-    struct nf_buf full = {0};
+    const struct nf_policy_line *line = &r->curve.policies.v[p->policy];
+    const char *sees = strstr(line->semantics, "; ");
+    struct nf_buf name = {0}, mechanics = {0};
 
-    nf_buf_puts(&full, label);
+    nf_buf_puts(&name, line->label);
     if (r->curve.evidence & (r->curve.evidence - 1)) {
-        nf_buf_puts(&full, " [");
-        nf_print_evidence(&full, p->evidence);
-        nf_buf_puts(&full, "]");
+        nf_buf_puts(&name, " [");
+        nf_print_evidence(&name, p->evidence);
+        nf_buf_puts(&name, "]");
     }
-    nf_canvas_text(b, full.data ? full.data : label, LABEL_MAX);
-    nf_buf_deinit(&full);
+    if (l->n <= SEMANTICS_LINES_MAX && sees)
+        nf_buf_printf(&name, ": %s", sees + 2);
+    nf_buf_puts(b, " title ");
+    nf_canvas_text(b, name.data ? name.data : line->label, SEMANTICS_MAX);
+    if (l->n <= SEMANTICS_LINES_MAX) {
+        nf_buf_add(&mechanics, line->semantics, sees ? (size_t)(sees - line->semantics) : strlen(line->semantics));
+        nf_buf_puts(b, ", \\\n  keyentry with lines linecolor rgb '#ffffff' title ");
+        nf_canvas_text(b, mechanics.data ? mechanics.data : "", SEMANTICS_MAX);
+    }
+    nf_buf_deinit(&name);
+    nf_buf_deinit(&mechanics);
 }
 
 bool nf_figure_policy_curve(const struct nf_report *r, struct nf_canvas *c)
@@ -209,17 +223,18 @@ bool nf_figure_policy_curve(const struct nf_report *r, struct nf_canvas *c)
             put_estimate(&c->data, none);
             nf_buf_puts(&c->data, "\n");
         }
-        nf_buf_printf(&bands,
-                      "%s'%s.dat' index %zu using 1:2:5 with filledcurves fillcolor rgb '%s' fillstyle transparent solid "
-                      "0.13 noborder notitle, \\\n  ''  index %zu using 1:5 with lines linecolor rgb '%s' linewidth 0.8 "
-                      "notitle",
-                      i ? ", \\\n  " : "plot ", c->name, i, colours[style % COLOURS], i, colours[style % COLOURS]);
-        nf_buf_printf(&plot, ", \\\n  '%s.dat' index %zu using 1:2:3:4 with yerrorbars linecolor rgb '%s' linewidth 1 "
-                             "pointtype 0 notitle, \\\n  '' index %zu using 1:%d ",
+        nf_buf_printf(
+            &bands,
+            "%s'%s.dat' index %zu using 1:2:5 with filledcurves fillcolor rgb '%s' fillstyle transparent solid "
+            "0.13 noborder notitle, \\\n  ''  index %zu using 1:5 with lines linecolor rgb '%s' linewidth 0.8 "
+            "notitle",
+            i ? ", \\\n  " : "plot ", c->name, i, colours[style % COLOURS], i, colours[style % COLOURS]);
+        nf_buf_printf(&plot,
+                      ", \\\n  '%s.dat' index %zu using 1:2:3:4 with yerrorbars linecolor rgb '%s' linewidth 1 "
+                      "pointtype 0 notitle, \\\n  '' index %zu using 1:%d ",
                       c->name, i, colours[style % COLOURS], i, any && any->overlap == NF_OVERLAP_NONE ? 5 : 2);
         put_style(&plot, "with linespoints", style);
-        nf_buf_puts(&plot, " title ");
-        put_label(r, &plot, any);
+        put_entry(&plot, r, &l, any);
     }
     nf_buf_add(&c->script, bands.data, bands.n);
     nf_buf_add(&c->script, plot.data, plot.n);
@@ -263,8 +278,7 @@ bool nf_figure_asap_curve(const struct nf_report *r, struct nf_canvas *c)
                       "notitle, \\\n  '' index %zu using 1:2 ",
                       i ? ", \\\n  " : "", c->name, i, colours[style % COLOURS], i);
         put_style(&c->script, "with linespoints", style);
-        nf_buf_puts(&c->script, " title ");
-        put_label(r, &c->script, any);
+        put_entry(&c->script, r, &l, any);
     }
     nf_buf_puts(&c->script, "\n");
     return true;

@@ -6,16 +6,16 @@
 #include "analyze/print.h"
 #include "analyze/writer.h"
 
-/* Bottom of the stack first: what lives longest. Okabe and Ito's colours for the eight roles that matter most, greys and
- * darker relatives of them for the rest. */
+/* Bottom of the stack first: what lives longest. Okabe and Ito's colours for the eight roles that matter most, greys
+ * and darker relatives of them for the rest. */
 static const struct {
     unsigned role;
     const char *colour;
 } order[] = {
-    {NF_ROLE_PARAMETER, "#0072B2"},     {NF_ROLE_FROZEN, "#56B4E9"},        {NF_ROLE_OPTIMIZER, "#E69F00"},
-    {NF_ROLE_GRADIENT, "#D55E00"},      {NF_ROLE_CHECKPOINT, "#CC79A7"},    {NF_ROLE_SAVED, "#009E73"},
-    {NF_ROLE_FORWARD_TEMP, "#F0E442"},  {NF_ROLE_BACKWARD_TEMP, "#000000"}, {NF_ROLE_OPTIMIZER_TEMP, "#8C6D1F"},
-    {NF_ROLE_INPUT, "#882255"},         {NF_ROLE_COLLECTIVE, "#44AA99"},    {NF_ROLE_SCRATCH, "#999999"},
+    {NF_ROLE_PARAMETER, "#0072B2"},    {NF_ROLE_FROZEN, "#56B4E9"},        {NF_ROLE_OPTIMIZER, "#E69F00"},
+    {NF_ROLE_GRADIENT, "#D55E00"},     {NF_ROLE_CHECKPOINT, "#CC79A7"},    {NF_ROLE_SAVED, "#009E73"},
+    {NF_ROLE_FORWARD_TEMP, "#F0E442"}, {NF_ROLE_BACKWARD_TEMP, "#000000"}, {NF_ROLE_OPTIMIZER_TEMP, "#8C6D1F"},
+    {NF_ROLE_INPUT, "#882255"},        {NF_ROLE_COLLECTIVE, "#44AA99"},    {NF_ROLE_SCRATCH, "#999999"},
     {NF_ROLE_UNKNOWN, "#cccccc"},
 };
 enum { ROLES = sizeof order / sizeof *order };
@@ -32,7 +32,8 @@ static void head(const struct nf_report *r, struct nf_canvas *c, const char *tit
     struct nf_buf evidence = {0}, step = {0};
 
     nf_buf_printf(&evidence, "evidence: accesses %s; %s", r->answer.accesses,
-                  r->usage.step_ns > 0 ? "op times measured in the timing pass, corrected to the bare step" : "ops untimed");
+                  r->usage.step_ns > 0 ? "op times measured in the timing pass, corrected to the bare step"
+                                       : "ops untimed");
     nf_buf_printf(&step, "steady step: %u ops, %u tensors, peak live ", r->usage.n_ops, r->usage.n_tensors);
     nf_print_bytes(&step, (double)r->usage.peak_live_bytes);
     nf_canvas_head(c, title, evidence.data ? evidence.data : "evidence: unknown", step.data ? step.data : "");
@@ -57,10 +58,11 @@ static void mark_phases(const struct nf_usage *u, struct nf_canvas *c, bool time
             if (u->op[s] <= u->phase_op[i])
                 at = u->ms[s];
         }
-        nf_buf_printf(&c->script,
-                      "set arrow %u from first %.6g,graph 0 to first %.6g,graph 1.02 nohead front linecolor rgb '#444444' "
-                      "dashtype (2,4)\nset label %u '%s' at first %.6g,graph 1.035 left font ',12' textcolor rgb '#444444'\n",
-                      i + 1, at, at, i + 10, nf_phase_name(u->phase[i]), at);
+        nf_buf_printf(
+            &c->script,
+            "set arrow %u from first %.6g,graph 0 to first %.6g,graph 1.02 nohead front linecolor rgb '#444444' "
+            "dashtype (2,4)\nset label %u '%s' at first %.6g,graph 1.035 left font ',12' textcolor rgb '#444444'\n",
+            i + 1, at, at, i + 10, nf_phase_name(u->phase[i]), at);
     }
 }
 
@@ -73,8 +75,9 @@ static void put_stack(struct nf_canvas *c, int x, const int *columns, const char
     for (int i = ROLES; i-- > 0;) {
         if (columns[i] < 0)
             continue;
-        nf_buf_printf(&c->script, "%s'%s.dat' using %d:%d with %s fillcolor rgb '%s' title '%s'", first ? "" : ", \\\n  ",
-                      c->name, x, columns[i], how, order[i].colour, nf_role_name(order[i].role));
+        nf_buf_printf(&c->script, "%s'%s.dat' using %d:%d with %s fillcolor rgb '%s' title '%s'",
+                      first ? "" : ", \\\n  ", c->name, x, columns[i], how, order[i].colour,
+                      nf_role_name(order[i].role));
         first = false;
     }
     nf_buf_puts(&c->script, "\n");
@@ -182,10 +185,11 @@ bool nf_figure_gaps(const struct nf_report *r, struct nf_canvas *c)
 
         nf_buf_puts(&mark, "effective LLC ");
         nf_print_bytes(&mark, llc);
-        nf_buf_printf(&c->script,
-                      "set arrow 1 from first %.6g,graph 0 to first %.6g,graph 1.02 nohead front linecolor rgb '#000000' "
-                      "linewidth 1.5 dashtype (6,4)\nset label 4 ",
-                      log2(llc), log2(llc));
+        nf_buf_printf(
+            &c->script,
+            "set arrow 1 from first %.6g,graph 0 to first %.6g,graph 1.02 nohead front linecolor rgb '#000000' "
+            "linewidth 1.5 dashtype (6,4)\nset label 4 ",
+            log2(llc), log2(llc));
         nf_canvas_text(&c->script, mark.data ? mark.data : "effective LLC", 60);
         nf_buf_printf(&c->script, " at first %.6g,graph 1.035 center font ',12'\n", log2(llc));
         nf_buf_deinit(&mark);

@@ -19,20 +19,24 @@ static const struct {
     int width, height;
 } kinds[] = {
     {"policy-curve", "Policy curve",
-     "Slowdown against all-near of the same block. Filled symbols: overlap=full with the 95 % bootstrap interval of the "
-     "median; open ends of the band: overlap=none. The truth lies inside the band if the compute time was captured well.",
-     nf_figure_policy_curve, 1040, 620},
+     "Slowdown against all-near of the same block. Filled symbols: overlap=full with the 95 % bootstrap interval of "
+     "the "
+     "median; open ends of the band: overlap=none. The truth lies inside the band if the compute time was captured "
+     "well.",
+     nf_figure_policy_curve, 1240, 640},
     {"policy-curve-asap", "Memory time alone",
      "The same trials without the captured compute time (asap): what remains when nothing can hide behind computation.",
-     nf_figure_asap_curve, 1040, 620},
+     nf_figure_asap_curve, 1240, 640},
     {"far-demand", "Far demand",
-     "Per measured step: bytes visited in far memory, the part of them charged after the LLC filter, and bytes migrated.",
+     "Per measured step: bytes visited in far memory, the part of them charged after the LLC filter, and bytes "
+     "migrated.",
      nf_figure_far_demand, 1240, 520},
     {"live-bytes", "Live bytes through the step",
-     "Captured bytes alive at each moment of the steady step, whole pages, stacked by role.", nf_figure_live_bytes, 1040,
-     560},
+     "Captured bytes alive at each moment of the steady step, whole pages, stacked by role.", nf_figure_live_bytes,
+     1040, 560},
     {"gaps", "Distance between uses",
-     "Bytes of tensors by how much other traffic passes before they are used again; right of the mark they have left an "
+     "Bytes of tensors by how much other traffic passes before they are used again; right of the mark they have left "
+     "an "
      "LLC of the effective size.",
      nf_figure_gaps, 1040, 560},
 };

@@ -10,7 +10,7 @@ enum { NF_FIGURES_MAX = 5 };
 struct nf_report;
 
 struct nf_figure {
-    const char *name;  /* of its files, without suffix */
+    const char *name; /* of its files, without suffix */
     const char *title, *caption;
     char problem[512]; /* why it is not drawn; empty when it is */
 };

@@ -28,11 +28,24 @@ static int write_trials(const struct nf_report *r, const char *directory)
                     "far_charged_bytes,near_peak_bytes,far_latency_ns,far_bps,evidence\n");
     for (size_t i = 0; i < r->data.trials.n; i++) {
         const struct nf_trial_row *t = &r->data.trials.v[i];
-        const double numbers[] = {(double)t->warmup_steps, (double)t->steps,    t->wall_ns,         t->policy_ns,
-                                  t->move_ns,              t->stolen_ns,        t->late_ns,         t->saturated,
-                                  t->floored_share,        t->assumed_k_share,  (double)t->moves,   t->moved_bytes,
-                                  t->far_read_bytes,       t->far_write_bytes,  t->far_charged_bytes,
-                                  t->near_peak_bytes,      t->far_latency_ns,   t->far_bps};
+        const double numbers[] = {(double)t->warmup_steps,
+                                  (double)t->steps,
+                                  t->wall_ns,
+                                  t->policy_ns,
+                                  t->move_ns,
+                                  t->stolen_ns,
+                                  t->late_ns,
+                                  t->saturated,
+                                  t->floored_share,
+                                  t->assumed_k_share,
+                                  (double)t->moves,
+                                  t->moved_bytes,
+                                  t->far_read_bytes,
+                                  t->far_write_bytes,
+                                  t->far_charged_bytes,
+                                  t->near_peak_bytes,
+                                  t->far_latency_ns,
+                                  t->far_bps};
 
         nf_buf_printf(&b, "%lld,%lld,%lld", (long long)t->id, (long long)t->block, (long long)t->position);
         put_text(&b, t->policy);
@@ -65,11 +78,12 @@ static int write_curve(const struct nf_report *r, const char *directory)
     for (size_t i = 0; i < c->points.n; i++) {
         const struct nf_point *p = &c->points.v[i];
         const struct nf_estimate *s = &p->slowdown;
-        const double before[] = {p->hog, p->parallelism_scale, s->median, s->low, s->high, (double)s->n,
-                                 (double)s->outliers, (double)p->unpaired};
-        const double after[] = {p->vs_ratio,  p->vs_p,     (double)p->vs_n,  p->wall_ns,         p->far_bytes,
-                                p->charged_bytes, p->moved_bytes, p->policy_ns, p->move_ns,      p->floored_share,
-                                p->assumed_k_share, p->late_ns, p->stolen_ns, (double)p->saturated};
+        const double before[] = {p->hog,  p->parallelism_scale, s->median,           s->low,
+                                 s->high, (double)s->n,         (double)s->outliers, (double)p->unpaired};
+        const double after[] = {
+            p->vs_ratio,        p->vs_p,        (double)p->vs_n, p->wall_ns,          p->far_bytes,
+            p->charged_bytes,   p->moved_bytes, p->policy_ns,    p->move_ns,          p->floored_share,
+            p->assumed_k_share, p->late_ns,     p->stolen_ns,    (double)p->saturated};
 
         nf_buf_csv(&b, c->policies.v[p->policy].label);
         put(&b, p->near_share);

@@ -106,12 +106,14 @@ static int write_html(const struct nf_report *r, const char *directory)
     nf_buf_puts(&b, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>"
                     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><title>nearfar: ");
     nf_buf_html(&b, r->data.study);
-    nf_buf_printf(&b, "</title><style>%s</style></head><body>\n<h1>", style);
+    nf_buf_printf(&b, "</title><style>%s</style></head><body>\n<h1>Policy curves of ", style);
     nf_buf_html(&b, r->data.study);
     nf_buf_puts(&b, "</h1>\n");
     for (size_t i = 0; i < doc.blocks.n; i++) {
         const struct nf_block *block = &doc.blocks.v[i];
-        const char *open = block->kind == NF_BLOCK_HEADING ? "h2" : block->kind == NF_BLOCK_LEAD ? "p class=\"lead\"" : "p";
+        const char *open = block->kind == NF_BLOCK_HEADING ? "h2"
+                           : block->kind == NF_BLOCK_LEAD  ? "p class=\"lead\""
+                                                           : "p";
 
         if (block->kind == NF_BLOCK_TABLE) {
             put_table(&b, block);

@@ -25,7 +25,8 @@ static void put_table(struct nf_buf *b, const struct nf_block *t)
         }
         nf_buf_puts(b, " |\n");
         for (size_t k = 0; !i && k < t->columns; k++)
-            nf_buf_printf(b, "%s%s%s", k ? "" : "|", t->left >> k & 1 ? "---" : "--:", k + 1 < t->columns ? "|" : "|\n");
+            nf_buf_printf(b, "%s%s%s", k ? "" : "|",
+                          t->left >> k & 1 ? "---" : "--:", k + 1 < t->columns ? "|" : "|\n");
     }
     nf_buf_puts(b, "\n");
 }
@@ -36,7 +37,7 @@ static int write_markdown(const struct nf_report *r, const char *directory)
     struct nf_buf b = {0};
     int rc = nf_document_init(&doc, r);
 
-    nf_buf_puts(&b, "# ");
+    nf_buf_puts(&b, "# Policy curves of ");
     nf_print_markdown(&b, r->data.study);
     nf_buf_puts(&b, "\n\n");
     for (size_t i = 0; i < doc.blocks.n; i++) {
@@ -54,7 +55,8 @@ static int write_markdown(const struct nf_report *r, const char *directory)
             if (*block->figure->problem) {
                 nf_buf_printf(&b, "%s: not drawn: ", block->figure->title);
                 nf_print_markdown(&b, block->figure->problem);
-                nf_buf_printf(&b, ". Its script and data: %s.gp, %s.dat.\n\n", block->figure->name, block->figure->name);
+                nf_buf_printf(&b, ". Its script and data: %s.gp, %s.dat.\n\n", block->figure->name,
+                              block->figure->name);
             } else {
                 nf_buf_printf(&b, "![%s](%s.svg)\n\n%s\n\n", block->figure->title, block->figure->name,
                               block->figure->caption);

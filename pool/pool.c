@@ -39,6 +39,7 @@ struct nf_pool {
     struct place place[NF_TIER_MAX];
 
     struct nf_policy_ops ops;
+    bool has_access, has_after, has_freed; /* its own: two clock reads cost more than a default that does nothing */
     struct nf_policy_env env;
     void *policy, *options;
     struct nf_policy_moves moves;
@@ -294,6 +295,8 @@ void nf_pool_free(struct nf_pool *p, uint32_t handle)
     pieces_give(p, &e->s);
     entry_release(p, handle);
     p->live_storages--;
+    if (!p->has_freed)
+        return;
     ticks = nf_ticks();
     p->ops.freed(p->policy, handle);
     p->policy_ticks += nf_ticks() - ticks;
@@ -320,7 +323,7 @@ static void unpin(struct nf_pool *p)
 int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n)
 {
     uint64_t ticks;
-    int rc;
+    int rc = 0;
 
     if (p->in_op)
         return nf_fail(-EINVAL, "op %u begins before the last one ended", op);
@@ -337,13 +340,15 @@ int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const
         p->pinned.v[p->pinned.n++] = handles[i];
     }
     p->in_op = true;
-    p->moves.n = 0;
-    ticks = nf_ticks();
-    rc = p->ops.access(p->policy, p->regime, op, handles, rw, n, &p->moves);
-    p->policy_ticks += nf_ticks() - ticks;
+    if (p->has_access) {
+        p->moves.n = 0;
+        ticks = nf_ticks();
+        rc = p->ops.access(p->policy, p->regime, op, handles, rw, n, &p->moves);
+        p->policy_ticks += nf_ticks() - ticks;
+    }
     if (rc)
         nf_fail_in(rc, "policy %s", p->ops.name);
-    else if (p->moves.n)
+    else if (p->has_access && p->moves.n)
         rc = execute_moves(p);
     if (rc)
         unpin(p);
@@ -360,6 +365,8 @@ int nf_pool_end(struct nf_pool *p, uint32_t op)
     if (!p->in_op)
         return nf_fail(-EINVAL, "op %u ends before it began", op);
     unpin(p);
+    if (!p->has_after)
+        return 0;
     p->moves.n = 0;
     ticks = nf_ticks();
     rc = p->ops.after(p->policy, op, &p->moves);
@@ -456,6 +463,9 @@ static int open_policy(struct nf_pool *p, const struct nf_pool_config *c)
     rc = nf_policy_check(c->policy, &p->ops);
     if (rc)
         return rc;
+    p->has_access = c->policy->access;
+    p->has_after = c->policy->after;
+    p->has_freed = c->policy->freed;
     rc = p->ops.probe(why, sizeof why);
     if (rc)
         return nf_fail(rc, "policy %s cannot work here: %s", p->ops.name, why);

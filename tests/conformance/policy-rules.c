@@ -239,6 +239,25 @@ static void test_swap_when_full(void **state)
     assert_int_equal(f.peak[0], PAGES(NEAR_PAGES));
 }
 
+/* What a split storage has near already does not help it to be near as a whole: it is copied, not extended. */
+static void test_join_needs_both_copies(void **state)
+{
+    struct nf_pool_alloc a = {.bytes = PAGES(5), .number = UINT32_MAX};
+    uint32_t index;
+
+    puppet.place = (struct nf_placement){.bytes = {PAGES(3), PAGES(2)}};
+    puppet.place_whole = false;
+    assert_int_equal(fixture_allocate(&f, &a, &index), 0);
+    puppet.moves[0] = (struct nf_policy_move){f.live[index].handle, 0};
+    puppet.n_after_moves = 1;
+    assert_refused(fixture_op(&f, &far_one, (uint8_t[]){NF_RW_READ}, 1), 1); /* 3 of 8 pages are free */
+    puppet.n_after_moves = 0;
+    fixture_free(&f, near_one); /* the last storage takes its index */
+    puppet.n_after_moves = 1;
+    assert_int_equal(fixture_op(&f, &far_one, (uint8_t[]){NF_RW_READ}, 1), 0);
+    assert_int_equal(f.peak[0], PAGES(8));
+}
+
 static void test_evict_operand(void **state)
 {
     puppet.moves[0] = (struct nf_policy_move){f.live[near_one].handle, 1};
@@ -447,7 +466,7 @@ int main(int argc, char **argv)
         RULE(test_too_little), RULE(test_too_much), RULE(test_sum_wraps), RULE(test_torn_page),
         RULE(test_unknown_tier), RULE(test_over_capacity), RULE(test_move_unknown), RULE(test_move_freed),
         RULE(test_move_itself), RULE(test_move_to_unknown_tier), RULE(test_move_over_capacity),
-        RULE(test_swap_when_full), RULE(test_evict_operand), RULE(test_fetch_operand),
+        RULE(test_swap_when_full), RULE(test_join_needs_both_copies), RULE(test_evict_operand), RULE(test_fetch_operand),
         RULE(test_operands_are_fixed), RULE(test_too_many_moves), RULE(test_first_cause_is_kept),
         RULE(test_no_room_anywhere), RULE(test_caller_errors), RULE(test_split_and_striped_moves),
         RULE(test_counts_and_reset),

@@ -56,18 +56,21 @@ static void add_capture(struct sample *m, const char *job)
     q = query(s, "INSERT INTO machine VALUES(1, 'testhost', ?, 2, 1, 8589934592, 33554432, '6.1', 'none', '{}')");
     nf_query_bind_text(q, 1, job);
     insert(s, q);
-    q = query(s, "INSERT INTO invocation VALUES(1, 1, '2026-01-02T03:04:05Z', '0.1.0', '[\"nearfar\"]', 'complete', '')");
+    q = query(s,
+              "INSERT INTO invocation VALUES(1, 1, '2026-01-02T03:04:05Z', '0.1.0', '[\"nearfar\"]', 'complete', '')");
     insert(s, q);
     q = query(s, "INSERT INTO capture(id, invocation_id, job, job_number, framework, language, threads, status)"
                  " VALUES(1, 1, ?, 7, 'torch', 'python', 2, 'complete')");
     nf_query_bind_text(q, 1, job);
     m->capture = insert(s, q);
-    q = query(s, "INSERT INTO pass(id, capture_id, kind, source, access_evidence, status, exit_status, parameter_sha256)"
-                 " VALUES(1, 1, 1, 'none', 0, 'complete', 0, 'abc'), (2, 1, 3, 'framework', 1, 'complete', 0, 'abc')");
+    q = query(s,
+              "INSERT INTO pass(id, capture_id, kind, source, access_evidence, status, exit_status, parameter_sha256)"
+              " VALUES(1, 1, 1, 'none', 0, 'complete', 0, 'abc'), (2, 1, 3, 'framework', 1, 'complete', 0, 'abc')");
     insert(s, q);
 }
 
-/* Eight layers: forward keeps one activation each, backward reads them in reverse, the optimizer reads every parameter. */
+/* Eight layers: forward keeps one activation each, backward reads them in reverse, the optimizer reads every parameter.
+ */
 static void add_profile(struct sample *m)
 {
     enum { LAYERS = 8, OPS = 3 * LAYERS, TENSORS = 3 * LAYERS };
@@ -93,7 +96,10 @@ static void add_profile(struct sample *m)
         nf_query_bind_i64(q, 1, i);
         nf_query_bind_i64(q, 2, name);
         nf_query_bind_i64(q, 3, name);
-        nf_query_bind_i64(q, 4, i < LAYERS ? NF_PHASE_FORWARD : i < 2 * LAYERS ? NF_PHASE_BACKWARD : NF_PHASE_OPTIMIZER);
+        nf_query_bind_i64(q, 4,
+                          i < LAYERS       ? NF_PHASE_FORWARD
+                          : i < 2 * LAYERS ? NF_PHASE_BACKWARD
+                                           : NF_PHASE_OPTIMIZER);
         insert(s, q);
     }
     for (int i = 0; i < TENSORS; i++) {
@@ -145,8 +151,14 @@ static void add_profile(struct sample *m)
         for (size_t k = 0; k < (op < LAYERS ? 2 : op < 2 * LAYERS ? 3 : 1); k++) {
             uint64_t b = bytes[uses[k].tensor];
 
-            visits[n++] = (struct nf_visit){.bytes = b, .run = b, .stride = b, .op = op, .tensor = uses[k].tensor,
-                                            .touches_q8 = 256, .rw = uses[k].rw, .evidence = NF_ACCESS_FRAMEWORK};
+            visits[n++] = (struct nf_visit){.bytes = b,
+                                            .run = b,
+                                            .stride = b,
+                                            .op = op,
+                                            .tensor = uses[k].tensor,
+                                            .touches_q8 = 256,
+                                            .rw = uses[k].rw,
+                                            .evidence = NF_ACCESS_FRAMEWORK};
         }
     }
     assert_non_null(codec);
@@ -172,8 +184,9 @@ static void add_replay(struct sample *m, int64_t peak_live_bytes)
                  " (1, 0, 'local', 'numa', 'numa', 0, 0, 100, 20e9, 10e9, 31, 8, 1),"
                  " (1, 1, 'far', 'emulated', 'emulated', 200, 10e9, 201, 9.9e9, 9e9, 31, 8, 4)");
     insert(s, q);
-    q = query(s, "INSERT INTO replay(id, invocation_id, capture_id, testbed_id, seed, peak_live_bytes, planned_trials,"
-                 " blocks, threads, llc_filter_bytes, status) VALUES(1, 1, 1, 1, 42, ?, 100, 11, 2, 16777216, 'complete')");
+    q = query(
+        s, "INSERT INTO replay(id, invocation_id, capture_id, testbed_id, seed, peak_live_bytes, planned_trials,"
+           " blocks, threads, llc_filter_bytes, status) VALUES(1, 1, 1, 1, 42, ?, 100, 11, 2, 16777216, 'complete')");
     nf_query_bind_i64(q, 1, peak_live_bytes);
     m->replay = insert(s, q);
 }
@@ -189,10 +202,11 @@ static void add_trial(struct sample *m, const struct trial *t)
     struct nf_query *q;
     int64_t id;
 
-    q = query(m->s, "INSERT INTO trial(replay_id, block, position, policy, semantics, near_share, near_bytes, overlap, hog,"
-                    " status, message, warmup_steps, steps, wall_ns, step_ns, policy_ns, move_ns, stolen_ns, late_ns,"
-                    " saturated, floored_share, assumed_k_share, moves, moved_bytes, evidence) VALUES"
-                    " (1, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2, 5, ?, '[1]', 1000, 2000, 3000, 4000, 0, 0.01, 0.9, 3, ?, ?)");
+    q = query(m->s,
+              "INSERT INTO trial(replay_id, block, position, policy, semantics, near_share, near_bytes, overlap, hog,"
+              " status, message, warmup_steps, steps, wall_ns, step_ns, policy_ns, move_ns, stolen_ns, late_ns,"
+              " saturated, floored_share, assumed_k_share, moves, moved_bytes, evidence) VALUES"
+              " (1, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2, 5, ?, '[1]', 1000, 2000, 3000, 4000, 0, 0.01, 0.9, 3, ?, ?)");
     nf_query_bind_i64(q, 1, t->block);
     nf_query_bind_text(q, 2, t->policy);
     nf_query_bind_text(q, 3, t->semantics ? t->semantics : "in-place");
@@ -218,11 +232,12 @@ static void add_trial(struct sample *m, const struct trial *t)
 static const struct line {
     const char *name, *semantics;
     double at_10, at_20, at_50;
-} lines[] = {{"near-first", "in-place, insert near", 1.8, 1.7, 1.4},
-             {"lru", "promote-after-use", 1.6, 1.5, 1.2},
-             {"interleave", "in-place", 1.9, 1.8, 1.5},
-             {"regime-plan", "in-place; sees profile", 1.5, 1.3, 1.1},
-             {"belady", "fetch; sees profile; sees future", 1.4, 1.2, 1.05}};
+} lines[] = {
+    {"near-first", "in-place, insert near, no migration; sees neither profile nor future", 1.8, 1.7, 1.4},
+    {"lru", "promote-after-use", 1.6, 1.5, 1.2},
+    {"interleave", "in-place", 1.9, 1.8, 1.5},
+    {"regime-plan", "in-place, insert near, no migration; sees profile", 1.5, 1.3, 1.1},
+    {"belady", "fetch-before-use, insert bypass, write-back, copied inline; sees profile and future", 1.4, 1.2, 1.05}};
 enum { LINES = sizeof lines / sizeof *lines };
 
 /* All-near takes 1 ms × (1 + block / 100); every ratio of block b is off by (b - middle) / 1000. */
@@ -244,8 +259,12 @@ static void add_blocks(struct sample *m, int blocks)
 
                 for (int k = 0; k < 3; k++) {
                     double slowdown = overlap == 1 ? at[k] : 1 + (at[k] - 1) * 0.8;
-                    struct trial t = {.policy = lines[i].name, .semantics = lines[i].semantics, .share = shares[k],
-                                      .step_ns = near_ns * (slowdown + off), .block = b, .overlap = overlap};
+                    struct trial t = {.policy = lines[i].name,
+                                      .semantics = lines[i].semantics,
+                                      .share = shares[k],
+                                      .step_ns = near_ns * (slowdown + off),
+                                      .block = b,
+                                      .overlap = overlap};
 
                     add_trial(m, &t);
                 }
@@ -379,14 +398,19 @@ static void test_known(void **state)
     add_replay(&m, 256 * MIB);
     add_blocks(&m, BLOCKS);
     /* The real job: 1.25 times slower beside the hog. Replayed: 1.20 (full), 1.30 (none). */
-    q = query(m.s, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, evidence)"
-                   " VALUES(1, 1, 0, 'alone', 0, 3, '[1000, 5, 2000]', 1), (1, 1, 0, 'hog', 0, 1, '[1250]', 1),"
-                   " (1, 1, 1, 'alone', 0, 1, '[1000]', 1), (1, 1, 1, 'hog', 0, 1, '[ 1250 ]', 1),"
-                   " (1, 1, 2, 'hog', 1, 1, '[9]', 1), (1, 1, 2, 'alone', 0, 1, 'garbage', 1)");
+    q = query(m.s,
+              "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, evidence)"
+              " VALUES(1, 1, 0, 'alone', 0, 4, '[9999, 1000, 5, 2000]', 1), (1, 1, 0, 'hog', 0, 1, '[1250]', 1),"
+              " (1, 1, 1, 'alone', 0, 1, '[1000]', 1), (1, 1, 1, 'hog', 0, 1, '[ 1250 ]', 1),"
+              " (1, 1, 2, 'hog', 1, 1, '[9]', 1), (1, 1, 2, 'alone', 0, 1, 'garbage', 1)");
     insert(m.s, q);
     for (int b = 0; b < BLOCKS; b++) {
         for (int overlap = 1; overlap <= 2; overlap++) {
-            struct trial hog = {.policy = "all-near", .share = 1, .block = b, .overlap = overlap, .hog = 1,
+            struct trial hog = {.policy = "all-near",
+                                .share = 1,
+                                .block = b,
+                                .overlap = overlap,
+                                .hog = 1,
                                 .step_ns = 1e6 * (1 + b / 100.) * (overlap == 1 ? 1.2 : 1.3)};
 
             add_trial(&m, &hog);
@@ -400,13 +424,16 @@ static void test_known(void **state)
     assert_has(&m, "curve.csv", "\nnear-first,0.2,209715200,overlap=none,0,1,1.56,");
     assert_has(&m, "curve.csv", "\nregime-plan,0.2,209715200,overlap=full,0,1,1.3,1.2");
     assert_has(&m, "curve.csv", ",11,0,0,near-first,0.7647058824,0.0009765625,11,"); /* 2 / 2^11 */
-    assert_has(&m, "curve.csv", "\nall-near,1,1048576000,overlap=full,0,1,1,1,1,11,0,0,none,unknown,unknown,0,1050000,0,0,0,");
+    assert_has(&m, "curve.csv",
+               "\nall-near,1,1048576000,overlap=full,0,1,1,1,1,11,0,0,none,unknown,unknown,0,1050000,0,0,0,");
     assert_has(&m, "summary.md",
                "With 20 % of peak live bytes near, regime-plan is the fastest policy that does not see the future: "
                "1.30× (overlap=full) to 1.24× (overlap=none) the time of all-near, 95 % intervals 1.29");
-    assert_has(&m, "summary.md", "lru reaches 1.50× (overlap=full) to 1.40× (overlap=none) (regime-plan against it: "
-                                 "-13.3 % step time at overlap=full, significant (p = 0.00098, n = 11)");
-    assert_has(&m, "summary.md", "Evidence: injected-delay (far = 2.0× local latency, 0.5× local read bandwidth); 11 blocks");
+    assert_has(&m, "summary.md",
+               "lru reaches 1.50× (overlap=full) to 1.40× (overlap=none), regime-plan against it: "
+               "-13.3 % step time (overlap=full, p = 0.00098, significant), -11.4 %");
+    assert_has(&m, "summary.md",
+               "Evidence: injected-delay (far = 2.0× local latency, 0.5× local read bandwidth); 11 blocks");
     assert_lacks(&m, "summary.md", "not publishable");
     assert_lacks(&m, "summary.md", "LLC-resident");
     /* Consistency: 1.05 ms at the middle block / 1 ms captured. Fidelity: 1.2 / 1.25 - 1 and 1.3 / 1.25 - 1. */
@@ -457,7 +484,7 @@ static void test_one_block(void **state)
     assert_parses(&m);
     assert_has(&m, "summary.md", "demo, not publishable (1 block)");
     assert_has(&m, "summary.md", "LLC-resident (peak live 20.00 MiB &lt; 4 × 16.00 MiB effective LLC)");
-    assert_has(&m, "summary.md", "not significant (p = 1, n = 1)");
+    assert_has(&m, "summary.md", "(overlap=full, p = 1, not significant)");
     assert_has(&m, "summary.md", "## The captured profile\n\nunknown: ");
     assert_has(&m, "summary.md", "prediction error beside a bandwidth hog: unknown");
     if (!nf_gnuplot_probe()) {
@@ -472,11 +499,27 @@ static void test_left_out(void **state)
 {
     struct sample m;
     struct trial odd[] = {
-        {.policy = "lru", .share = 0.2, .block = 0, .overlap = 1, .step_ns = 1e9, .status = "unsteady",
+        {.policy = "lru",
+         .share = 0.2,
+         .block = 0,
+         .overlap = 1,
+         .step_ns = 1e9,
+         .status = "unsteady",
          .message = "near residency still moves by 7 %"},
         {.policy = "lru", .share = 0.3, .block = 0, .overlap = 1, .step_ns = 1, .status = "failed"},
-        {.policy = "lru", .share = 0.2, .block = 1, .overlap = 1, .step_ns = 1, .status = "discarded", .message = "by hand"},
-        {.policy = "lru", .share = 0.2, .block = 2, .overlap = 1, .step_ns = 1, .evidence = NF_EVIDENCE_EMULATED_MACHINE},
+        {.policy = "lru",
+         .share = 0.2,
+         .block = 1,
+         .overlap = 1,
+         .step_ns = 1,
+         .status = "discarded",
+         .message = "by hand"},
+        {.policy = "lru",
+         .share = 0.2,
+         .block = 2,
+         .overlap = 1,
+         .step_ns = 1,
+         .evidence = NF_EVIDENCE_EMULATED_MACHINE},
         {.policy = "lru", .share = 0.2, .block = 3, .overlap = 1},
         {.policy = "alone", .share = 0.2, .block = 77, .overlap = 1, .step_ns = 5e6},
     };
@@ -486,10 +529,17 @@ static void test_left_out(void **state)
     for (int b = 0; b < 10; b++) {
         for (int overlap = 1; overlap <= 2; overlap++) {
             struct trial near = {.policy = "all-near", .share = 1, .step_ns = 1e6, .block = b, .overlap = overlap};
-            struct trial lru = {.policy = "lru", .share = 0.2, .step_ns = b == 9 ? 9e6 : 1.2e6 + 100 * b, .block = b,
+            struct trial lru = {.policy = "lru",
+                                .share = 0.2,
+                                .step_ns = b == 9 ? 9e6 : 1.2e6 + 100 * b,
+                                .block = b,
                                 .overlap = overlap};
-            struct trial plan = {.policy = "plan", .semantics = "in-place; sees profile", .share = 0.2,
-                                 .step_ns = 1.5e6 + 100 * b, .block = b, .overlap = overlap};
+            struct trial plan = {.policy = "plan",
+                                 .semantics = "in-place; sees profile",
+                                 .share = 0.2,
+                                 .step_ns = 1.5e6 + 100 * b,
+                                 .block = b,
+                                 .overlap = overlap};
 
             add_trial(&m, &near);
             add_trial(&m, &lru);
@@ -502,7 +552,8 @@ static void test_left_out(void **state)
     assert_parses(&m);
     assert_has(&m, "summary.md", "lru is the fastest policy that does not see the future");
     assert_has(&m, "summary.md", "seeing the profile did not win: the best policy that does, plan, against lru: +25");
-    assert_has(&m, "summary.md", "5 of 66 trials are in no curve: 1 unsteady, 1 failed, 3 for other reasons. 1 more had no");
+    assert_has(&m, "summary.md",
+               "5 of 66 trials are in no curve: 1 unsteady, 1 failed, 3 for other reasons. 1 more had no");
     assert_has(&m, "summary.md", "| lru | 20 % | 0 | overlap=full | unsteady | near residency still moves by 7 % |");
     assert_has(&m, "summary.md", "an emulated machine is functional only: barred from curves");
     assert_has(&m, "summary.md", "no measured step");
@@ -520,9 +571,10 @@ static void test_hostile(void **state)
     add_replay(&m, 256 * MIB);
     for (int b = 0; b < 2; b++) {
         struct trial near = {.policy = "all-near", .share = 1, .step_ns = 1e6, .block = b, .overlap = 1};
-        struct trial bad = {.policy = hostile, .semantics = hostile, .share = 0.2, .step_ns = 2e6, .block = b, .overlap = 1};
-        struct trial worse = {.policy = hostile, .share = 0.3, .block = b, .overlap = 1, .status = "failed",
-                              .message = hostile};
+        struct trial bad = {
+            .policy = hostile, .semantics = hostile, .share = 0.2, .step_ns = 2e6, .block = b, .overlap = 1};
+        struct trial worse = {
+            .policy = hostile, .share = 0.3, .block = b, .overlap = 1, .status = "failed", .message = hostile};
 
         add_trial(&m, &near);
         add_trial(&m, &bad);
@@ -589,8 +641,8 @@ static void test_gnuplot_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known),       cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
-        cmocka_unit_test(test_left_out),    cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_gnuplot),
+        cmocka_unit_test(test_known),         cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
+        cmocka_unit_test(test_left_out),      cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_gnuplot),
         cmocka_unit_test(test_gnuplot_fails),
     };
 

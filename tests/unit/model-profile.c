@@ -211,8 +211,8 @@ static void test_empty(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),  cmocka_unit_test(test_misses),  cmocka_unit_test(test_gaps),
-        cmocka_unit_test(test_wrap),    cmocka_unit_test(test_same_op), cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_misses),  cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_wrap),   cmocka_unit_test(test_same_op), cmocka_unit_test(test_extents),
         cmocka_unit_test(test_empty),
     };
 

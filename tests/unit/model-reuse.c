@@ -65,8 +65,14 @@ static void test_known(void **state)
     static const struct {
         uint64_t block;
         uint32_t distance;
-    } steps[] = {{7, NF_REUSE_COLD}, {7, 0},  {9, NF_REUSE_COLD}, {7, 1},
-                 {UINT64_MAX, NF_REUSE_COLD}, {0, NF_REUSE_COLD}, {9, 3}, {9, 0}};
+    } steps[] = {{7, NF_REUSE_COLD},
+                 {7, 0},
+                 {9, NF_REUSE_COLD},
+                 {7, 1},
+                 {UINT64_MAX, NF_REUSE_COLD},
+                 {0, NF_REUSE_COLD},
+                 {9, 3},
+                 {9, 0}};
     struct nf_reuse *r = nf_reuse_new(0);
 
     assert_non_null(r);

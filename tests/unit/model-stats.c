@@ -144,9 +144,9 @@ static void test_signed_rank_enumerated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantile),    cmocka_unit_test(test_median),      cmocka_unit_test(test_interval),
-        cmocka_unit_test(test_modified_z),  cmocka_unit_test(test_signed_rank),
-        cmocka_unit_test(test_signed_rank_enumerated),
+        cmocka_unit_test(test_quantile),    cmocka_unit_test(test_median),
+        cmocka_unit_test(test_interval),    cmocka_unit_test(test_modified_z),
+        cmocka_unit_test(test_signed_rank), cmocka_unit_test(test_signed_rank_enumerated),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,8 +16,8 @@
 
 static void test_regime(void **state)
 {
-    struct nf_regime_parts p = {.job = 0xabcd, .phase = 0x12, .layer_group = 0xf0e, .step_class = 0x34,
-                                .microbatch_class = 0x56, .user = 0x78};
+    struct nf_regime_parts p = {
+        .job = 0xabcd, .phase = 0x12, .layer_group = 0xf0e, .step_class = 0x34, .microbatch_class = 0x56, .user = 0x78};
     static const nf_regime prefixes[] = {0,
                                          0x1abcd00000000000,
                                          0x1abcd12000000000,
@@ -60,8 +60,8 @@ static void test_peak(void **state)
 
     for (int round = 0; round < 200; round++) {
         struct nf_tensor t[40];
-        struct nf_step_class c = {.tensors = t, .n_tensors = (uint32_t)nf_rng_below(&rng, 40),
-                                  .n_ops = (uint32_t)nf_rng_below(&rng, 20)};
+        struct nf_step_class c = {
+            .tensors = t, .n_tensors = (uint32_t)nf_rng_below(&rng, 40), .n_ops = (uint32_t)nf_rng_below(&rng, 20)};
         uint64_t expected = 0, found;
 
         for (uint32_t i = 0; i < c.n_tensors; i++) {
@@ -105,8 +105,13 @@ static void sample_init(struct sample *m)
                    {.op = 0, .tensor = 1, .bytes = 100, .run = 100, .stride = 100, .rw = NF_RW_WRITE},
                    {.op = 1, .tensor = 0, .offset = 96, .bytes = 250, .run = 100, .stride = 1000},
                    {.op = 1, .tensor = 1, .bytes = 100, .run = 100, .stride = 100}},
-        .tensors = {{.bytes = 8192, .address = 1 << 20, .birth = NF_OP_BEFORE, .death = NF_OP_AFTER, .carry_in = 0,
-                     .carry_out = 0, .role = NF_ROLE_PARAMETER},
+        .tensors = {{.bytes = 8192,
+                     .address = 1 << 20,
+                     .birth = NF_OP_BEFORE,
+                     .death = NF_OP_AFTER,
+                     .carry_in = 0,
+                     .carry_out = 0,
+                     .role = NF_ROLE_PARAMETER},
                     {.bytes = 100, .address = 1 << 21, .birth = 0, .death = 1, .carry_in = -1, .carry_out = -1},
                     {.bytes = 64, .birth = 1, .death = NF_OP_AFTER, .carry_in = -1, .carry_out = 1}},
         .c = {.n_ops = 2, .n_visits = 4, .n_tensors = 3, .n_steps = 1},
@@ -117,15 +122,15 @@ static void sample_init(struct sample *m)
     m->c.tensors = m->tensors;
 }
 
-#define REFUSED(change)                                                                              \
-    do {                                                                                             \
-        struct sample m;                                                                             \
-        sample_init(&m);                                                                             \
-        change;                                                                                      \
-        nf_error_clear();                                                                            \
-        if (nf_step_class_check(&m.c, &m.s) != -EBADMSG)                                             \
-            fail_msg("accepted: %s", #change);                                                       \
-        assert_string_not_equal(nf_error_text(-EBADMSG), strerror(EBADMSG));                         \
+#define REFUSED(change)                                                                                                \
+    do {                                                                                                               \
+        struct sample m;                                                                                               \
+        sample_init(&m);                                                                                               \
+        change;                                                                                                        \
+        nf_error_clear();                                                                                              \
+        if (nf_step_class_check(&m.c, &m.s) != -EBADMSG)                                                               \
+            fail_msg("accepted: %s", #change);                                                                         \
+        assert_string_not_equal(nf_error_text(-EBADMSG), strerror(EBADMSG));                                           \
     } while (0)
 
 static void test_check(void **state)

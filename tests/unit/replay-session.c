@@ -1,0 +1,399 @@
+/* The whole replay of a small study: rows, order, interruption, dry run, refusals; and the pieces it is made of:
+ * trials, scaling, spoilers, the knee. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/base/error.h"
+#include "core/store/records.h"
+#include "core/store/visit-codec.h"
+#include "replay/measure.h"
+#include "replay/scale.h"
+#include "replay/session.h"
+#include "replay/spoilers.h"
+#include "replay/trials.h"
+
+enum { PAGE = NF_PAGE_BYTES };
+
+static char folder[] = "/tmp/nearfar-replay-XXXXXX";
+static char path[64];
+static int64_t invocation;
+
+static int64_t scalar(struct nf_study *s, const char *sql)
+{
+    struct nf_query *q;
+    int64_t v;
+
+    if (nf_study_query_text(s, sql, &q) || nf_query_step(q) != 1)
+        fail_msg("%s: %s", sql, nf_error_text(0));
+    v = nf_query_i64(q, 0);
+    nf_query_done(q);
+    return v;
+}
+
+static void execute(struct nf_study *s, const char *sql)
+{
+    struct nf_query *q;
+
+    if (nf_study_query(s, sql, &q) || nf_query_run(q))
+        fail_msg("%s: %s", sql, nf_error_text(0));
+}
+
+/* One class: a parameter of 4 MiB read by op 0 and updated by op 1, a temporary of 4 MiB between them, 2 ms an op. */
+static void write_visits(struct nf_study *s)
+{
+    const struct nf_visit v[] = {
+        {.op = 0, .tensor = 0, .bytes = 1024 * PAGE, .run = 1024 * PAGE, .stride = 1024 * PAGE, .touches_q8 = 256},
+        {.op = 0, .tensor = 1, .bytes = 1024 * PAGE, .run = 1024 * PAGE, .stride = 1024 * PAGE, .touches_q8 = 256,
+         .rw = NF_RW_WRITE},
+        {.op = 1, .tensor = 1, .bytes = 1024 * PAGE, .run = 1024 * PAGE, .stride = 1024 * PAGE, .touches_q8 = 256},
+        {.op = 1, .tensor = 0, .bytes = 1024 * PAGE, .run = 1024 * PAGE, .stride = 1024 * PAGE, .touches_q8 = 256,
+         .rw = NF_RW_UPDATE},
+    };
+    const uint64_t tensor_bytes[] = {1024 * PAGE, 1024 * PAGE};
+    struct nf_visit_codec *c = nf_visit_codec_new();
+    struct nf_query *q;
+    const void *data;
+    size_t size, raw;
+    uint32_t crc;
+
+    assert_int_equal(nf_visit_encode(c, v, 4, tensor_bytes, 2, &data, &size, &raw, &crc), 0);
+    assert_int_equal(nf_study_query(s, "INSERT INTO visit_chunk VALUES(1, 0, 0, 1, 4, ?1, ?2, ?3, ?4)", &q), 0);
+    nf_query_bind_i64(q, 1, NF_VISIT_CODEC);
+    nf_query_bind_i64(q, 2, crc);
+    nf_query_bind_i64(q, 3, (int64_t)raw);
+    nf_query_bind_blob(q, 4, data, size);
+    assert_int_equal(nf_query_run(q), 0);
+    nf_visit_codec_free(c);
+}
+
+static struct nf_study *write_study(bool timed)
+{
+    char *argv[] = {"test"};
+    struct nf_study *s;
+
+    unlink(path);
+    assert_int_equal(nf_study_open(path, NF_STUDY_CREATE, &s), 0);
+    invocation = nf_record_invocation(s, 1, argv);
+    assert_true(invocation > 0);
+    assert_int_equal(nf_study_name(s, ""), 1);
+    execute(s, "INSERT INTO capture(id, invocation_id, job, job_number, threads, status) VALUES(1, 1, '[]', 1, 1, "
+               "'complete')");
+    execute(s, "INSERT INTO pass(id, capture_id, kind, source, access_evidence) VALUES(1, 1, 3, 'framework', 1)");
+    execute(s, "INSERT INTO step_class(id, capture_id, number, hash, op_hash, allocation_hash, ops, visits, "
+               "visited_bytes, peak_live_bytes, bare_step_ns, correction_factor) VALUES(1, 1, 0, 1, 1, 1, 2, 4, "
+               "16777216, 8388608, 4e6, 1)");
+    execute(s, "INSERT INTO step VALUES(1, 0, 0, 1, 4000000, 1, 1), (1, 0, 1, 1, 4000000, 1, 1)");
+    execute(s, "INSERT INTO op(class_id, number, name_id, module_id, phase, microbatch, thread, regime, timed, "
+               "dur_p50_ns) VALUES(1, 0, 1, 1, 1, 0, 0, 1, 1, 2e6), (1, 1, 1, 1, 2, 0, 0, 2, 1, 2e6)");
+    if (!timed)
+        execute(s, "UPDATE step_class SET correction_factor = 0");
+    execute(s, "INSERT INTO tensor(id, capture_id, class_id, carry_slot, bytes, dtype_id, shape_id, name_id, module_id, "
+               "birth_regime, tracked) VALUES(1, 1, NULL, 0, 4194304, 1, 1, 1, 1, 0, 1), (2, 1, 1, NULL, 4194304, 1, "
+               "1, 1, 1, 1, 1)");
+    execute(s, "INSERT INTO lifetime VALUES(1, 0, 1, -1, 2147483647, 0, 0, 1073741824), (1, 1, 2, 0, 1, NULL, NULL, "
+               "2147483648)");
+    write_visits(s);
+    return s;
+}
+
+static const double shares[] = {0.5, 1};
+static const char *const policies[] = {"near-first", "all-far"};
+
+/* Two shares, near-first and all-far beside all-near; the cache's size is given, so that it is not measured. */
+static struct nf_replay_options small_replay(void)
+{
+    struct nf_replay_options o = NF_REPLAY_OPTIONS_INIT;
+
+    o.invocation = invocation;
+    o.policies = policies;
+    o.n_policies = 2;
+    o.near_shares = shares;
+    o.n_near_shares = 2;
+    o.blocks = 2;
+    o.llc_bytes = 1 << 20;
+    o.quiet = true;
+    return o;
+}
+
+static void replays_a_study(void **state)
+{
+    struct nf_study *s = write_study(true);
+    struct nf_replay_options o = small_replay();
+    struct nf_replay_result r;
+    int rc;
+
+    execute(s, "INSERT INTO testbed VALUES(7, 1, 1, 1, 4096, '{}')");
+    execute(s, "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, peak_live_bytes, planned_trials, blocks, "
+               "threads, llc_filter_bytes) VALUES(1, 1, 7, 1, 1, 1, 1, 1, 1)");
+    rc = nf_replay_run(s, &o, &r);
+    if (rc)
+        fail_msg("%d: %s", rc, nf_error_text(rc));
+    assert_int_equal(scalar(s, "SELECT status = 'partial' FROM replay WHERE id = 1"), 1); /* its writer is dead */
+    assert_int_equal(scalar(s, "SELECT status = 'complete' FROM replay WHERE id = 2"), 1);
+    assert_int_equal(r.planned, 2 * 2 * 4);
+    assert_int_equal(r.done, r.planned);
+    assert_int_equal(r.failed, 0);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial"), 16);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM (SELECT DISTINCT block, position FROM trial)"), 16);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE policy = 'all-near' AND near_share = 1"), 4);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE policy = 'all-far' AND near_share = 0 AND near_bytes = "
+                               "0"), 4);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial_tier"), 32);
+    /* Every visited byte is on one of the tiers, whatever the policy: 3 steps of 12 MiB read, 8 MiB written. */
+    assert_int_equal(scalar(s, "SELECT count(*) FROM (SELECT sum(read_bytes) r, sum(write_bytes) w FROM trial_tier GROUP "
+                               "BY trial_id) WHERE r = 3 * 12582912 AND w = 3 * 8388608"), 16);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE overlap = 1 AND wall_ns < 3 * 4000000"), 0);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE json_array_length(step_ns) <> 3"), 0);
+    assert_int_equal(scalar(s, "SELECT min(n) >= 9 FROM (SELECT count(*) n FROM tier_sample GROUP BY testbed_id, "
+                               "tier_number, what, parallelism)"), 1);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM tier WHERE number = 1 AND target_latency_ns > 0 AND latency_ns >= "
+                               "0.99 * target_latency_ns"), 1);
+
+    /* Again, with the numbers in the study: no new testbed. */
+    o.reuse_testbed = true;
+    o.blocks = 1;
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM testbed"), 2);
+    assert_int_equal(r.testbed, scalar(s, "SELECT max(id) FROM testbed"));
+    nf_study_close(s);
+}
+
+static void keeps_what_was_done(void **state)
+{
+    struct nf_study *s = write_study(true);
+    struct nf_replay_options o = small_replay();
+    volatile sig_atomic_t stop = 0;
+    struct nf_replay_result r;
+
+    o.stop = &stop;
+    o.reuse_testbed = true;
+    o.blocks = 1;
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    stop = 1; /* the calibration already meets it */
+    assert_int_equal(nf_replay_run(s, &o, &r), NF_REPLAY_E_STOPPED);
+    assert_int_equal(r.done, 0);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial"), 8);
+    nf_study_close(s);
+}
+
+static void untimed_captures_run_as_fast_as_possible(void **state)
+{
+    struct nf_study *s = write_study(false);
+    struct nf_replay_options o = small_replay();
+    struct nf_replay_result r;
+
+    o.blocks = 1;
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE overlap = 0"), 4);
+    assert_int_equal(r.planned, 4);
+    nf_study_close(s);
+}
+
+static void a_dry_run_writes_nothing(void **state)
+{
+    struct nf_study *s = write_study(true);
+    struct nf_replay_options o = small_replay();
+    struct nf_replay_result r;
+    char text[4096] = "";
+
+    nf_study_close(s);
+    assert_int_equal(nf_study_open(path, NF_STUDY_READ, &s), 0);
+    o.dry_run = true;
+    o.out = fmemopen(text, sizeof text, "w");
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    fclose(o.out);
+    assert_non_null(strstr(text, "trials: 16 (8 a block, 2 blocks), 3 policies"));
+    assert_non_null(strstr(text, "peak live 8.00 MiB"));
+    assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    nf_study_close(s);
+}
+
+static void refuses_in_words(void **state)
+{
+    static const char *const nobody[] = {"nobody"}, *const bad_option[] = {"near-first:what=1"};
+    const double beyond[] = {1.5};
+    struct nf_study *s = write_study(true);
+    struct nf_replay_options o = small_replay();
+    struct nf_replay_result r;
+
+    o.policies = nobody;
+    o.n_policies = 1;
+    assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
+    assert_non_null(strstr(nf_error_text(-EINVAL), "near-first")); /* what there is */
+    o.policies = bad_option;
+    assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
+    o = small_replay();
+    o.near_shares = beyond;
+    o.n_near_shares = 1;
+    assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
+    o = small_replay();
+    o.capture = 5;
+    assert_int_equal(nf_replay_run(s, &o, &r), -ENOENT);
+    o = small_replay();
+    o.cpu = 100000;
+    assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
+    o = small_replay();
+    execute(s, "UPDATE tensor SET bytes = 1 << 50");
+    assert_int_equal(nf_replay_run(s, &o, &r), -ENOMEM);
+    assert_non_null(strstr(nf_error_text(-ENOMEM), "--scale"));
+    assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    nf_study_close(s);
+}
+
+/* --- pieces --- */
+
+static void plans_every_trial_once(void **state)
+{
+    static const char *const wished[] = {"all-near", "lru", "lru", "all-far"};
+    const enum nf_overlap overlaps[] = {NF_OVERLAP_FULL, NF_OVERLAP_NONE};
+    struct nf_trials_wish w = {wished, 4, shares, 2, overlaps, 2, true};
+    uint32_t order[2][10], seen = 0;
+    struct nf_trials t;
+
+    assert_int_equal(nf_trials_init(&t, &w), 0);
+    assert_int_equal(t.n_policies, 3); /* lru once */
+    assert_true(nf_trials_is_all_near(t.policies[0].ops));
+    assert_int_equal(t.n, 2 * (1 + 2 + 1 + 1));
+    nf_trials_order(&t, 1, 0, order[0]);
+    nf_trials_order(&t, 1, 1, order[1]);
+    assert_memory_not_equal(order[0], order[1], sizeof order[0]);
+    for (uint32_t i = 0; i < t.n; i++)
+        seen |= 1u << order[0][i];
+    assert_int_equal(seen, (1u << t.n) - 1);
+    nf_trials_order(&t, 1, 0, order[1]);
+    assert_memory_equal(order[0], order[1], sizeof order[0]); /* the seed decides */
+    nf_trials_deinit(&t);
+}
+
+/* At any factor the stream stays one that passes its own checks. */
+static void scaled_streams_stay_sound(void **state)
+{
+    for (double factor = 1; factor > 0.001; factor *= 0.7) {
+        char name[] = "", *names[] = {name};
+        struct nf_op op = {.n_visits = 3, .dur_ns = 100};
+        struct nf_tensor tensors[] = {
+            {.bytes = 1000000, .address = 1 << 30, .birth = -1, .death = NF_OP_AFTER, .carry_in = 0, .carry_out = 0},
+            {.bytes = 12, .address = 1 << 20, .birth = 0, .death = 0, .carry_in = -1, .carry_out = -1}};
+        struct nf_visit visits[] = {
+            {.offset = 500000, .bytes = 500000, .run = 500000, .stride = 500000},
+            {.bytes = 100 * 640, .run = 640, .stride = 9000, .offset = 100000},
+            {.tensor = 1, .bytes = 12, .run = 12, .stride = 12},
+        };
+        struct nf_step_class c = {.ops = &op, .visits = visits, .tensors = tensors, .n_ops = 1, .n_visits = 3,
+                                  .n_tensors = 2};
+        struct nf_stream s = {.classes = &c, .n_classes = 1, .n_carry = 1, .names = names, .n_names = 1};
+
+        assert_int_equal(nf_stream_scale(&s, factor), 0);
+        if (nf_step_class_check(&c, &s))
+            fail_msg("scaled by %g: %s", factor, nf_error_text(0));
+        assert_true(tensors[0].bytes <= 1000000 * factor + 64);
+        assert_true(op.dur_ns == 100 * factor);
+    }
+}
+
+static void finds_the_knee(void **state)
+{
+    uint64_t sizes[20];
+    double ns[20];
+
+    for (int i = 0; i < 20; i++) {
+        sizes[i] = (uint64_t)(1 << 20) << (i / 2);
+        sizes[i] += i % 2 ? sizes[i] * 2 / 5 : 0; /* about √2 */
+    }
+    for (int i = 0; i < 20; i++) /* 8 MiB of cache, noise on both plateaus */
+        ns[i] = (sizes[i] < 8 << 20 ? 20 : sizes[i] < 12 << 20 ? 60 : 100) + (i * 7 % 3);
+    assert_in_range(nf_measure_knee(sizes, ns, 20, 1 << 20), 6 << 20, 12 << 20);
+    for (int i = 0; i < 20; i++)
+        ns[i] = i == 4 ? 90 : sizes[i] < 8 << 20 ? 20 : 100; /* one disturbed point does not make a knee */
+    assert_in_range(nf_measure_knee(sizes, ns, 20, 1 << 20), 4 << 20, 12 << 20);
+    for (int i = 0; i < 20; i++)
+        ns[i] = 100 + i % 2;
+    assert_int_equal(nf_measure_knee(sizes, ns, 20, 123), 123);
+}
+
+static void put(const char *file, const char *text)
+{
+    char full[256], *slash;
+    FILE *f;
+
+    snprintf(full, sizeof full, "%s%s", folder, file);
+    for (slash = strchr(full + strlen(folder) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(full, 0700);
+        *slash = '/';
+    }
+    f = fopen(full, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void names_what_spoils(void **state)
+{
+    struct nf_spoiler s[NF_SPOILERS_MAX];
+    bool governor = false, load = false;
+    size_t n;
+
+    put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
+    put("/sys/devices/system/cpu/intel_pstate/no_turbo", "1\n");
+    put("/sys/devices/system/cpu/smt/active", "0\n");
+    put("/proc/loadavg", "0.40 1.0 1.0 1/100 4\n");
+    put("/proc/swaps", "Filename Type Size Used Priority\n");
+    n = nf_spoilers(folder, s);
+    for (size_t i = 0; i < n; i++) {
+        governor |= strstr(s[i].what, "powersave") && strstr(s[i].mend, "cpupower");
+        assert_null(strstr(s[i].what, "turbo"));
+        assert_null(strstr(s[i].what, "SMT"));
+        assert_null(strstr(s[i].what, "swap"));
+        assert_null(strstr(s[i].what, "load"));
+    }
+    assert_true(governor);
+    put("/proc/loadavg", "3.20 1.0 1.0 1/100 4\n");
+    n = nf_spoilers(folder, s);
+    for (size_t i = 0; i < n; i++)
+        load |= !!strstr(s[i].what, "3.20");
+    assert_true(load);
+}
+
+static int make_folder(void **state)
+{
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof path, "%s/t.nf", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replays_a_study),
+        cmocka_unit_test(keeps_what_was_done),
+        cmocka_unit_test(untimed_captures_run_as_fast_as_possible),
+        cmocka_unit_test(a_dry_run_writes_nothing),
+        cmocka_unit_test(refuses_in_words),
+        cmocka_unit_test(plans_every_trial_once),
+        cmocka_unit_test(scaled_streams_stay_sound),
+        cmocka_unit_test(finds_the_knee),
+        cmocka_unit_test(names_what_spoils),
+    };
+
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
