@@ -94,8 +94,8 @@ static int count_misses(struct nf_profile *p)
 
 /* Where a visit or op lies in the step: in bytes of traffic and in time. */
 struct clock {
-    uint64_t *bytes_before;       /* per visit */
-    double *start_ns, *end_ns;    /* per op */
+    uint64_t *bytes_before;    /* per visit */
+    double *start_ns, *end_ns; /* per op */
     uint64_t step_bytes;
     double step_ns;
 };
