@@ -211,8 +211,8 @@ static int open_files(struct state *s, const char *folder)
         "INSERT INTO machine VALUES(1,'bench','unknown',1,1,0,0,'unknown','unknown','{}')",
         "INSERT INTO invocation VALUES(1,1,'1970-01-01T00:00:00Z','bench','[]','complete','')",
         "INSERT INTO capture(id,invocation_id,job,job_number) VALUES(1,1,'[]',1)",
-        "INSERT INTO step_class(id,capture_id,number,hash,op_hash,allocation_hash,ops,visits,visited_bytes,"
-        "peak_live_bytes) VALUES(1,1,0,0,0,0,0,0,0,0)",
+        ("INSERT INTO step_class(id,capture_id,number,hash,op_hash,allocation_hash,ops,visits,visited_bytes,"
+         "peak_live_bytes) VALUES(1,1,0,0,0,0,0,0,0,0)"),
     };
     char path[4096];
     int rc;
