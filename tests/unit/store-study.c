@@ -73,7 +73,7 @@ static void creates_and_reopens(void **state)
 
 static void refuses_strangers(void **state)
 {
-    static const char *const files[] = {"", "hello", "SQLite format 3", "\x7f""ELF and more bytes than a header has ......."};
+    static const char *const files[] = {"", "hello", "SQLite format 3", "\177ELF and more bytes than a header has ......."};
     struct nf_study *s;
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
