@@ -193,6 +193,20 @@ static void say_worth(const struct nf_answer *a, const struct nf_dataset *d, con
     nf_buf_puts(b, ".");
 }
 
+/* Largest share of injected far bytes whose parallelism was assumed, over the headline points. */
+static double assumed_share(const struct nf_curve *c)
+{
+    double most = 0;
+
+    for (size_t i = 0; i < c->points.n; i++) {
+        const struct nf_point *p = &c->points.v[i];
+
+        if (nf_point_is_headline(p) && p->evidence >> NF_EVIDENCE_INJECTED_DELAY & 1)
+            most = fmax(most, p->assumed_k_share);
+    }
+    return most;
+}
+
 static void describe_evidence(struct nf_answer *a, const struct nf_dataset *d, const struct nf_curve *c)
 {
     const struct nf_tier_row *near = d->tiers.n > 0 ? &d->tiers.v[0] : NULL;
@@ -213,6 +227,8 @@ static void describe_evidence(struct nf_answer *a, const struct nf_dataset *d, c
         if (d->tiers.n > 2)
             nf_buf_printf(&b, ", %zu more far tiers", d->tiers.n - 2);
     }
+    if (c->evidence >> NF_EVIDENCE_INJECTED_DELAY & 1)
+        nf_buf_printf(&b, ", k assumed for up to %.3g %% of far bytes", assumed_share(c) * 100);
     keep(a->evidence, sizeof a->evidence, &b);
     nf_buf_deinit(&b);
 }

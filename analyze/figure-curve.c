@@ -21,20 +21,23 @@ struct lines {
     uint32_t policy[LINES_MAX];
     double at_least_share[LINES_MAX]; /* slowdown at its smallest share: orders the legend like the lines */
     size_t n, left_out;
-    double least, most; /* of everything drawn, intervals included */
+    double least, most; /* of everything drawn */
 };
 
+/* Of overlap=none only the median is drawn. */
 static void widen(struct lines *l, const struct nf_point *p)
 {
-    if (p && p->slowdown.n) {
-        l->least = fmin(l->least, p->slowdown.low);
-        l->most = fmax(l->most, p->slowdown.high);
-    }
+    bool bars = p->overlap != NF_OVERLAP_NONE;
+
+    l->least = fmin(l->least, bars ? p->slowdown.low : p->slowdown.median);
+    l->most = fmax(l->most, bars ? p->slowdown.high : p->slowdown.median);
 }
 
 /* Policies with a line, worst first; asap: those with points in asap mode. */
 static void choose_lines(const struct nf_curve *c, bool asap, struct lines *l)
 {
+    uint32_t unseen = UINT32_MAX;
+
     *l = (struct lines){.least = 1, .most = 1};
     for (size_t i = 0; i < c->points.n; i++) {
         const struct nf_point *p = &c->points.v[i];
@@ -49,7 +52,9 @@ static void choose_lines(const struct nf_curve *c, bool asap, struct lines *l)
         while (at < l->n && l->policy[at] != p->policy)
             at++;
         if (at == l->n && l->n == LINES_MAX) {
-            l->left_out++;
+            /* Points come policy by policy. */
+            l->left_out += p->policy != unseen;
+            unseen = p->policy;
         } else if (at == l->n) {
             /* Points come in order of share: the first one is at the smallest. */
             for (at = l->n++; at > 0 && l->at_least_share[at - 1] < p->slowdown.median; at--) {
@@ -112,14 +117,20 @@ static const struct nf_point *reference_point(const struct nf_curve *c, bool far
     return NULL;
 }
 
-static void curve_head(const struct nf_report *r, struct nf_canvas *c, const char *title, const char *how_to_read)
+static void curve_head(const struct nf_report *r, struct nf_canvas *c, const struct lines *l, const char *title,
+                       const char *how_to_read)
 {
     const struct nf_answer *a = &r->answer;
-    struct nf_buf head = {0}, evidence = {0};
+    struct nf_buf head = {0}, evidence = {0}, how = {0};
 
     nf_buf_printf(&head, "%s%s%s", title, *a->resident ? " — " : "", a->resident);
     nf_buf_printf(&evidence, "evidence: %s%s%s", a->evidence, *a->worth ? "; " : "", a->worth);
-    nf_canvas_head(c, head.data ? head.data : title, evidence.data ? evidence.data : "evidence: unknown", how_to_read);
+    nf_buf_puts(&how, how_to_read);
+    if (l->left_out)
+        nf_buf_printf(&how, "; %zu more policies are in the tables only", l->left_out);
+    nf_canvas_head(c, head.data ? head.data : title, evidence.data ? evidence.data : "evidence: unknown",
+                   how.data ? how.data : how_to_read);
+    nf_buf_deinit(&how);
     nf_buf_deinit(&head);
     nf_buf_deinit(&evidence);
 }
@@ -129,13 +140,13 @@ static void curve_axes(struct nf_canvas *c, const struct lines *l)
     double room = fmax((l->most - l->least) * 0.08, 0.02);
 
     nf_buf_printf(&c->script,
-                  "set lmargin at screen 0.072\nset rmargin at screen 0.662\n"
+                  "set lmargin at screen 0.085\nset rmargin at screen 0.662\n"
                   "set tmargin at screen %.4f\nset bmargin at screen 0.135\n",
                   1 - 92.0 / c->height);
     nf_buf_puts(&c->script, "set key at screen 0.67,graph 1 left top Left reverse samplen 2.2 spacing 1.1 "
                             "font ',12'\n"
                             "set xlabel 'near capacity (% of peak live bytes)'\n"
-                            "set ylabel 'slowdown against all-near (ratio of step times)'\n"
+                            "set ylabel 'slowdown against all-near (ratio of step times)' offset -0.3,0\n"
                             "set xrange [0:102]\nset xtics 10\n");
     nf_buf_printf(&c->script, "set yrange [%.4g:%.4g]\n", l->least - room, l->most + room);
     if (l->most > 8 && l->least > 0)
@@ -204,7 +215,7 @@ bool nf_figure_policy_curve(const struct nf_report *r, struct nf_canvas *c)
     choose_lines(curve, false, &l);
     if (!l.n)
         return false;
-    curve_head(r, c, "Policy curve",
+    curve_head(r, c, &l, "Policy curve",
                "symbols: overlap=full, bars: 95 % interval of its median; thin edge of each band: overlap=none");
     curve_axes(c, &l);
     put_references(curve, c, NF_OVERLAP_FULL, NF_OVERLAP_NONE);
@@ -253,7 +264,7 @@ bool nf_figure_asap_curve(const struct nf_report *r, struct nf_canvas *c)
     choose_lines(curve, true, &l);
     if (!l.n)
         return false;
-    curve_head(r, c, "Memory time alone (asap)", "no compute time is replayed; bars: 95 % interval of the median");
+    curve_head(r, c, &l, "Memory time alone (asap)", "no compute time is replayed; bars: 95 % interval of the median");
     curve_axes(c, &l);
     put_references(curve, c, NF_OVERLAP_ASAP, NF_OVERLAP_ASAP);
     nf_buf_puts(&c->script, "plot ");
@@ -353,7 +364,7 @@ bool nf_figure_far_demand(const struct nf_report *r, struct nf_canvas *c)
     if (!l.n || !(most > 0))
         return false;
     unit = most >= 1 << 30 ? 1 << 30 : most >= 1 << 20 ? 1 << 20 : 1024;
-    curve_head(r, c, "Far demand", "bytes per measured step, median over blocks");
+    curve_head(r, c, &l, "Far demand", "bytes per measured step, median over blocks");
     for (size_t i = 0; i < l.n; i++) {
         put_index_head(&c->data, curve->policies.v[l.policy[i]].label, "near_percent visited charged migrated");
         for (size_t s = 0; s < n_shares; s++) {

@@ -46,23 +46,51 @@ static void head(const struct nf_report *r, struct nf_canvas *c, const char *tit
                   1 - 108.0 / c->height);
 }
 
+/* Where an op lies on the x axis. */
+static double place_of(const struct nf_usage *u, uint32_t op, bool timed)
+{
+    double at = 0;
+
+    if (!timed)
+        return op;
+    for (uint32_t s = 0; s < u->samples && u->op[s] <= op; s++)
+        at = u->ms[s];
+    return at;
+}
+
+/* Names the longest stretches of a phase first, and leaves out those whose name would lie on another's. */
 static void mark_phases(const struct nf_usage *u, struct nf_canvas *c, bool timed)
 {
-    /* Few enough to read; a recomputed step changes phase with every segment. */
-    enum { MARKS_MAX = 6 };
+    double end = timed ? u->step_ns / 1e6 : u->n_ops, room = end * 0.1, marked[NF_USAGE_PHASES];
+    bool done[NF_USAGE_PHASES] = {false};
+    unsigned n = 0;
 
-    for (uint32_t i = 0; i < u->n_phases && u->n_phases <= MARKS_MAX; i++) {
-        double at = u->phase_op[i];
+    for (uint32_t round = 0; round < u->n_phases; round++) {
+        double longest = -1, at = 0;
+        uint32_t best = 0;
+        bool clear = true;
 
-        for (uint32_t s = 0; timed && s < u->samples; s++) {
-            if (u->op[s] <= u->phase_op[i])
-                at = u->ms[s];
+        for (uint32_t i = 0; i < u->n_phases; i++) {
+            double from = place_of(u, u->phase_op[i], timed);
+            double to = i + 1 < u->n_phases ? place_of(u, u->phase_op[i + 1], timed) : end;
+
+            if (!done[i] && to - from > longest) {
+                longest = to - from;
+                best = i;
+                at = from;
+            }
         }
-        nf_buf_printf(
-            &c->script,
-            "set arrow %u from first %.6g,graph 0 to first %.6g,graph 1.02 nohead front linecolor rgb '#444444' "
-            "dashtype (2,4)\nset label %u '%s' at first %.6g,graph 1.035 left font ',12' textcolor rgb '#444444'\n",
-            i + 1, at, at, i + 10, nf_phase_name(u->phase[i]), at);
+        done[best] = true;
+        for (unsigned i = 0; i < n; i++)
+            clear = clear && fabs(at - marked[i]) >= room;
+        if (!clear)
+            continue;
+        marked[n++] = at;
+        nf_buf_printf(&c->script,
+                      "set arrow %u from first %.6g,graph 0 to first %.6g,graph 1.02 nohead front linecolor rgb "
+                      "'#444444' dashtype (2,4)\n"
+                      "set label %u '%s' at first %.6g,graph 1.035 %s font ',12' textcolor rgb '#444444'\n",
+                      n, at, at, n + 10, nf_phase_name(u->phase[best]), at, at > end - room ? "right" : "left");
     }
 }
 

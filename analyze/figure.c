@@ -11,7 +11,7 @@
 #include "core/base/log.h"
 
 /* A figure takes well under a second; a minute is a machine in trouble. */
-enum { DRAW_TIMEOUT_MS = 60000 };
+enum { DRAW_TIMEOUT_MS = 60000, HEAD_MAX = 165 };
 
 static const struct {
     const char *name, *title, *caption;
@@ -71,7 +71,7 @@ void nf_canvas_head(struct nf_canvas *c, const char *title, const char *line2, c
 
     for (int i = 0; i < 3; i++) {
         nf_buf_printf(&c->script, "set label %d ", i + 1);
-        nf_canvas_text(&c->script, lines[i], 130);
+        nf_canvas_text(&c->script, lines[i], HEAD_MAX);
         nf_buf_printf(&c->script, " at screen 0.015,%.4f left %s\n", 1 - (double)down[i] / c->height, styles[i]);
     }
 }

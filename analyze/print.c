@@ -16,7 +16,7 @@ void nf_print_fixed(struct nf_buf *b, double v, int decimals)
 void nf_print_share(struct nf_buf *b, double share)
 {
     if (isfinite(share))
-        nf_buf_printf(b, "%.4g %%", share * 100);
+        nf_buf_printf(b, "%.3g %%", share * 100);
     else
         nf_buf_puts(b, "unknown");
 }

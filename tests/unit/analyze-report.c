@@ -433,7 +433,8 @@ static void test_known(void **state)
                "lru reaches 1.50× (overlap=full) to 1.40× (overlap=none), regime-plan against it: "
                "-13.3 % step time (overlap=full, p = 0.00098, significant), -11.4 %");
     assert_has(&m, "summary.md",
-               "Evidence: injected-delay (far = 2.0× local latency, 0.5× local read bandwidth); 11 blocks");
+               "Evidence: injected-delay (far = 2.0× local latency, 0.5× local read bandwidth), k assumed for up to 90 "
+               "% of far bytes; 11 blocks");
     assert_lacks(&m, "summary.md", "not publishable");
     assert_lacks(&m, "summary.md", "LLC-resident");
     /* Consistency: 1.05 ms at the middle block / 1 ms captured. Fidelity: 1.2 / 1.25 - 1 and 1.3 / 1.25 - 1. */
