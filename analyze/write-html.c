@@ -14,7 +14,7 @@ static const char style[] =
     "--band:#202020}}"
     "body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:76rem;margin:0 auto;"
     "padding:1.5rem}"
-    "h1{font-size:1.5rem}h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}p{max-width:52rem}"
+    "h1{font-size:1.5rem}h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}p{max-width:52rem;overflow-wrap:anywhere}"
     ".lead{font-size:1.12rem}"
     "figure{margin:1.5rem 0}figure svg{width:100%;height:auto;background:#fff;border-radius:4px}"
     "figcaption{color:var(--soft);font-size:.9rem;max-width:52rem}"
