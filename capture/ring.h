@@ -34,7 +34,7 @@ enum nf_mark {
     NF_MARK_BACKWARD_BEGINS = 2,
     NF_MARK_BACKWARD_ENDS = 3,
     NF_MARK_SKIPPED_DEVICE = 4,  /* a = storages on devices that are not captured yet */
-    NF_MARK_PARAMETER_HASH = 5,  /* the 32 bytes of the SHA-256 in a, b, c, d (big-endian words) */
+    NF_MARK_PARAMETER_HASH = 5,  /* the 32 bytes of the SHA-256 in address, a, b, c (big-endian words) */
     NF_MARK_RUNTIME = 6,         /* name = text of torch version, module = text of python version, a = threads */
     NF_MARK_UNSUPPORTED = 7,     /* name = text of the reason: what the hook met and cannot see */
     NF_MARK_RANK = 8,            /* a = rank, b = world size */
@@ -70,5 +70,6 @@ struct nf_ring_header {
     _Atomic uint64_t live_bytes, peak_bytes, allocations;
     _Atomic uint64_t allocation_hash; /* over the sizes of storages of 4 KiB and more since the last step */
     _Atomic uint32_t closed;          /* the hook's exit handler ran */
-    uint32_t reserved;
+    uint32_t reserved[3];
 };
+_Static_assert(sizeof(struct nf_ring_header) % 64 == 0, "slots start on a cache line");

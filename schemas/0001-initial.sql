@@ -166,8 +166,9 @@ CREATE TABLE role_interval(
   number INTEGER NOT NULL,               -- lifetime.number
   role INTEGER NOT NULL,
   from_op INTEGER NOT NULL,
-  to_op INTEGER NOT NULL,
   name_id INTEGER NOT NULL REFERENCES name(id),   -- as what: a tied weight has several
+  -- After the key's columns: the integrity check of SQLite 3.40 takes a column between them for NULL.
+  to_op INTEGER NOT NULL,
   PRIMARY KEY(class_id, number, role, from_op, name_id),
   FOREIGN KEY(class_id, number) REFERENCES lifetime(class_id, number)
 ) STRICT, WITHOUT ROWID;

@@ -53,11 +53,14 @@ static void add_capture(struct sample *m, const char *job)
     struct nf_study *s = m->s;
     struct nf_query *q;
 
-    q = query(s, "INSERT INTO machine VALUES(1, 'testhost', ?, 2, 1, 8589934592, 33554432, '6.1', 'none', '{}')");
+    q = query(s, "INSERT INTO machine(id, host, cpu, cpus, nodes,"
+                 " memory_bytes, llc_reported_bytes, kernel, hypervisor, facts) VALUES(1, 'testhost', ?, 2, 1, "
+                 "8589934592, 33554432, '6.1', 'none', '{}')");
     nf_query_bind_text(q, 1, job);
     insert(s, q);
-    q = query(s,
-              "INSERT INTO invocation VALUES(1, 1, '2026-01-02T03:04:05Z', '0.1.0', '[\"nearfar\"]', 'complete', '')");
+    q = query(s, "INSERT INTO invocation(id, machine_id, started_utc,"
+                 " tool_version, command, status, message) VALUES(1, 1, '2026-01-02T03:04:05Z', '0.1.0', "
+                 "'[\"nearfar\"]', 'complete', '')");
     insert(s, q);
     q = query(s, "INSERT INTO capture(id, invocation_id, job, job_number, framework, language, threads, status)"
                  " VALUES(1, 1, ?, 7, 'torch', 'python', 2, 'complete')");
@@ -88,7 +91,10 @@ static void add_profile(struct sample *m)
                  " visited_bytes, peak_live_bytes, bare_step_ns, timing_ops_ns, correction_factor)"
                  " VALUES(1, 1, 0, 255, 1, 1, 24, 48, 1, 1, 1000000, 1000000, 1)");
     insert(s, q);
-    q = query(s, "INSERT INTO step VALUES(2, 0, 0, 1, 1000000, 1, 1), (2, 0, 1, 1, 1000000, 1, 1)");
+    q = query(
+        s,
+        "INSERT INTO step(pass_id, rank, number,"
+        " class_id, dur_ns, allocation_hash, host_id) VALUES(2, 0, 0, 1, 1000000, 1, 1), (2, 0, 1, 1, 1000000, 1, 1)");
     insert(s, q);
     for (int i = 0; i < OPS; i++) {
         q = query(s, "INSERT INTO op(class_id, number, name_id, module_id, phase, microbatch, thread, regime, timed,"
@@ -121,7 +127,8 @@ static void add_profile(struct sample *m)
         nf_query_bind_i64(q, 4, (int64_t)bytes[i]);
         nf_query_bind_i64(q, 5, name);
         insert(s, q);
-        q = query(s, "INSERT INTO lifetime VALUES(1, ?1, ?1 + 1, ?2, ?3, ?4, ?4, ?5)");
+        q = query(s, "INSERT INTO lifetime(class_id, number, tensor_id, birth_op,"
+                     " death_op, carry_in, carry_out, address) VALUES(1, ?1, ?1 + 1, ?2, ?3, ?4, ?4, ?5)");
         nf_query_bind_i64(q, 1, i);
         nf_query_bind_i64(q, 2, birth);
         nf_query_bind_i64(q, 3, death);
@@ -131,7 +138,8 @@ static void add_profile(struct sample *m)
             nf_query_bind_i64(q, 4, i);
         nf_query_bind_i64(q, 5, (int64_t)(i + 1) << 28);
         insert(s, q);
-        q = query(s, "INSERT INTO role_interval VALUES(1, ?1, ?2, ?3, ?4, ?5)");
+        q = query(s, "INSERT INTO role_interval(class_id, number, role,"
+                     " from_op, to_op, name_id) VALUES(1, ?1, ?2, ?3, ?4, ?5)");
         nf_query_bind_i64(q, 1, i);
         nf_query_bind_i64(q, 2, kind == 0 ? NF_ROLE_PARAMETER : kind == 1 ? NF_ROLE_SAVED : NF_ROLE_BACKWARD_TEMP);
         nf_query_bind_i64(q, 3, birth);
@@ -163,7 +171,8 @@ static void add_profile(struct sample *m)
     }
     assert_non_null(codec);
     assert_int_equal(nf_visit_encode(codec, visits, n, bytes, TENSORS, &data, &size, &raw, &crc), 0);
-    q = query(s, "INSERT INTO visit_chunk VALUES(1, 0, 0, 23, ?, 1, ?, ?, ?)");
+    q = query(s, "INSERT INTO visit_chunk(class_id, number, first_op, last_op,"
+                 " visits, codec, crc32, raw_bytes, data) VALUES(1, 0, 0, 23, ?, 1, ?, ?, ?)");
     nf_query_bind_i64(q, 1, (int64_t)n);
     nf_query_bind_i64(q, 2, crc);
     nf_query_bind_i64(q, 3, (int64_t)raw);
@@ -177,7 +186,8 @@ static void add_replay(struct sample *m, int64_t peak_live_bytes)
     struct nf_study *s = m->s;
     struct nf_query *q;
 
-    q = query(s, "INSERT INTO testbed VALUES(1, 1, 1, 16777216, 4096, '{}')");
+    q = query(s, "INSERT INTO testbed(id, invocation_id, machine_id,"
+                 " llc_effective_bytes, page_bytes, conditions) VALUES(1, 1, 1, 16777216, 4096, '{}')");
     m->testbed = insert(s, q);
     q = query(s, "INSERT INTO tier(testbed_id, number, name, provider, spec, target_latency_ns, target_read_bps,"
                  " latency_ns, read_bps, write_bps, stream_parallelism, gather_parallelism, evidence) VALUES"
@@ -220,7 +230,9 @@ static void add_trial(struct sample *m, const struct trial *t)
     nf_query_bind_i64(q, 11, (int64_t)((1 - t->share) * STEPS * 50 * MIB));
     nf_query_bind_i64(q, 12, t->evidence ? t->evidence : NF_EVIDENCE_INJECTED_DELAY);
     id = insert(m->s, q);
-    q = query(m->s, "INSERT INTO trial_tier VALUES(?1, 0, 0, 0, 0, 0, 0, 1, 0, 0),"
+    q = query(m->s, "INSERT INTO trial_tier(trial_id, tier_number, read_bytes, write_bytes, charged_bytes,"
+                    " moved_in_bytes, moved_out_bytes, peak_bytes, achieved_latency_ns, achieved_bps) VALUES(?1, 0, 0, "
+                    "0, 0, 0, 0, 1, 0, 0),"
                     " (?1, 1, ?2, ?3, ?2, 0, 0, 0, 200, 9e9)");
     nf_query_bind_i64(q, 1, id);
     nf_query_bind_i64(q, 2, (int64_t)((1 - t->share) * STEPS * 300 * MIB));

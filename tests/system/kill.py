@@ -1,0 +1,71 @@
+"""A capture or a replay killed at any moment leaves a sound study with everything that was committed.
+usage: kill.py NEARFAR SOURCE-FOLDER [KILLS-OF-EACH]"""
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+from system import NEARFAR, WORK, check, finish, job, nearfar, rows, whole
+
+KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+draw = random.Random(20)
+
+
+def killed_after(command, seconds):
+    process = subprocess.Popen([NEARFAR, *command], cwd=WORK, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    return process.wait()
+
+
+def count(study, table):
+    try:
+        return rows(study, f'SELECT count(*) FROM {table}')[0][0]
+    except sqlite3.Error:
+        return 0
+
+
+started = time.time()
+assert nearfar('capture', '-q', '-o', 'good.nf', '--', *job(steps=20)).returncode == 0
+whole_capture = time.time() - started
+before = count('good.nf', 'step')
+check(before == 60, 'a whole capture has 60 steps')
+states = {}
+for i in range(KILLS):
+    study = f'c{i}.nf'
+    killed_after(('capture', '-q', '-o', study, '--', *job(steps=20)), draw.uniform(0.0, whole_capture))
+    if not (WORK / study).exists():
+        states['nothing yet'] = states.get('nothing yet', 0) + 1
+        continue
+    sound = (WORK / study).stat().st_size == 0 or whole(study)
+    shown = nearfar('show', study)
+    steps = count(study, 'step')
+    # What was committed is what a second look finds, and the next capture goes on in the same file.
+    honest = shown.returncode == 0 if count(study, 'step_class') else 'no captured steps' in shown.stderr or 'not a nearfar study' in shown.stderr
+    if shown.returncode == 0 and steps < 60:
+        honest = honest and ('running' in shown.stdout or 'partial' in shown.stdout)
+    states[steps] = states.get(steps, 0) + 1
+    if not check(sound and honest, f'capture killed with {steps} steps committed'):
+        print(shown.stdout[-500:], shown.stderr[-500:])
+again = nearfar('capture', '-q', '-o', study, '--passes', 'access', '--', *job())
+check(again.returncode == 0 and rows(study, "SELECT count(*) FROM capture WHERE status = 'running'") == [(0,)],
+      f'a killed study takes the next capture, and says of the earlier one that it is partial {again.stderr[-200:] if again.returncode else ""}')
+print('capture was killed with so many steps committed:', states)
+
+trials = 0
+for i in range(KILLS):
+    killed_after(('replay', 'good.nf', '--blocks', '3', '--near', '30%,60%'), draw.uniform(0.0, 8.0))
+    now = count('good.nf', 'trial')
+    check(whole('good.nf') and now >= trials and count('good.nf', 'step') == before, f'replay killed with {now - trials} trials committed')
+    trials = now
+check(trials > 0, f'{trials} trials survived {KILLS} kills')
+shown = nearfar('show', 'good.nf', 'trials', '--json')
+check(len(json.loads(shown.stdout)) == trials, 'show lists every one')
+last = nearfar('replay', 'good.nf', '--blocks', '1', '--near', '50%', '--policy', 'all-near,near-first', '--mode', 'full')
+check(last.returncode == 0 and rows('good.nf', "SELECT count(*) FROM replay WHERE status = 'running'") == [(0,)],
+      f'the next replay works, and says of the killed ones that they are partial {last.stderr[-200:] if last.returncode else ""}')
+check(nearfar('analyze', 'good.nf', '-o', 'report').returncode == 0, 'and a report can be written')
+finish()
