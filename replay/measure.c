@@ -16,17 +16,20 @@
 #include "replay/pin.h"
 
 enum {
-    /* A chase is charged in stretches of this many accesses per chain: shorter ones cost bandwidth (16 lines: -40 %),
-     * and the deadline's error is spread over the stretch. */
+    /* A run is so many pieces of 50 to 300 us, timed one by one, and their median is its value: where others run too, a
+     * preemption falls into one of them. A run that was timed as a whole would hold one every time on a busy machine,
+     * and then no median over runs helps. */
+    PIECES = 8,
+    /* A chase is charged in stretches of this many accesses per chain, a piece each: shorter ones cost bandwidth (16
+     * lines: -40 %), and the deadline's error is spread over the stretch. */
     STRETCH_STEPS = 512,
-    CHASE_STEPS = 16384,  /* of each chain in a run: about 2 ms */
-    BAND_BYTES = 32 << 20, /* of a bandwidth run: 2 to 6 ms */
-    CHUNK_BYTES = 65536,  /* as the engine's chunks */
-    GATHER_LINES = 16384, /* of a gather run; their numbers, 64 KiB, stay in the second-level cache */
+    CHUNK_BYTES = 65536, /* as the engine's chunks */
+    BAND_BYTES = PIECES << 20,
     GATHER_STRETCH = 1024,
+    GATHER_LINES = PIECES * 2 * GATHER_STRETCH, /* their numbers, 64 KiB, stay in the second-level cache */
     LOCAL_BYTES = 65536,  /* a TLB-local chase stays in so much before it goes elsewhere: 16 pages fit any first-level
                              TLB */
-    KNEE_RUNS = 5,
+    KNEE_RUNS = 9,
     KNEE_SIZES_MAX = 40,
 };
 /* Twice what any one core reaches of today's last-level caches (96 MiB), and then some. */
@@ -155,13 +158,16 @@ static void chase_stretch(char **at, unsigned k, unsigned steps)
 /* Nanoseconds per access. */
 static double chase(struct bench *b, char **at, unsigned k)
 {
-    uint64_t start = begin(b);
+    uint64_t start = begin(b), end;
+    double ns[PIECES];
 
-    for (unsigned i = 0; i < CHASE_STEPS; i += STRETCH_STEPS) {
+    for (unsigned i = 0; i < PIECES; i++, start = end) {
         chase_stretch(at, k, STRETCH_STEPS);
         charge(b, (uint64_t)k * STRETCH_STEPS * NF_LINE_BYTES, 0, (uint64_t)k * STRETCH_STEPS, k);
+        end = nf_pace_now(&b->pace);
+        ns[i] = (double)(end - start) / ((double)k * STRETCH_STEPS);
     }
-    return (double)(nf_pace_now(&b->pace) - start) / ((double)k * CHASE_STEPS);
+    return nf_quantile(ns, PIECES, 0.5);
 }
 
 /* at: where the chains stand; moved on, so that a run never meets what the one before left in the caches. */
@@ -182,40 +188,54 @@ static int measure_chase(struct bench *b, const char *what, char **at, unsigned 
 
 enum band { BAND_READ, BAND_WRITE, BAND_COPY, BAND_GATHER };
 
+static uint64_t gather_piece(struct bench *b, const uint32_t *lines)
+{
+    for (unsigned i = 0; i < GATHER_LINES / PIECES; i += GATHER_STRETCH) {
+        for (unsigned j = i; j < i + GATHER_STRETCH; j++)
+            follow(b->memory + (uint64_t)lines[j] * NF_LINE_BYTES);
+        charge(b, (uint64_t)GATHER_STRETCH * NF_LINE_BYTES, 0, GATHER_STRETCH, b->options->assumed.gather);
+    }
+    return (uint64_t)GATHER_LINES / PIECES * NF_LINE_BYTES;
+}
+
+/* Reads in the first half of the memory and writes in the second, at the same place. */
+static uint64_t stream_piece(struct bench *b, enum band kind, uint64_t at)
+{
+    double k = b->options->assumed.stream;
+    uint64_t bytes = 0;
+
+    for (uint64_t i = at; i < at + BAND_BYTES / PIECES; i += CHUNK_BYTES) {
+        if (kind != BAND_WRITE) {
+            b->kernels->touch[NF_RW_READ](b->memory + i, CHUNK_BYTES, CHUNK_BYTES, 1);
+            charge(b, CHUNK_BYTES, 0, CHUNK_BYTES / NF_LINE_BYTES, k);
+            bytes += CHUNK_BYTES;
+        }
+        if (kind != BAND_READ) {
+            b->kernels->touch[NF_RW_WRITE](b->memory + b->bytes / 2 + i, CHUNK_BYTES, CHUNK_BYTES, 1);
+            charge(b, CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES / NF_LINE_BYTES, k);
+            bytes += CHUNK_BYTES;
+        }
+    }
+    return bytes;
+}
+
 /* One run over a part of the working set that the run before did not touch. Payload bytes per second. */
 static double band_run(struct bench *b, enum band kind, unsigned run, const struct order *order)
 {
-    struct nf_parallelism k = b->options->assumed;
-    uint64_t half = b->bytes / 2, at = (uint64_t)run * BAND_BYTES % (half - BAND_BYTES + 1);
-    uint64_t start, bytes = 0;
+    uint64_t at = (uint64_t)run * BAND_BYTES % (b->bytes / 2 - BAND_BYTES + 1), start, end, bytes;
+    double bps[PIECES];
 
     at -= at % CHUNK_BYTES;
     for (uint64_t i = 0; kind == BAND_GATHER && i < GATHER_LINES; i++)
         b->gather[i] = (uint32_t)order_line(order, (run * (uint64_t)GATHER_LINES + i) % order->lines);
     start = begin(b);
-    if (kind == BAND_GATHER) {
-        for (uint64_t i = 0; i < GATHER_LINES; i += GATHER_STRETCH) {
-            for (uint64_t j = i; j < i + GATHER_STRETCH; j++)
-                follow(b->memory + (uint64_t)b->gather[j] * NF_LINE_BYTES);
-            charge(b, (uint64_t)GATHER_STRETCH * NF_LINE_BYTES, 0, GATHER_STRETCH, k.gather);
-            bytes += (uint64_t)GATHER_STRETCH * NF_LINE_BYTES;
-        }
+    for (unsigned i = 0; i < PIECES; i++, start = end) {
+        bytes = kind == BAND_GATHER ? gather_piece(b, b->gather + i * (GATHER_LINES / PIECES))
+                                    : stream_piece(b, kind, at + i * (BAND_BYTES / PIECES));
+        end = nf_pace_now(&b->pace);
+        bps[i] = (double)bytes / (double)(end - start) * 1e9;
     }
-    for (uint64_t i = 0; kind != BAND_GATHER && i < BAND_BYTES; i += CHUNK_BYTES) {
-        char *p = b->memory + at + i;
-
-        if (kind != BAND_WRITE) {
-            b->kernels->touch[NF_RW_READ](p, CHUNK_BYTES, CHUNK_BYTES, 1);
-            charge(b, CHUNK_BYTES, 0, CHUNK_BYTES / NF_LINE_BYTES, k.stream);
-            bytes += CHUNK_BYTES;
-        }
-        if (kind != BAND_READ) {
-            b->kernels->touch[NF_RW_WRITE](p + half, CHUNK_BYTES, CHUNK_BYTES, 1);
-            charge(b, CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES / NF_LINE_BYTES, k.stream);
-            bytes += CHUNK_BYTES;
-        }
-    }
-    return (double)bytes / (double)(nf_pace_now(&b->pace) - start) * 1e9;
+    return nf_quantile(bps, PIECES, 0.5);
 }
 
 static int measure_band(struct bench *b, enum band kind, const char *what, double *median)

@@ -13,7 +13,7 @@ struct nf_parallelism {
     double gather; /* independent random lines, TLB-local as the latency is */
 };
 
-/* One run. what: 'chase' (TLB-local pointer chase), 'chase-random' (every line on another page), 'read', 'write',
+/* One run: the median of its pieces of 50 to 300 us. what: 'chase' (TLB-local pointer chase), 'chase-random' (every line on another page), 'read', 'write',
  * 'copy' (bytes read + bytes written), 'gather' (independent random lines, TLB-local), 'knee' (chase over a working set). */
 struct nf_tier_sample {
     uint32_t tier;
@@ -53,7 +53,7 @@ int nf_measure_tier(struct nf_tier *tier, uint32_t number, const struct nf_measu
                     struct nf_measured *out, struct nf_samples *samples);
 
 /* The effective LLC: the working set at which half of the accesses of a random chase still hit. Working sets grow by
- * √2 from half the second-level cache; of each the median of five runs counts; the medians are made monotone
+ * √2 from half the second-level cache; of each the median of nine runs counts; the medians are made monotone
  * (isotonic regression), and the half-way point between the lowest and the highest is interpolated over the logarithm
  * of the size. Where the lowest is a second-level hit, half-way lies above what a last-level hit costs. When the
  * highest is less than 1.5 times the lowest there is no knee, and the effective LLC is the second-level cache. Local
