@@ -253,7 +253,8 @@ static void *zeroed(size_t n, size_t size)
 static int load_names(struct nf_study *s, struct nf_stream *stream)
 {
     struct nf_query *q;
-    int rc = count(s, "SELECT coalesce(max(id), 0) + 1 FROM name WHERE ?1 = 0", 0, &stream->n_names);
+    /* Names are never deleted, so their ids are dense; 0 is no name. */
+    int rc = count(s, "SELECT count(*) + 1 FROM name WHERE ?1 = 0", 0, &stream->n_names);
 
     if (rc)
         return rc;
@@ -266,6 +267,10 @@ static int load_names(struct nf_study *s, struct nf_stream *stream)
     while ((rc = nf_query_step(q)) == 1) {
         int64_t id = nf_query_i64(q, 0);
 
+        if (id < 1 || id >= stream->n_names || stream->names[id]) {
+            rc = nf_fail(-EBADMSG, "names are not numbered densely");
+            break;
+        }
         stream->names[id] = strdup(nf_query_text(q, 1));
         if (!stream->names[id]) {
             rc = -ENOMEM;
@@ -368,7 +373,10 @@ static int load_visits(struct nf_study *s, struct nf_step_class *c)
     uint64_t *sizes = NULL;
     struct nf_query *q;
     uint32_t at = 0;
-    int rc = count(s, "SELECT coalesce(sum(visits), 0) FROM visit_chunk WHERE class_id = ?1", c->id, &c->n_visits);
+    /* A chunk that claims more than it can hold is refused below; here it must not ask for memory. */
+    _Static_assert(NF_VISIT_CHUNK == 4096, "the largest chunk, as the query has it");
+    int rc = count(s, "SELECT coalesce(sum(min(visits, 4096)), 0) FROM visit_chunk WHERE class_id = ?1", c->id,
+                   &c->n_visits);
 
     if (rc)
         return rc;
@@ -512,8 +520,7 @@ int nf_record_stream_load(struct nf_study *s, int64_t capture, struct nf_stream 
     if (!rc)
         rc = load_sequence(s, capture, stream);
     if (!rc)
-        rc = count(s, "SELECT coalesce(max(carry_slot), -1) + 1 FROM tensor WHERE capture_id = ?1", capture,
-                   &stream->n_carry);
+        rc = count(s, "SELECT count(carry_slot) FROM tensor WHERE capture_id = ?1", capture, &stream->n_carry);
     if (!rc)
         rc = count(s, "SELECT threads FROM capture WHERE id = ?1", capture, &stream->threads);
     for (uint32_t i = 0; !rc && i < stream->n_classes; i++)

@@ -247,7 +247,7 @@ int nf_visit_decode(struct nf_visit_codec *c, const void *data, size_t size, siz
     }
     for (size_t i = 0; i < n; i++) {
         p = get(p, end, &x);
-        if (!p)
+        if (!p || x > 2ull * UINT32_MAX + 1)
             goto bad;
         tensor += unzigzag(x);
         if (tensor < 0 || (uint64_t)tensor >= n_tensors)
