@@ -12,6 +12,9 @@
 /* A text longer than this is not a name; the rest is cut. */
 enum { TEXT_MAX = 4096, TEXTS_MAX = 1 << 22 };
 enum { TOUCHES_ONCE = 256, PHASE_UNSET = 0xff };
+/* No user address is wider than with five-level page tables. Larger numbers come from a broken ring, and their sums would
+ * not fit a study's signed integers. */
+#define ADDRESS_MAX (1ull << 56)
 
 struct text {
     char *chars;
@@ -152,6 +155,11 @@ static int thread_index(struct nf_reduce *r, uint32_t tid, uint8_t *out)
 
 /* --- storages --- */
 
+static bool is_extent(uint64_t address, uint64_t bytes)
+{
+    return address && bytes && bytes <= ADDRESS_MAX && address <= ADDRESS_MAX - bytes;
+}
+
 static int new_storage(struct nf_reduce *r, uint64_t address, uint64_t bytes, bool foreign, struct nf_storage **out)
 {
     struct nf_storage *s = nf_storage_new(address, bytes);
@@ -185,7 +193,7 @@ static int on_alloc(struct nf_reduce *r, const struct nf_event *e)
     struct nf_storage *s;
     int rc;
 
-    if (!e->a || e->address > UINT64_MAX - e->a)
+    if (!is_extent(e->address, e->a))
         return 0;
     /* Still known there: its free was lost, or it was foreign and its end unseen. */
     while ((s = nf_storage_map_overlap(&r->map, e->address, e->a))) {
@@ -211,7 +219,7 @@ static int on_tensor(struct nf_reduce *r, const struct nf_event *e)
     struct nf_storage *s = nf_storage_map_find(&r->map, e->address);
     int rc;
 
-    if (!e->address || !e->a)
+    if (!is_extent(e->address, e->a))
         return 0;
     if (!s) {
         struct nf_storage *old;
@@ -274,6 +282,15 @@ static int on_op(struct nf_reduce *r, const struct nf_event *e)
     return nf_array_push(&r->ops, op);
 }
 
+/* Do all runs of the visit end within room bytes of its start? */
+static bool fits(const struct nf_visit *v, uint64_t room)
+{
+    uint64_t runs = v->bytes / v->run + (v->bytes % v->run != 0), last;
+
+    return v->bytes <= room && !__builtin_mul_overflow(runs - 1, v->stride, &last) && last <= room &&
+           v->run <= room - last;
+}
+
 static int on_visit(struct nf_reduce *r, const struct nf_event *e)
 {
     struct nf_storage *s = nf_storage_map_find(&r->map, e->address);
@@ -283,7 +300,9 @@ static int on_visit(struct nf_reduce *r, const struct nf_event *e)
 
     if (!r->with_visits)
         return 0;
-    if (!s || !r->ops.n || !e->a || e->rw >= NF_RW_COUNT || e->pattern >= NF_PATTERN_COUNT) {
+    /* A storage that came after the op cannot have been touched by it. */
+    if (!s || !r->ops.n || s->birth >= (int32_t)r->ops.n || !e->a || e->rw >= NF_RW_COUNT ||
+        e->pattern >= NF_PATTERN_COUNT) {
         r->totals.unattributed_visits++;
         r->totals.unattributed_bytes += e->a;
         return 0;
@@ -296,7 +315,7 @@ static int on_visit(struct nf_reduce *r, const struct nf_event *e)
     v.stride = v.run < v.bytes && e->c > v.run ? e->c : v.run;
     if (v.stride == v.run)
         v.run = v.stride = v.bytes;
-    if (nf_visit_span(&v) > s->bytes - v.offset) {
+    if (!fits(&v, s->bytes - v.offset)) {
         uint64_t room = s->bytes - v.offset;
 
         /* The average stride of a several-dimensional view may overshoot by less than a run; more is a mistake. */
@@ -413,7 +432,6 @@ static int build_tensors(struct nf_reduce *r)
     int32_t last_op = (int32_t)r->ops.n - 1;
     int rc;
 
-    r->tensors.n = r->roles.n = 0;
     for (size_t i = 0; i < r->storages.n; i++) {
         struct nf_storage *s = r->storages.v[i];
         struct nf_step_tensor t = {
@@ -555,12 +573,12 @@ static void turn_step(struct nf_reduce *r)
     r->ops.n = r->visits.n = r->visited.n = 0;
 }
 
-static int end_step(struct nf_reduce *r, const struct nf_event *e)
+/* The structure of a finished step: every storage's lifetime, role and slot, and whom each visit was to. */
+static int finish_structure(struct nf_reduce *r)
 {
-    struct nf_step step = {.dur_ns = e->a, .allocation_hash = e->b};
     int rc;
 
-    settle_frees(r, r->ops.n ? (int32_t)r->ops.n - 1 : 0, 0);
+    settle_frees(r, (int32_t)r->ops.n - 1, 0);
     /* A foreign storage that nobody touched in a whole step is gone as far as can be told. */
     for (size_t i = 0; i < r->storages.n; i++) {
         struct nf_storage *s = r->storages.v[i];
@@ -574,16 +592,26 @@ static int end_step(struct nf_reduce *r, const struct nf_event *e)
     for (size_t i = 0; i < r->slots.n; i++)
         if (r->slots.v[i].occupant && !r->slots.v[i].occupant->alive)
             r->slots.v[i].occupant = NULL;
-    if (r->with_visits) {
-        attribute_modules(r);
-        rc = build_tensors(r);
-        if (!rc)
-            rc = account_untracked(r);
-        if (rc)
-            return rc;
-        for (size_t i = 0; i < r->visits.n; i++)
-            r->visits.v[i].tensor = r->visited.v[i]->number;
-    }
+    attribute_modules(r);
+    rc = build_tensors(r);
+    if (!rc)
+        rc = account_untracked(r);
+    for (size_t i = 0; !rc && i < r->visits.n; i++)
+        r->visits.v[i].tensor = r->visited.v[i]->number;
+    return rc;
+}
+
+static int end_step(struct nf_reduce *r, const struct nf_event *e)
+{
+    struct nf_step step = {.dur_ns = e->a, .allocation_hash = e->b};
+    /* Lifetimes are told in ops. What lived and died while none ran shows in the next step that has some. */
+    bool has_structure = r->with_visits && r->ops.n;
+    int rc;
+
+    r->tensors.n = r->roles.n = 0;
+    rc = has_structure ? finish_structure(r) : 0;
+    if (rc)
+        return rc;
     step.number = (uint32_t)r->totals.steps++;
     step.op_hash = hash_ops(r, step.allocation_hash);
     step.hash = r->with_visits ? hash_step(r) : 0;
@@ -596,10 +624,9 @@ static int end_step(struct nf_reduce *r, const struct nf_event *e)
     step.roles = r->roles.v;
     step.n_roles = (uint32_t)r->roles.n;
     rc = r->sink(r->context, &step);
-    if (r->with_visits)
+    if (has_structure)
         turn_step(r);
-    else
-        r->ops.n = 0;
+    r->ops.n = 0;
     return rc;
 }
 

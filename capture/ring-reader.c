@@ -34,6 +34,7 @@ int nf_ring_init(struct nf_ring *r, uint32_t slots)
         return rc;
     }
     r->slots = (struct nf_event *)(r->header + 1);
+    r->n_slots = slots;
     r->header->slots = slots;
     r->header->version = NF_RING_VERSION;
     r->header->magic = NF_RING_MAGIC;
@@ -45,17 +46,15 @@ void nf_ring_deinit(struct nf_ring *r)
 {
     if (!r->header)
         return;
-    munmap(r->header, ring_bytes(r->header->slots));
+    munmap(r->header, ring_bytes(r->n_slots));
     close(r->fd);
     *r = (struct nf_ring){.fd = -1};
 }
 
 void nf_ring_reset(struct nf_ring *r)
 {
-    uint32_t slots = r->header->slots;
-
     memset(r->header, 0, sizeof *r->header);
-    r->header->slots = slots;
+    r->header->slots = r->n_slots;
     r->header->version = NF_RING_VERSION;
     r->header->magic = NF_RING_MAGIC;
     r->tail = 0;
@@ -66,12 +65,12 @@ uint32_t nf_ring_read(struct nf_ring *r, struct nf_event *out, uint32_t max)
     uint64_t head = atomic_load_explicit(&r->header->head, memory_order_acquire);
     uint64_t n = head - r->tail;
 
-    if (n > r->header->slots) /* only a job that scribbled over the header gets here */
+    if (n > r->n_slots) /* only a job that scribbled over the header gets here */
         n = 0;
     if (n > max)
         n = max;
     for (uint64_t i = 0; i < n; i++)
-        out[i] = r->slots[(r->tail + i) & (r->header->slots - 1)];
+        out[i] = r->slots[(r->tail + i) & (r->n_slots - 1)];
     r->tail += n;
     atomic_store_explicit(&r->header->tail, r->tail, memory_order_release);
     return (uint32_t)n;

@@ -8,6 +8,7 @@ struct nf_ring {
     struct nf_ring_header *header;
     struct nf_event *slots;
     uint64_t tail;
+    uint32_t n_slots; /* ours: the job can write to its header */
     int fd;
     char path[64]; /* for the job: /proc/<this process>/fd/<fd> */
 };
