@@ -54,11 +54,12 @@ def main():
         print(python.stderr.strip())
         sys.exit(77)
     # Enough steps that the job is training, not importing torch.
-    job = [python.stdout.strip(), ROOT / 'examples' / 'finetune.py', '--lora', '--steps', '3' if given.smoke else '30']
+    job = [python.stdout.strip(), ROOT / 'examples' / 'finetune.py', '--lora', '--steps', '3' if given.smoke else '15']
     study = given.folder / 'hook.nf'
 
     cpu, steps, per_op, raw = [], [], [], []
     for number in range(rounds + 1):
+        print(f'hook: round {number} of {rounds}', file=sys.stderr)
         plain = cpu_seconds(job)
         study.unlink(missing_ok=True)
         subprocess.run([NEARFAR, 'capture', '-o', study, '--passes', 'bare,access', '--', *job], check=True,
