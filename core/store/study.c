@@ -184,6 +184,9 @@ static int check_identity(struct nf_study *s, enum nf_study_mode mode)
         return fail(s, rc, "opening");
     if (!objects && !application && mode == NF_STUDY_CREATE)
         return migrate(s, 0);
+    /* Also what a capture leaves that was killed before its first commit. */
+    if (!objects && !application && !version)
+        return nf_fail(NF_STUDY_E_NOT_A_STUDY, "%s is empty, not a study yet: nothing was captured into it", s->path);
     if (application != APPLICATION_ID)
         return nf_fail(NF_STUDY_E_NOT_A_STUDY, "%s is not a nearfar study", s->path);
     if (version > newest)
@@ -198,10 +201,46 @@ static int check_identity(struct nf_study *s, enum nf_study_mode mode)
     return 0;
 }
 
+static int connect_file(struct nf_study *s, int flags)
+{
+    int rc = sqlite3_open_v2(s->path, &s->db, flags, NULL);
+
+    if (rc)
+        return s->db ? fail(s, rc, "opening") : nf_fail(-ENOMEM, "out of memory");
+    sqlite3_extended_result_codes(s->db, 1);
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    /* A rollback journal, not WAL: the study is one file at rest, readable from read-only media. A stranger's file must
+     * not run code through its schema. */
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    return 0;
+}
+
+/* A killed writer leaves the journal of its last, unfinished transaction. SQLite rolls it back when the study is next
+ * read, which a read-only connection may not do: a writing one does it first. */
+static int connect_reader(struct nf_study *s)
+{
+    int rc = connect_file(s, SQLITE_OPEN_READONLY);
+    int64_t objects;
+
+    if (rc || pragma_i64(s, "SELECT count(*) FROM sqlite_schema", &objects) != SQLITE_READONLY_ROLLBACK)
+        return rc;
+    sqlite3_close(s->db);
+    rc = connect_file(s, SQLITE_OPEN_READWRITE);
+    if (rc)
+        return rc;
+    if (pragma_i64(s, "SELECT count(*) FROM sqlite_schema", &objects) == SQLITE_READONLY_ROLLBACK)
+        return nf_fail(-EROFS, "%s was left in the middle of a write, and mending it needs a place that can be written: "
+                       "copy it there together with %s-journal", s->path, s->path);
+    sqlite3_close(s->db);
+    return connect_file(s, SQLITE_OPEN_READONLY);
+}
+
 int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **out)
 {
     struct nf_study *s = calloc(1, sizeof *s);
     struct stat st;
+    bool exists;
     int rc;
 
     *out = NULL;
@@ -213,8 +252,14 @@ int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **o
         free(s);
         return nf_fail(-ENOMEM, "out of memory");
     }
-    if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
+    exists = !stat(path, &st);
+    if (exists && S_ISDIR(st.st_mode)) {
         rc = nf_fail(NF_STUDY_E_NOT_A_STUDY, "%s is a folder, not a study", path);
+        goto fail;
+    }
+    /* Opening a pipe would wait for somebody to write into it. */
+    if (exists && !S_ISREG(st.st_mode)) {
+        rc = nf_fail(NF_STUDY_E_NOT_A_STUDY, "%s is a pipe or a device, not a study", path);
         goto fail;
     }
     if (mode == NF_STUDY_READ) {
@@ -228,17 +273,9 @@ int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **o
         if (rc)
             goto fail;
     }
-    rc = sqlite3_open_v2(path, &s->db, mode == NF_STUDY_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, NULL);
-    if (rc) {
-        rc = s->db ? fail(s, rc, "opening") : nf_fail(-ENOMEM, "out of memory");
+    rc = mode == NF_STUDY_READ ? connect_reader(s) : connect_file(s, SQLITE_OPEN_READWRITE);
+    if (rc)
         goto fail;
-    }
-    sqlite3_extended_result_codes(s->db, 1);
-    sqlite3_busy_timeout(s->db, BUSY_MS);
-    /* A rollback journal, not WAL: the study is one file at rest, readable from read-only media. A stranger's file must
-     * not run code through its schema. */
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     rc = check_identity(s, mode);
     if (rc)
         goto fail;
