@@ -245,6 +245,17 @@ static int count(struct nf_study *s, const char *sql, int64_t key, uint32_t *out
     return rc < 0 ? rc : 0;
 }
 
+/* A number of a row that must lie within [least, most]; marks the row as wrong otherwise. */
+static int64_t within(const struct nf_query *q, int column, int64_t least, int64_t most, bool *wrong)
+{
+    int64_t v = nf_query_i64(q, column);
+
+    if (v >= least && v <= most)
+        return v;
+    *wrong = true;
+    return least;
+}
+
 static void *zeroed(size_t n, size_t size)
 {
     return calloc(n ? n : 1, size);
@@ -261,7 +272,7 @@ static int load_names(struct nf_study *s, struct nf_stream *stream)
     stream->names = zeroed(stream->n_names, sizeof *stream->names);
     if (!stream->names)
         return -ENOMEM;
-    rc = nf_study_query(s, "SELECT id, text FROM name WHERE id > 0", &q);
+    rc = nf_study_query(s, "SELECT id, text FROM name", &q);
     if (rc)
         return rc;
     while ((rc = nf_query_step(q)) == 1) {
@@ -302,19 +313,24 @@ static int load_ops(struct nf_study *s, struct nf_step_class *c, double factor, 
     nf_query_bind_i64(q, 1, c->id);
     while ((rc = nf_query_step(q)) == 1) {
         struct nf_op *o = &c->ops[i];
+        bool wrong = false;
 
         if (nf_query_i64(q, 0) != i || i >= c->n_ops) {
             rc = nf_fail(-EBADMSG, "ops of step class %lld are not numbered densely", (long long)c->id);
             break;
         }
-        o->name = (uint32_t)nf_query_i64(q, 1);
-        o->module = (uint32_t)nf_query_i64(q, 2);
-        o->phase = (uint8_t)nf_query_i64(q, 3);
-        o->microbatch = (uint16_t)nf_query_i64(q, 4);
-        o->thread = (uint8_t)nf_query_i64(q, 5);
+        o->name = (uint32_t)within(q, 1, 0, UINT32_MAX, &wrong);
+        o->module = (uint32_t)within(q, 2, 0, UINT32_MAX, &wrong);
+        o->phase = (uint8_t)within(q, 3, 0, NF_PHASE_COUNT - 1, &wrong);
+        o->microbatch = (uint16_t)within(q, 4, 0, UINT16_MAX, &wrong);
+        o->thread = (uint8_t)within(q, 5, 0, UINT8_MAX, &wrong);
         o->regime = (nf_regime)nf_query_i64(q, 6);
         o->dur_ns = nf_query_f64(q, 7) * factor;
         o->gap_ns = gap_ns;
+        if (wrong) {
+            rc = nf_fail(-EBADMSG, "op %u of step class %lld has a number out of its range", i, (long long)c->id);
+            break;
+        }
         i++;
     }
     nf_query_done(q);
@@ -344,23 +360,28 @@ static int load_tensors(struct nf_study *s, struct nf_step_class *c)
     nf_query_bind_i64(q, 1, c->id);
     while ((rc = nf_query_step(q)) == 1) {
         struct nf_tensor *t = &c->tensors[i];
+        bool wrong = false;
 
         if (nf_query_i64(q, 0) != i || i >= c->n_tensors) {
             rc = nf_fail(-EBADMSG, "tensors of step class %lld are not numbered densely", (long long)c->id);
             break;
         }
         t->id = nf_query_i64(q, 1);
-        t->bytes = (uint64_t)nf_query_i64(q, 2);
-        t->address = (uint64_t)nf_query_i64(q, 3);
-        t->birth = (int32_t)nf_query_i64(q, 4);
-        t->death = (int32_t)nf_query_i64(q, 5);
-        t->carry_in = (int32_t)nf_query_i64(q, 6);
-        t->carry_out = (int32_t)nf_query_i64(q, 7);
-        t->name = (uint32_t)nf_query_i64(q, 8);
-        t->module = (uint32_t)nf_query_i64(q, 9);
+        t->bytes = (uint64_t)within(q, 2, 0, INT64_MAX, &wrong);
+        t->address = (uint64_t)within(q, 3, 0, INT64_MAX, &wrong);
+        t->birth = (int32_t)within(q, 4, NF_OP_BEFORE, INT32_MAX, &wrong);
+        t->death = (int32_t)within(q, 5, NF_OP_BEFORE, INT32_MAX, &wrong);
+        t->carry_in = (int32_t)within(q, 6, NF_CARRY_NONE, INT32_MAX, &wrong);
+        t->carry_out = (int32_t)within(q, 7, NF_CARRY_NONE, INT32_MAX, &wrong);
+        t->name = (uint32_t)within(q, 8, 0, UINT32_MAX, &wrong);
+        t->module = (uint32_t)within(q, 9, 0, UINT32_MAX, &wrong);
         t->tracked = nf_query_i64(q, 10) != 0;
         t->birth_regime = (nf_regime)nf_query_i64(q, 11);
-        t->role = (uint8_t)nf_query_i64(q, 12);
+        t->role = (uint8_t)within(q, 12, 0, NF_ROLE_COUNT - 1, &wrong);
+        if (wrong) {
+            rc = nf_fail(-EBADMSG, "tensor %u of step class %lld has a number out of its range", i, (long long)c->id);
+            break;
+        }
         i++;
     }
     nf_query_done(q);
@@ -389,7 +410,8 @@ static int load_visits(struct nf_study *s, struct nf_step_class *c)
     }
     for (uint32_t i = 0; i < c->n_tensors; i++)
         sizes[i] = c->tensors[i].bytes;
-    rc = nf_study_query(s, "SELECT visits, raw_bytes, crc32, data FROM visit_chunk WHERE class_id = ?1 ORDER BY number",
+    rc = nf_study_query(s, "SELECT visits, raw_bytes, crc32, data, codec FROM visit_chunk WHERE class_id = ?1 ORDER BY "
+                           "number",
                         &q);
     if (rc)
         goto out;
@@ -400,6 +422,11 @@ static int load_visits(struct nf_study *s, struct nf_step_class *c)
 
         if (n > c->n_visits - at) {
             rc = nf_fail(-EBADMSG, "step class %lld has more visits than it says", (long long)c->id);
+            break;
+        }
+        if (nf_query_i64(q, 4) != NF_VISIT_CODEC) {
+            rc = nf_fail(-EBADMSG, "visits of step class %lld are coded in the unknown way %lld", (long long)c->id,
+                         (long long)nf_query_i64(q, 4));
             break;
         }
         rc = nf_visit_decode(codec, data, size, (size_t)nf_query_i64(q, 1), (uint32_t)nf_query_i64(q, 2), sizes,
@@ -426,9 +453,31 @@ out:
     return rc;
 }
 
-static int load_classes(struct nf_study *s, int64_t capture, struct nf_stream *stream)
+/* What a class's own row says, beside what its other rows hold. */
+struct class_row {
+    int64_t ops, visits;
+    double factor, gap_ns;
+};
+
+/* Rows lost from the end of a class leave the rest in order: only numbers kept elsewhere tell. */
+static int check_class_row(struct nf_study *s, const struct nf_step_class *c, const struct class_row *row)
 {
-    double(*correction)[2] = NULL;
+    uint32_t tensors;
+    int rc;
+
+    if (row->ops != c->n_ops || row->visits != c->n_visits)
+        return nf_fail(-EBADMSG, "step class %lld should have %lld ops and %lld visits, but %u and %u are there",
+                       (long long)c->id, (long long)row->ops, (long long)row->visits, c->n_ops, c->n_visits);
+    rc = count(s, "SELECT coalesce(max(number), -1) + 1 FROM role_interval WHERE class_id = ?1", c->id, &tensors);
+    if (!rc && tensors > c->n_tensors)
+        rc = nf_fail(-EBADMSG, "step class %lld should have %u tensors, but %u are there", (long long)c->id, tensors,
+                     c->n_tensors);
+    return rc;
+}
+
+/* *rows: one per class, the caller's. */
+static int load_classes(struct nf_study *s, int64_t capture, struct nf_stream *stream, struct class_row **rows)
+{
     struct nf_query *q;
     uint32_t i = 0;
     int rc = count(s, "SELECT count(*) FROM step_class WHERE capture_id = ?1", capture, &stream->n_classes);
@@ -436,15 +485,13 @@ static int load_classes(struct nf_study *s, int64_t capture, struct nf_stream *s
     if (rc)
         return rc;
     stream->classes = zeroed(stream->n_classes, sizeof *stream->classes);
-    correction = zeroed(stream->n_classes, sizeof *correction);
-    if (!stream->classes || !correction) {
-        rc = -ENOMEM;
-        goto out;
-    }
+    *rows = zeroed(stream->n_classes, sizeof **rows);
+    if (!stream->classes || !*rows)
+        return -ENOMEM;
     rc = nf_study_query(s, "SELECT id, number, hash, peak_live_bytes, bare_step_ns, correction_factor, "
-                           "correction_gap_ns FROM step_class WHERE capture_id = ?1 ORDER BY number", &q);
+                           "correction_gap_ns, ops, visits FROM step_class WHERE capture_id = ?1 ORDER BY number", &q);
     if (rc)
-        goto out;
+        return rc;
     nf_query_bind_i64(q, 1, capture);
     while ((rc = nf_query_step(q)) == 1) {
         struct nf_step_class *c = &stream->classes[i];
@@ -457,20 +504,20 @@ static int load_classes(struct nf_study *s, int64_t capture, struct nf_stream *s
         c->hash = (uint64_t)nf_query_i64(q, 2);
         c->peak_live_bytes = (uint64_t)nf_query_i64(q, 3);
         c->bare_step_ns = nf_query_f64(q, 4);
-        correction[i][0] = nf_query_f64(q, 5);
-        correction[i][1] = nf_query_f64(q, 6);
+        (*rows)[i].factor = nf_query_f64(q, 5);
+        (*rows)[i].gap_ns = nf_query_f64(q, 6);
+        (*rows)[i].ops = nf_query_i64(q, 7);
+        (*rows)[i].visits = nf_query_i64(q, 8);
         i++;
     }
     nf_query_done(q);
     for (i = 0; !rc && i < stream->n_classes; i++) {
-        rc = load_ops(s, &stream->classes[i], correction[i][0], correction[i][1]);
+        rc = load_ops(s, &stream->classes[i], (*rows)[i].factor, (*rows)[i].gap_ns);
         if (!rc)
             rc = load_tensors(s, &stream->classes[i]);
         if (!rc)
             rc = load_visits(s, &stream->classes[i]);
     }
-out:
-    free(correction);
     return rc;
 }
 
@@ -506,6 +553,36 @@ static int load_sequence(struct nf_study *s, int64_t capture, struct nf_stream *
     return rc < 0 ? rc : 0;
 }
 
+static int load_stream(struct nf_study *s, int64_t capture, struct nf_stream *stream)
+{
+    struct class_row *rows = NULL;
+    int rc = load_names(s, stream);
+
+    if (!rc)
+        rc = load_classes(s, capture, stream, &rows);
+    if (!rc)
+        rc = load_sequence(s, capture, stream);
+    if (!rc)
+        rc = count(s, "SELECT count(carry_slot) FROM tensor WHERE capture_id = ?1", capture, &stream->n_carry);
+    if (!rc)
+        rc = count(s, "SELECT threads FROM capture WHERE id = ?1", capture, &stream->threads);
+    for (uint32_t i = 0; !rc && i < stream->n_classes; i++) {
+        rc = nf_step_class_check(&stream->classes[i], stream);
+        if (!rc)
+            rc = check_class_row(s, &stream->classes[i], &rows[i]);
+    }
+    free(rows);
+    return rc;
+}
+
+static int run_fixed(struct nf_study *s, const char *sql)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, sql, &q);
+
+    return rc ? rc : nf_query_run(q);
+}
+
 int nf_record_stream_load(struct nf_study *s, int64_t capture, struct nf_stream **out)
 {
     struct nf_stream *stream = calloc(1, sizeof *stream);
@@ -514,17 +591,14 @@ int nf_record_stream_load(struct nf_study *s, int64_t capture, struct nf_stream 
     *out = NULL;
     if (!stream)
         return nf_fail(-ENOMEM, "out of memory");
-    rc = load_names(s, stream);
-    if (!rc)
-        rc = load_classes(s, capture, stream);
-    if (!rc)
-        rc = load_sequence(s, capture, stream);
-    if (!rc)
-        rc = count(s, "SELECT count(carry_slot) FROM tensor WHERE capture_id = ?1", capture, &stream->n_carry);
-    if (!rc)
-        rc = count(s, "SELECT threads FROM capture WHERE id = ?1", capture, &stream->threads);
-    for (uint32_t i = 0; !rc && i < stream->n_classes; i++)
-        rc = nf_step_class_check(&stream->classes[i], stream);
+    /* One view of the file for all queries: a capture may be adding to it meanwhile. A savepoint, as the caller may be in
+     * a transaction already. */
+    rc = run_fixed(s, "SAVEPOINT stream_load");
+    if (!rc) {
+        rc = load_stream(s, capture, stream);
+        if (run_fixed(s, "RELEASE stream_load") && !rc)
+            rc = -EIO;
+    }
     if (rc) {
         nf_stream_free(stream);
         return rc == -ENOMEM ? nf_fail(rc, "out of memory loading the stream") : rc;

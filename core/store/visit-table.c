@@ -134,6 +134,10 @@ static int next_chunk(struct cursor *c)
         if (rc)
             return rc;
     }
+    if (sqlite3_column_int64(c->chunks, 5) != NF_VISIT_CODEC) {
+        c->base.pVtab->zErrMsg = sqlite3_mprintf("visits of step class %lld are coded in an unknown way", id);
+        return SQLITE_CORRUPT_VTAB;
+    }
     c->n = (size_t)sqlite3_column_int64(c->chunks, 1);
     rc = nf_visit_decode(c->codec, sqlite3_column_blob(c->chunks, 4), (size_t)sqlite3_column_bytes(c->chunks, 4),
                          (size_t)sqlite3_column_int64(c->chunks, 2), (uint32_t)sqlite3_column_int64(c->chunks, 3),
@@ -162,9 +166,9 @@ static int cursor_filter(sqlite3_vtab_cursor *base, int index, const char *text,
     if (rc)
         return rc;
     rc = sqlite3_prepare_v2(t->db,
-                            index ? "SELECT class_id, visits, raw_bytes, crc32, data FROM visit_chunk "
+                            index ? "SELECT class_id, visits, raw_bytes, crc32, data, codec FROM visit_chunk "
                                     "WHERE class_id = ?1 ORDER BY class_id, number"
-                                  : "SELECT class_id, visits, raw_bytes, crc32, data FROM visit_chunk "
+                                  : "SELECT class_id, visits, raw_bytes, crc32, data, codec FROM visit_chunk "
                                     "ORDER BY class_id, number", -1, &c->chunks, NULL);
     if (rc)
         return rc;
