@@ -95,6 +95,9 @@ static int64_t name_id(struct nf_classes *c, const struct nf_reduce *r, uint32_t
 {
     int64_t id;
 
+    /* A number whose text never came (its event was lost, or the ring is broken) is no name. */
+    if (!*nf_reduce_text(r, text))
+        text = 0;
     while (c->names.n <= text)
         if (nf_array_push(&c->names, 0))
             return nf_fail(-ENOMEM, "out of memory");

@@ -8,6 +8,7 @@
 
 #include "core/base/array.h"
 #include "core/base/buf.h"
+#include "core/base/error.h"
 #include "core/base/units.h"
 
 /* A text column wider than this (the last one: TEXT_WIDTH_LAST) is cut in the view for people; JSON and CSV keep all of it. */
@@ -254,8 +255,8 @@ int nf_table_print(const struct nf_table *t, enum nf_table_format format, FILE *
     }
     if (b.failed)
         rc = -ENOMEM;
-    else if (b.n && fwrite(b.data, 1, b.n, to) != b.n)
-        rc = -errno;
+    else if (b.n && fwrite(b.data, 1, b.n, to) != b.n && errno != EPIPE)
+        rc = nf_fail(-errno, "cannot write the output: %s", strerror(errno));
     free(width);
     nf_buf_deinit(&b);
     return rc;

@@ -36,5 +36,5 @@ void nf_table_unknown(struct nf_table *t);
 size_t nf_table_rows(const struct nf_table *t);
 /* Drops the rows after the first `rows`. */
 void nf_table_truncate(struct nf_table *t, size_t rows);
-/* 0, -ENOMEM, or -errno of the stream. */
+/* 0, -ENOMEM, or -errno of the stream (cause set). A reader that left early, as head does, is no error. */
 int nf_table_print(const struct nf_table *t, enum nf_table_format format, FILE *to);

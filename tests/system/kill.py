@@ -14,8 +14,11 @@ KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 3
 draw = random.Random(20)
 
 
-def killed_after(command, seconds):
+def killed_after(command, seconds, study='', rows_wanted=0):
+    """Kills the command so many seconds after it committed so many rows of its table."""
     process = subprocess.Popen([NEARFAR, *command], cwd=WORK, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while rows_wanted and count(study, 'step') < rows_wanted and process.poll() is None:
+        time.sleep(0.01)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     return process.wait()
@@ -36,15 +39,21 @@ check(before == 60, 'a whole capture has 60 steps')
 states = {}
 for i in range(KILLS):
     study = f'c{i}.nf'
-    killed_after(('capture', '-q', '-o', study, '--', *job(steps=20)), draw.uniform(0.0, whole_capture))
+    # Every other one by the clock alone, which also meets the moments before the first commit and between passes.
+    if i % 2:
+        killed_after(('capture', '-q', '-o', study, '--', *job(steps=20)), draw.uniform(0.0, 0.5 * whole_capture))
+    else:
+        killed_after(('capture', '-q', '-o', study, '--', *job(steps=20)), draw.uniform(0.0, 0.05), study, draw.randrange(1, 60))
     if not (WORK / study).exists():
         states['nothing yet'] = states.get('nothing yet', 0) + 1
         continue
-    sound = (WORK / study).stat().st_size == 0 or whole(study)
+    # The program first: it is its reader that must cope with the unfinished transaction.
     shown = nearfar('show', study)
+    sound = (WORK / study).stat().st_size == 0 or whole(study)
     steps = count(study, 'step')
     # What was committed is what a second look finds, and the next capture goes on in the same file.
-    honest = shown.returncode == 0 if count(study, 'step_class') else 'no captured steps' in shown.stderr or 'not a nearfar study' in shown.stderr
+    honest = shown.returncode == 0 if count(study, 'step_class') else \
+        'no captured steps' in shown.stderr or 'not a study yet' in shown.stderr
     if shown.returncode == 0 and steps < 60:
         honest = honest and ('running' in shown.stdout or 'partial' in shown.stdout)
     states[steps] = states.get(steps, 0) + 1
@@ -58,6 +67,7 @@ print('capture was killed with so many steps committed:', states)
 trials = 0
 for i in range(KILLS):
     killed_after(('replay', 'good.nf', '--blocks', '3', '--near', '30%,60%'), draw.uniform(0.0, 8.0))
+    check(nearfar('show', 'good.nf').returncode == 0, 'show works after the kill')
     now = count('good.nf', 'trial')
     check(whole('good.nf') and now >= trials and count('good.nf', 'step') == before, f'replay killed with {now - trials} trials committed')
     trials = now
