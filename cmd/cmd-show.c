@@ -46,6 +46,7 @@ struct view {
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, trials"
 
 /* --- views made by SQL --- */
 
@@ -447,23 +448,67 @@ static void list_views(FILE *to)
         fprintf(to, "  %-9s %s\n", views[i].name, views[i].about);
 }
 
-static void overview(struct context *c, const char *path)
+/* The status of a capture or replay as the study has it; one left 'running' by a program that is gone was killed. */
+static void print_status(struct context *c, const char *status, const char *message)
+{
+    long writer = strcmp(status, "running") ? 0 : nf_study_writer(c->study);
+
+    if (writer)
+        printf("running in process %ld", writer);
+    else if (!strcmp(status, "running"))
+        printf("partial: killed before its end");
+    else
+        printf("%s%s%s", status, *message ? ": " : "", message);
+}
+
+static void print_capture(struct context *c, const char *path)
 {
     struct nf_query *q;
 
-    if (!nf_study_query(c->study, "SELECT c.id, c.status, c.message, c.framework, c.language, c.threads, c.job, m.cpu, "
-                                  "m.host FROM capture c JOIN invocation i ON i.id = c.invocation_id JOIN machine m ON m.id "
-                                  "= i.machine_id WHERE c.id = ?1", &q)) {
-        nf_query_bind_i64(q, 1, c->capture);
-        if (nf_query_step(q) == 1)
-            printf("study %s, capture %lld (%s%s%s)\n  job       %s\n  run by    %s, %s, %lld thread%s\n  machine   %s "
-                   "(%s)\n\n",
-                   path, (long long)nf_query_i64(q, 0), nf_query_text(q, 1), *nf_query_text(q, 2) ? ": " : "",
-                   nf_query_text(q, 2), nf_query_text(q, 6), nf_query_text(q, 3), nf_query_text(q, 4),
-                   (long long)nf_query_i64(q, 5), nf_query_i64(q, 5) == 1 ? "" : "s", nf_query_text(q, 8),
-                   nf_query_text(q, 7));
-        nf_query_done(q);
+    if (nf_study_query(c->study, "SELECT c.id, c.status, c.message, c.framework, c.language, c.threads, c.job, m.cpu, "
+                                 "m.host, ifnull((SELECT max(kind) FROM pass p WHERE p.capture_id = c.id AND p.status = "
+                                 "'running'), 0) FROM capture c JOIN invocation i ON i.id = c.invocation_id JOIN machine m "
+                                 "ON m.id = i.machine_id WHERE c.id = ?1", &q))
+        return;
+    nf_query_bind_i64(q, 1, c->capture);
+    if (nf_query_step(q) == 1) {
+        printf("study %s, capture %lld (", path, (long long)nf_query_i64(q, 0));
+        print_status(c, nf_query_text(q, 1), nf_query_text(q, 2));
+        if (nf_query_i64(q, 9))
+            printf(", in the %s pass", nf_pass_kind_name((unsigned)nf_query_i64(q, 9)));
+        printf(")\n  job       %s\n  run by    %s, %s, %lld thread%s\n  machine   %s (%s)\n", nf_query_text(q, 6),
+               nf_query_text(q, 3), nf_query_text(q, 4), (long long)nf_query_i64(q, 5), nf_query_i64(q, 5) == 1 ? "" : "s",
+               nf_query_text(q, 8), nf_query_text(q, 7));
     }
+    nf_query_done(q);
+}
+
+/* The latest replays, and captures that ended before their first step. */
+static void print_others(struct context *c)
+{
+    struct nf_query *q;
+
+    if (nf_study_query(c->study, "SELECT id, status, message, planned_trials, (SELECT count(*) FROM trial t WHERE "
+                                 "t.replay_id = r.id) FROM replay r WHERE capture_id = ?1 ORDER BY id DESC LIMIT 5", &q))
+        return;
+    nf_query_bind_i64(q, 1, c->capture);
+    while (nf_query_step(q) == 1) {
+        printf("  replay %-2lld %lld of %lld trials, ", (long long)nf_query_i64(q, 0), (long long)nf_query_i64(q, 4),
+               (long long)nf_query_i64(q, 3));
+        print_status(c, nf_query_text(q, 1), nf_query_text(q, 2));
+        printf("\n");
+    }
+    nf_query_done(q);
+    if (nf_study_query(c->study, "SELECT id, status, message FROM capture c WHERE id > ?1 AND NOT EXISTS (SELECT 1 FROM "
+                                 "step_class k WHERE k.capture_id = c.id) ORDER BY id DESC LIMIT 5", &q))
+        return;
+    nf_query_bind_i64(q, 1, c->capture);
+    while (nf_query_step(q) == 1) {
+        printf("  capture %lld holds no steps: ", (long long)nf_query_i64(q, 0));
+        print_status(c, nf_query_text(q, 1), nf_query_text(q, 2));
+        printf("\n");
+    }
+    nf_query_done(q);
 }
 
 static int show(struct context *c, const struct view *v, enum nf_table_format format)
@@ -506,9 +551,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
         if (!strcmp(views[i].name, argv[first + 1]))
             v = &views[i];
     if (n == 2 && !v) {
-        fprintf(stderr, "nearfar show: there is no view '%s'; there are:\n", argv[first + 1]);
-        list_views(stderr);
-        return NF_EXIT_USAGE;
+        nf_fail(-EINVAL, "there is no view '%s'; there are: %s", argv[first + 1], VIEW_NAMES);
+        return nf_command_usage(self, nf_error_text(0));
     }
     format = a.json ? NF_TABLE_JSON : a.csv ? NF_TABLE_CSV : NF_TABLE_TEXT;
     rc = nf_study_open(argv[first], NF_STUDY_READ, &c.study);
@@ -522,8 +566,11 @@ static int run(const struct nf_command *self, int argc, char **argv)
         /* Without a view: what is in it, then the tables a newcomer wants first. */
         static const char *const opening[] = {"passes", "classes", "roles"};
 
-        if (format == NF_TABLE_TEXT)
-            overview(&c, argv[first]);
+        if (format == NF_TABLE_TEXT) {
+            print_capture(&c, argv[first]);
+            print_others(&c);
+            printf("\n");
+        }
         for (size_t o = 0; !rc && o < sizeof opening / sizeof *opening; o++) {
             for (size_t i = 0; i < sizeof views / sizeof *views; i++)
                 if (!strcmp(views[i].name, opening[o]) && (format == NF_TABLE_TEXT || o == 1))
@@ -549,7 +596,7 @@ const struct nf_command nf_cmd_show = {
     .name = "show",
     .about = "print the profile in a study as tables",
     .usage = "show STUDY [VIEW] [OPTIONS]",
-    .text = "views: classes, passes, steps, roles, regimes, tensors, ops, gaps, trials. Without one, an overview.",
+    .text = "views: " VIEW_NAMES ". Without one, an overview.",
     .options = options,
     .examples = {"nearfar show demo.nf roles", "nearfar show demo.nf gaps --json --limit 100"},
     .run = run,

@@ -180,7 +180,10 @@ static int measure(const struct arguments *a, enum nf_table_format format, int a
 
         snprintf(text, sizeof text, "%.1f", (double)b.llc_bytes / (1 << 20));
         rc = print_measured(&b, format);
-        nf_info("effective LLC %s MiB (the knee of the latency curve), measured from CPU %d", text, b.cpu);
+        if (b.cpu >= 0)
+            nf_info("effective LLC %s MiB (the knee of the latency curve), measured from CPU %d", text, b.cpu);
+        else
+            nf_info("effective LLC %s MiB (the knee of the latency curve); --cpu would pin the measuring", text);
     }
     if (!rc && a->output)
         rc = keep(a, &b, argc, argv);

@@ -21,5 +21,5 @@ int nf_command_parse(const struct nf_command *c, int argc, char **argv, void *ou
                      int *n_operands, int *exit_code);
 /* Prints "nearfar: <cause>" and the way out; returns the exit code for rc of a study, capture or replay call. */
 int nf_command_fail(int rc);
-/* "nearfar: <text>", then a pointer to --help; returns NF_EXIT_USAGE. */
+/* "nearfar COMMAND: <text>" with a pointer to --help; returns NF_EXIT_USAGE. */
 int nf_command_usage(const struct nf_command *c, const char *text);

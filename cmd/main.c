@@ -1,8 +1,10 @@
 /* The program: finds the command, runs it, and makes sure that what it printed arrived. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/command.h"
 #include "core/base/error.h"
@@ -68,15 +70,24 @@ int nf_command_fail(int rc)
 
 int nf_command_usage(const struct nf_command *c, const char *text)
 {
-    fprintf(stderr, "nearfar %s: %s\n", c->name, text);
-    fprintf(stderr, "Try 'nearfar %s --help'.\n", c->name);
+    fprintf(stderr, "nearfar %s: %s ('nearfar %s --help' explains)\n", c->name, text, c->name);
     return NF_EXIT_USAGE;
+}
+
+/* A closed standard stream would give its number to the next file opened, which may be a study. /dev/null the wrong way
+ * round takes the number, and using it fails as it should. */
+static void occupy_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            return;
 }
 
 int main(int argc, char **argv)
 {
     int code = -1;
 
+    occupy_standard_streams();
     /* A full disk or a closed pipe shows as an error of write, not as a death. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
@@ -98,7 +109,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "nearfar: there is no command '%s'; 'nearfar --help' lists them\n", argv[1]);
         return NF_EXIT_USAGE;
     }
-    if ((fflush(stdout) || ferror(stdout)) && errno != EPIPE) {
+    /* A command that failed has said so. A reader that left early, as head does, is no failure. */
+    if (code == NF_EXIT_OK && (fflush(stdout) || ferror(stdout)) && errno != EPIPE) {
         fprintf(stderr, "nearfar: cannot write the output: %s\n", strerror(errno));
         return NF_EXIT_FAILED;
     }

@@ -253,10 +253,14 @@ int nf_table_print(const struct nf_table *t, enum nf_table_format format, FILE *
     case NF_TABLE_JSON: print_json(t, &b); break;
     case NF_TABLE_CSV: print_csv(t, &b); break;
     }
-    if (b.failed)
+    if (b.failed) {
         rc = -ENOMEM;
-    else if (b.n && fwrite(b.data, 1, b.n, to) != b.n && errno != EPIPE)
-        rc = nf_fail(-errno, "cannot write the output: %s", strerror(errno));
+    } else if (b.n && fwrite(b.data, 1, b.n, to) != b.n) {
+        if (errno == EPIPE)
+            clearerr(to);
+        else
+            rc = nf_fail(-errno, "cannot write the output: %s", strerror(errno));
+    }
     free(width);
     nf_buf_deinit(&b);
     return rc;

@@ -68,15 +68,15 @@ static int fail(struct nf_study *s, int rc, const char *doing)
     }
 }
 
-/* Who holds the lock on this inode, from /proc/locks; 0 when it cannot be told. */
-static long lock_holder(int fd)
+/* Not by opening the file and trying its lock: closing a descriptor would drop SQLite's locks on it. */
+long nf_study_writer(const struct nf_study *s)
 {
     struct stat st;
     char line[256];
     long pid = 0;
     FILE *f;
 
-    if (fstat(fd, &st))
+    if (stat(s->path, &st))
         return 0;
     f = fopen("/proc/locks", "re");
     if (!f)
@@ -108,7 +108,7 @@ static int take_lock(struct nf_study *s, enum nf_study_mode mode)
         return nf_fail(-errno, "cannot open %s: %s", s->path, strerror(errno));
     }
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB)) {
-        long pid = lock_holder(s->lock_fd);
+        long pid = nf_study_writer(s);
 
         if (pid)
             return nf_fail(NF_STUDY_E_BUSY, "%s is being written by process %ld; wait for it or copy the file", s->path,

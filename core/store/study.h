@@ -28,6 +28,8 @@ int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **o
 /* Rolls back an open transaction. NULL is fine; returns NULL. */
 struct nf_study *nf_study_close(struct nf_study *s);
 const char *nf_study_path(const struct nf_study *s);
+/* The process that writes the file now, as far as /proc tells; 0: none. */
+long nf_study_writer(const struct nf_study *s);
 
 /* Transactions do not nest. 0 or -errno (-ENOSPC: disk full, -EROFS: read-only, -EIO; cause set). */
 int nf_study_begin(struct nf_study *s);
