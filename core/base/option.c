@@ -110,6 +110,8 @@ int nf_options_parse_pairs(const struct nf_option *table, char *text, void *out)
             item[n] = '\0';
             return nf_fail(-EINVAL, "unknown option '%s'", item);
         }
+        if (o->kind == NF_OPTION_FLAG && item[n] == '=')
+            return nf_fail(-EINVAL, "'%s' takes no value", o->name);
         if (o->kind != NF_OPTION_FLAG && item[n] != '=')
             return nf_fail(-EINVAL, "'%s' wants a value: %s=%s", o->name, o->name, o->arg);
         rc = store(o, item[n] ? item + n + 1 : "", out);
