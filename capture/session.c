@@ -323,7 +323,7 @@ static int insert_capture(struct session *s, int64_t invocation)
     rc = job.failed ? nf_fail(-ENOMEM, "out of memory") : transaction(s);
     if (!rc)
         rc = nf_study_query(s->study, "INSERT INTO capture(invocation_id, job, job_number) VALUES(?1, ?2, (SELECT "
-                                      "1 + count(*) FROM capture) & 65535)", &q);
+                                      "1 + coalesce(max(id), 0) FROM capture) & 65535)", &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, invocation);
         nf_query_bind_text(q, 2, job.data);

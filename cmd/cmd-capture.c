@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "capture/session.h"
+#include "capture/source.h"
 #include "cmd/command.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -99,6 +100,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "the job's command is missing (after --)");
     if (a.passes && parse_passes(a.passes, &o))
         return nf_command_usage(self, "--passes wants a list of bare, access, timing");
+    if (!nf_source_find(a.source))
+        return nf_command_usage(self, nf_error_text(0));
     o.job = argv + first;
     o.source = a.source;
     o.quiet = a.quiet;
@@ -122,8 +125,6 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return NF_EXIT_OK;
     }
     fprintf(stderr, "nearfar: %s\n", message);
-    if (rc == -EINVAL)
-        return NF_EXIT_USAGE;
     return rc == NF_CAPTURE_E_JOB ? NF_EXIT_JOB : rc == NF_CAPTURE_E_UNAVAILABLE ? NF_EXIT_CANNOT : NF_EXIT_FAILED;
 }
 

@@ -30,21 +30,6 @@ static const struct nf_option options[] = {
     {0},
 };
 
-/* The effective LLC that sizes the hog: measured on a testbed of the study, else what the CPU reports. */
-static uint64_t llc_of(struct nf_study *study)
-{
-    struct nf_query *q;
-    uint64_t bytes = 0;
-
-    if (!nf_study_query(study, "SELECT coalesce((SELECT llc_effective_bytes FROM testbed ORDER BY id DESC LIMIT 1), "
-                               "(SELECT llc_reported_bytes FROM machine ORDER BY id LIMIT 1), 0)", &q)) {
-        if (nf_query_step(q) == 1)
-            bytes = (uint64_t)nf_query_i64(q, 0);
-        nf_query_done(q);
-    }
-    return bytes;
-}
-
 static int record(struct nf_study *study, int64_t invocation, int64_t capture, unsigned repetition, const char *kind,
                   int status, const uint64_t *step_ns, uint32_t n)
 {
@@ -168,9 +153,9 @@ static int run(const struct nf_command *self, int argc, char **argv)
         bool hog_first = a.hog && nf_rng_below(&rng, 2);
 
         nf_progress("run %u of %llu", i + 1, (unsigned long long)a.repetitions);
-        rc = run_once(study, invocation, capture, &o, i, hog_first, llc_of(study), &status);
+        rc = run_once(study, invocation, capture, &o, i, hog_first, nf_record_llc(study), &status);
         if (!rc && a.hog)
-            rc = run_once(study, invocation, capture, &o, i, !hog_first, llc_of(study), &status);
+            rc = run_once(study, invocation, capture, &o, i, !hog_first, nf_record_llc(study), &status);
     }
     nf_progress_end();
     snprintf(message, sizeof message, "%s", rc ? nf_error_text(rc) : "");

@@ -408,25 +408,10 @@ static int fill_sql(struct context *c, const struct view *v, struct nf_table *t)
     return rc;
 }
 
-/* The effective LLC measured on a testbed of the study, else what the capture's CPU reports. */
-static uint64_t default_llc(struct nf_study *study)
-{
-    struct nf_query *q;
-    uint64_t llc = 0;
-
-    if (!nf_study_query(study, "SELECT coalesce((SELECT llc_effective_bytes FROM testbed ORDER BY id DESC LIMIT 1), "
-                               "(SELECT llc_reported_bytes FROM machine ORDER BY id LIMIT 1), 0)", &q)) {
-        if (nf_query_step(q) == 1)
-            llc = (uint64_t)nf_query_i64(q, 0);
-        nf_query_done(q);
-    }
-    return llc ? llc : 32u << 20;
-}
-
 static int load(struct context *c)
 {
     const struct arguments *a = c->arguments;
-    uint64_t llc = a->llc_bytes ? a->llc_bytes : default_llc(c->study);
+    uint64_t llc = a->llc_bytes ? a->llc_bytes : nf_record_llc(c->study);
     uint32_t number;
     int rc = nf_record_stream_load(c->study, c->capture, &c->stream);
 

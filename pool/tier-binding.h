@@ -11,6 +11,11 @@ int nf_binding_probe(char *why, size_t size);
 int nf_binding_local_node(void);
 /* 0, or -ENODEV (cause set: the nodes that have memory). */
 int nf_binding_check_node(int node);
+/* The node a tier's option asks for: UINT64_MAX is the local one. A number no node has stays one. */
+static inline int nf_binding_wanted_node(uint64_t option)
+{
+    return option == UINT64_MAX ? nf_binding_local_node() : option > INT32_MAX ? INT32_MAX : (int)option;
+}
 bool nf_binding_has_cpus(int node);
 /* Bytes that can still be taken from the node without swapping or killing anybody; UINT64_MAX unknown. */
 uint64_t nf_binding_available(int node);

@@ -88,7 +88,7 @@ static int open_tier(const void *options, const struct nf_tier_local *local, voi
         rc = nf_tier_pages_parse(o->page, &e->pages);
     /* Where nodes can be bound the memory is; elsewhere "local" is what the kernel gives. */
     if (!rc && (o->node != UINT64_MAX || !nf_binding_probe(why, sizeof why))) {
-        e->node = o->node == UINT64_MAX ? nf_binding_local_node() : o->node > INT32_MAX ? INT32_MAX : (int)o->node;
+        e->node = nf_binding_wanted_node(o->node);
         rc = nf_binding_check_node(e->node);
     }
     if (rc) {

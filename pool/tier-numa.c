@@ -39,7 +39,7 @@ static int open_tier(const void *options, const struct nf_tier_local *local, voi
     n = calloc(1, sizeof *n);
     if (!n)
         return nf_fail(-ENOMEM, "no memory");
-    n->node = o->node == UINT64_MAX ? nf_binding_local_node() : o->node > INT32_MAX ? INT32_MAX : (int)o->node;
+    n->node = nf_binding_wanted_node(o->node);
     rc = nf_tier_pages_parse(o->page, &n->pages);
     if (!rc)
         rc = nf_binding_check_node(n->node);

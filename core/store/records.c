@@ -199,6 +199,21 @@ int nf_record_invocation_end(struct nf_study *s, int64_t id, const char *status,
     return nf_query_run(q);
 }
 
+uint64_t nf_record_llc(struct nf_study *s)
+{
+    enum { UNKNOWN_LLC_BYTES = 32 << 20 };
+    struct nf_query *q;
+    uint64_t bytes = 0;
+
+    if (!nf_study_query(s, "SELECT coalesce((SELECT llc_effective_bytes FROM testbed ORDER BY id DESC LIMIT 1), "
+                           "(SELECT llc_reported_bytes FROM machine ORDER BY id LIMIT 1), 0)", &q)) {
+        if (nf_query_step(q) == 1)
+            bytes = (uint64_t)nf_query_i64(q, 0);
+        nf_query_done(q);
+    }
+    return bytes ? bytes : UNKNOWN_LLC_BYTES;
+}
+
 int64_t nf_record_capture_find(struct nf_study *s, int64_t wanted)
 {
     struct nf_query *q;

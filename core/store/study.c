@@ -47,8 +47,6 @@ static int sqlite_errno(int rc)
     case SQLITE_CANTOPEN: return -ENOENT;
     case SQLITE_PERM:
     case SQLITE_AUTH: return -EPERM;
-    case SQLITE_CONSTRAINT:
-    case SQLITE_MISMATCH: return -EINVAL;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB: return -EBADMSG;
     default: return -EIO;

@@ -45,7 +45,8 @@ BROKEN = [
     {'tools/x': 'pip install -i https://pypi' + '.org/simple\n'},
     {'examples/a.py': 'def f(:\n'},
 ]
-GOOD = [{'pool/tier-numa-fallback.c': '#ifdef HAVE_NUMA\n#endif\n', 'doc/a.md': 'the home/work/ folder, a/work/b, ~/work/x\n'}]
+GOOD = [{'pool/tier-numa-fallback.c': '#ifdef HAVE_NUMA\n#endif\n',
+         'doc/a.md': 'the home' + '/work' + '/ folder, a' + '/work' + '/b, ~' + '/work' + '/x\n'}]
 
 if __name__ == '__main__':
     harness.main(__name__)
