@@ -27,6 +27,8 @@ enum nf_event_kind {
     NF_EVENT_MARK = 8,   /* id = enum nf_mark, address/a as the mark says */
     NF_EVENT_CHECKPOINT = 9, /* address of a tensor given to torch.utils.checkpoint */
     NF_EVENT_SAVED = 10,     /* address of a tensor autograd saved (confirmation only) */
+    NF_EVENT_TOUCH = 11,     /* what the op that follows touched, seen exactly: address, a = bytes from first to last of one
+                                run without holes, b = accesses, c = bytes accessed; rw read or write */
 };
 
 enum nf_mark {

@@ -237,7 +237,7 @@ static int start_job(struct session *s, bool quiet, struct nf_job *job)
     struct nf_job_options o = {.argv = s->options->job, .quiet = quiet, .cpu = s->options->cpu, .environment = environment};
 
     nf_ring_reset(&s->ring);
-    s->source->environment(s->kind, s->ring.path, environment, sizeof environment / sizeof *environment - 1);
+    s->source->environment(NULL, s->kind, s->ring.path, environment, sizeof environment / sizeof *environment - 1);
     return nf_job_start(&o, job);
 }
 

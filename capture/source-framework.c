@@ -55,7 +55,7 @@ static int probe(char *why, size_t size)
     return 0;
 }
 
-static size_t environment(enum nf_pass_kind pass, const char *ring_path, const char **out, size_t max)
+static size_t environment(const void *options, enum nf_pass_kind pass, const char *ring_path, const char **out, size_t max)
 {
     static char preload[PATH_MAX + 64], hook[PATH_MAX + 64], ring[PATH_MAX], kind[64];
     const char *const all[] = {preload, hook, ring, kind};

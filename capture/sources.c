@@ -1,6 +1,8 @@
 #include "capture/source.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "capture/source-framework.h"
@@ -19,4 +21,35 @@ const struct nf_source_ops *nf_source_find(const char *name)
     }
     nf_fail(-1, "there is no capture source '%s'; there are: %s", name, names);
     return NULL;
+}
+
+int nf_source_parse(const char *spec, const struct nf_source_ops **out, void **options)
+{
+    const char *colon = strchr(spec, ':');
+    char *name = strndup(spec, colon ? (size_t)(colon - spec) : strlen(spec)), *pairs;
+    int rc = 0;
+
+    *options = NULL;
+    if (!name)
+        return -ENOMEM;
+    *out = nf_source_find(name);
+    free(name);
+    if (!*out)
+        return -EINVAL;
+    if (!(*out)->options)
+        return colon ? nf_fail(-EINVAL, "source %s takes no options", (*out)->name) : 0;
+    *options = calloc(1, (*out)->options_size);
+    if (!*options)
+        return -ENOMEM;
+    if (colon) {
+        pairs = strdup(colon + 1);
+        rc = pairs ? nf_options_parse_pairs((*out)->options, pairs, *options) : -ENOMEM;
+        free(pairs);
+    }
+    if (rc) {
+        free(*options);
+        *options = NULL;
+        return rc == -EINVAL ? nf_fail_in(rc, "source %s", (*out)->name) : rc;
+    }
+    return 0;
 }
