@@ -353,7 +353,7 @@ int bench_samples(struct bench *b)
     sqlite3_close(s.rows);
     for (size_t i = 0; i < s.map.live.n; i++)
         nf_storage_free(s.map.live.v[i]);
-    nf_array_free(&s.map.live);
+    nf_storage_map_deinit(&s.map);
     free(s.samples);
     free(s.records);
     return rc;
