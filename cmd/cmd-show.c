@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd/command.h"
+#include "cmd/show-audit.h"
 #include "core/base/error.h"
 #include "core/base/units.h"
 #include "core/model/profile.h"
@@ -13,6 +14,7 @@
 
 struct arguments {
     uint64_t capture, step_class, llc_bytes, limit;
+    const char *source;
     bool json, csv;
 };
 
@@ -21,6 +23,7 @@ static const struct nf_option options[] = {
     {"class", 'k', NF_OPTION_U64, offsetof(struct arguments, step_class), "N", "which step class (default the steady one)"},
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC that separates bursts and filters misses (default: measured, else as the CPU reports)"},
     {"limit", 'n', NF_OPTION_U64, offsetof(struct arguments, limit), "ROWS", "at most so many rows (default 40 in text, all otherwise)"},
+    {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "audit: what this source saw (default the latest)"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
     {"csv", 0, NF_OPTION_FLAG, offsetof(struct arguments, csv), NULL, "rows as CSV"},
     {0},
@@ -46,7 +49,7 @@ struct view {
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
-#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, trials"
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, trials"
 
 /* --- views made by SQL --- */
 
@@ -372,6 +375,16 @@ static int fill_roles(struct context *c, struct nf_table *t)
     return 0;
 }
 
+static int fill_audit(struct context *c, struct nf_table *t)
+{
+    return nf_show_audit(c->study, c->capture, c->stream, c->class, c->arguments->source, t);
+}
+
+static int fill_audit_tensors(struct context *c, struct nf_table *t)
+{
+    return nf_show_audit_tensors(c->study, c->capture, c->stream, c->class, c->arguments->source, t);
+}
+
 static const struct view views[] = {
     {"classes", "step classes: steps of the same structure", COLUMNS(class_columns), class_sql, NULL},
     {"passes", "the job's runs: bare, access, timing", COLUMNS(pass_columns), pass_sql, NULL},
@@ -381,6 +394,10 @@ static const struct view views[] = {
     {"tensors", "tensors of one step class", COLUMNS(tensor_columns), NULL, fill_tensors},
     {"ops", "operators of one step class", COLUMNS(op_columns), NULL, fill_ops},
     {"gaps", "gaps between bursts, largest size x gap first", COLUMNS(gap_columns), NULL, fill_gaps},
+    {"audit", "what a source saw against what the framework said, by operator", nf_show_audit_columns,
+     NF_SHOW_AUDIT_COLUMNS, NULL, fill_audit},
+    {"audit-tensors", "the same by tensor", nf_show_audit_tensor_columns, NF_SHOW_AUDIT_TENSOR_COLUMNS, NULL,
+     fill_audit_tensors},
     {"trials", "replayed trials", COLUMNS(trial_columns), trial_sql, NULL},
 };
 
