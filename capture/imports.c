@@ -1,9 +1,11 @@
 #include <string.h>
 
+#include "capture/import-et.h"
 #include "capture/import.h"
 #include "core/base/error.h"
 
 const struct nf_import_ops *const nf_imports[] = {
+    &nf_import_pytorch_et,
     NULL,
 };
 
