@@ -335,7 +335,7 @@ static int add_node(struct reader *r, const struct nf_json *node)
     const struct nf_json *attrs = nf_json_get(node, "attrs"), *seq, *parent = nf_json_get(node, "parent");
     const char *backend = nf_json_text(field(node, attrs, "kernel_backend"));
     struct nf_et_node n = {.seq_id = -1, .byte = r->byte};
-    uint32_t scope = 0, *thread;
+    uint32_t scope = 0, none = 0, *thread;
     bool is_new;
     int rc;
 
@@ -378,7 +378,8 @@ static int add_node(struct reader *r, const struct nf_json *node)
         rc = add_operands(r, node, &n);
     if (rc)
         return rc;
-    thread = nf_id_map_add(&r->threads, n.tid, (uint32_t)r->threads.n, &is_new);
+    /* The process and the threads themselves are nodes too, of a thread 0. */
+    thread = n.is_operator ? nf_id_map_add(&r->threads, n.tid, (uint32_t)r->threads.n, &is_new) : &none;
     if (!thread)
         return out_of_memory();
     n.thread = *thread < UINT8_MAX ? (uint8_t)*thread : UINT8_MAX;
@@ -433,7 +434,7 @@ static int finish(struct reader *r)
 
     r->byte = t->file_bytes = nf_json_pieces_offset(r->pieces);
     if (!*t->schema || !r->has_nodes)
-        return broken(r, *t->schema ? "the file ended without a list \"nodes\": no execution trace"
+        return broken(r, *t->schema ? "the file ended without a node: no execution trace"
                                     : "the file ended without a \"schema\": no PyTorch execution trace");
     qsort(t->nodes.v, t->nodes.n, sizeof *t->nodes.v, by_id);
     for (size_t i = 1; i < t->nodes.n; i++)
