@@ -12,9 +12,7 @@
 
 /* RecordScope::BACKWARD_FUNCTION and USER_SCOPE of PyTorch. */
 enum { SCOPE_BACKWARD = 1, SCOPE_USER = 7 };
-enum { MODULE_MAX = 256, SAME_OPERANDS = 16 };
-/* The same extent named twice by one operator is one touch. */
-enum { RW_NONE = 0xff };
+enum { MODULE_MAX = 256, RW_NONE = 0xff };
 
 /* What the tree says of a node. */
 struct place {
@@ -592,20 +590,15 @@ static int divide(struct planner *w)
 
 /* --- what the lifetimes were for --- */
 
-/* Of two operands of one node that name the same extent, the first stands for both. */
-static void merge_same(const struct nf_et_node *n, struct nf_et_operand *o)
+/* Of two operands of one node that name the same extent, the first stands for both. True when o was such a second. */
+static bool merge_same(const struct nf_et_operand *o, struct nf_et_operand *before)
 {
-    for (uint32_t i = 1; i < n->n_operands; i++)
-        for (uint32_t back = 1; back <= SAME_OPERANDS && back <= i && o[i].lifetime != NF_ET_NONE; back++) {
-            struct nf_et_operand *same = &o[i - back];
-
-            if (same->lifetime != o[i].lifetime || same->offset != o[i].offset || same->bytes != o[i].bytes ||
-                same->pattern == NF_PATTERN_GATHER || o[i].pattern == NF_PATTERN_GATHER)
-                continue;
-            if (same->rw != o[i].rw)
-                same->rw = NF_RW_UPDATE;
-            o[i].lifetime = NF_ET_NONE;
-        }
+    if (before->offset != o->offset || before->bytes != o->bytes ||
+        before->run != o->run)
+        return false;
+    if (before->rw != o->rw)
+        before->rw = NF_RW_UPDATE;
+    return true;
 }
 
 static void measure(struct planner *w)
@@ -617,13 +610,17 @@ static void measure(struct planner *w)
         const struct nf_et_node *n = &w->t->nodes.v[e->node];
         struct nf_et_operand *o = w->t->operands.v + n->first_operand;
 
-        merge_same(n, o);
         for (uint32_t k = 0; k < n->n_operands; k++) {
             struct nf_et_lifetime *l;
 
             if (o[k].lifetime == NF_ET_NONE)
                 continue;
             l = &p->lifetimes.v[o[k].lifetime];
+            if (l->last == i && merge_same(&o[k], &o[l->operand])) {
+                o[k].lifetime = NF_ET_NONE;
+                continue;
+            }
+            l->operand = k;
             if (l->first == NF_ET_NONE)
                 l->first = i;
             l->last = i;
