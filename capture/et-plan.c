@@ -174,12 +174,12 @@ static int climb_down(struct planner *w)
         uint32_t *parent = n->parent == n->id ? NULL : nf_id_map_find(&index, n->parent);
         const struct place *above = parent ? &w->places[*parent] : NULL;
 
+        w->p->totals.orphans += !parent && n->parent && n->parent != n->id;
+        at->parent = parent ? *parent : NF_ET_NONE;
         if (!nf_id_map_add(&index, n->id, i, &is_new)) {
             rc = out_of_memory();
             break;
         }
-        w->p->totals.orphans += !parent && n->parent && n->parent != n->id;
-        at->parent = parent ? *parent : NF_ET_NONE;
         at->end = i;
         at->phase = phase_of(n, name, above ? above->phase : n->fw_tid ? NF_PHASE_BACKWARD : NF_PHASE_FORWARD);
         at->ends_step = at->phase == NF_PHASE_OPTIMIZER && !n->is_operator && (!above || above->phase != NF_PHASE_OPTIMIZER);

@@ -48,17 +48,26 @@ static int text_number(struct reader *r, const char *text, size_t n, uint32_t *o
 
 /* --- fields of a node --- */
 
-/* A field beside the others (1.0), or in the list of attributes (1.1). */
-static const struct nf_json *field(const struct nf_json *node, const struct nf_json *attrs, const char *name)
+/* What a node says beside its values, wherever it says it. */
+enum { OP_SCHEMA, RF_ID, TID, FW_TID, SEQ_ID, SCOPE, BACKEND, FIELDS };
+static const char *const field_names[] = {"op_schema", "rf_id", "tid", "fw_tid", "seq_id", "scope", "kernel_backend"};
+
+/* Beside the others (1.0), or in the list of attributes (1.1). */
+static void find_fields(const struct nf_json *node, const struct nf_json *out[FIELDS])
 {
-    for (size_t i = 0; i < nf_json_count(attrs); i++) {
+    const struct nf_json *attrs = nf_json_get(node, "attrs");
+    size_t n = nf_json_count(attrs);
+
+    for (size_t k = 0; k < FIELDS; k++)
+        out[k] = n ? NULL : nf_json_get(node, field_names[k]);
+    for (size_t i = 0; i < n; i++) {
         const struct nf_json *a = nf_json_at(attrs, i);
         const char *key = nf_json_text(nf_json_get(a, "name"));
 
-        if (key && !strcmp(key, name))
-            return nf_json_get(a, "value");
+        for (size_t k = 0; key && k < FIELDS; k++)
+            if (!strcmp(key, field_names[k]))
+                out[k] = nf_json_get(a, "value");
     }
-    return nf_json_get(node, name);
 }
 
 static int read_u64(struct reader *r, const struct nf_json *v, const char *what, uint64_t *out)
@@ -332,8 +341,8 @@ static bool is_wrapper(const char *name)
 
 static int add_node(struct reader *r, const struct nf_json *node)
 {
-    const struct nf_json *attrs = nf_json_get(node, "attrs"), *seq, *parent = nf_json_get(node, "parent");
-    const char *backend = nf_json_text(field(node, attrs, "kernel_backend"));
+    const struct nf_json *parent = nf_json_get(node, "parent"), *field[FIELDS];
+    const char *backend;
     struct nf_et_node n = {.seq_id = -1, .byte = r->byte};
     uint32_t scope = 0, none = 0, *thread;
     bool is_new;
@@ -343,6 +352,8 @@ static int add_node(struct reader *r, const struct nf_json *node)
         return broken(r, "a node is not an object");
     if (!nf_json_get(node, "id") || !nf_json_get(node, "name"))
         return broken(r, "a node has no id or no name");
+    find_fields(node, field);
+    backend = nf_json_text(field[BACKEND]);
     if (!parent)
         parent = nf_json_get(node, "ctrl_deps");
     if (nf_json_is_array(parent))
@@ -353,19 +364,18 @@ static int add_node(struct reader *r, const struct nf_json *node)
     if (!rc)
         rc = read_text(r, nf_json_get(node, "name"), "name", &n.name);
     if (!rc)
-        rc = read_text(r, field(node, attrs, "op_schema"), "op_schema", &n.schema);
+        rc = read_text(r, field[OP_SCHEMA], "op_schema", &n.schema);
     if (!rc)
-        rc = read_u64(r, field(node, attrs, "rf_id"), "rf_id", &n.rf_id);
+        rc = read_u64(r, field[RF_ID], "rf_id", &n.rf_id);
     if (!rc)
-        rc = read_u32(r, field(node, attrs, "tid"), "tid", &n.tid);
+        rc = read_u32(r, field[TID], "tid", &n.tid);
     if (!rc)
-        rc = read_u32(r, field(node, attrs, "fw_tid"), "fw_tid", &n.fw_tid);
+        rc = read_u32(r, field[FW_TID], "fw_tid", &n.fw_tid);
     if (!rc)
-        rc = read_u32(r, field(node, attrs, "scope"), "scope", &scope);
+        rc = read_u32(r, field[SCOPE], "scope", &scope);
     if (rc)
         return rc;
-    seq = field(node, attrs, "seq_id");
-    if (seq && !nf_json_i64(seq, &n.seq_id))
+    if (field[SEQ_ID] && !nf_json_i64(field[SEQ_ID], &n.seq_id))
         return broken(r, "the seq_id of a node is not a whole number");
     if (n.parent > n.id)
         return broken(r, "a node names a parent that began after it");
