@@ -470,10 +470,10 @@ static int pass_silent(struct planner *w, const struct nf_et_node *n, uint32_t n
             continue;
         if (s->allocates || s->resizes)
             rc = lifetime_of(w, &o[i], node, s->allocates || is_fresh(w, &o[i], node), s->resizes, &unused);
-        if (!rc && s->allocates && !o[i].has_strides)
+        if (!rc && (s->allocates || s->resizes) && !o[i].has_strides)
             rc = set_clip(w, o[i].tensor, NULL);
     }
-    return rc ? rc : follow_view(w, n);
+    return rc || s->allocates || s->resizes ? rc : follow_view(w, n);
 }
 
 static int end_operator(struct planner *w, uint32_t node)

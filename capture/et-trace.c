@@ -75,7 +75,7 @@ static int read_u64(struct reader *r, const struct nf_json *v, const char *what,
     int64_t n = 0;
 
     if (v && (!nf_json_i64(v, &n) || n < 0))
-        return nf_json_pieces_fail(r->pieces, r->byte, "the %s of a node is not a whole number from 0 to 2^63 - 1", what);
+        return nf_json_pieces_fail(r->pieces, r->byte, "the %s of a node is not a whole number of at most 18 digits", what);
     *out = (uint64_t)n;
     return 0;
 }
@@ -103,12 +103,12 @@ static int read_text(struct reader *r, const struct nf_json *v, const char *what
 
 static bool is_tuple(const struct nf_json *v)
 {
-    int64_t n;
+    double n;
 
     if (nf_json_count(v) != TUPLE || !nf_json_text(nf_json_at(v, TUPLE_DEVICE)))
         return false;
     for (size_t i = 0; i < TUPLE_DEVICE; i++)
-        if (!nf_json_i64(nf_json_at(v, i), &n))
+        if (!nf_json_number(nf_json_at(v, i), &n))
             return false;
     return true;
 }
@@ -205,11 +205,9 @@ static int add_tensor(struct reader *r, const struct nf_json *tuple, const struc
     uint32_t *slot;
     bool is_new;
 
-    for (size_t i = 0; i < TUPLE_DEVICE; i++) {
-        nf_json_i64(nf_json_at(tuple, i), &n[i]);
-        if (n[i] < 0)
-            return broken(r, "a tensor of a node has a negative number");
-    }
+    for (size_t i = 0; i < TUPLE_DEVICE; i++)
+        if (!nf_json_i64(nf_json_at(tuple, i), &n[i]) || n[i] < 0)
+            return broken(r, "a tensor of a node has a number that is negative, not whole, or of more than 18 digits");
     if (r->t->operands.n >= NF_ET_OPERANDS_MAX)
         return nf_json_pieces_fail(r->pieces, r->byte, "the trace names more than %d tensors", NF_ET_OPERANDS_MAX);
     if (__builtin_mul_overflow((uint64_t)n[3], (uint64_t)n[4], &bytes) ||

@@ -177,6 +177,8 @@ static int begin_carried(struct feed *f)
     for (size_t i = 0; !rc && i < p->lifetimes.n; i++)
         if (p->lifetimes.v[i].carried_in)
             rc = begin(f, &p->lifetimes.v[i]);
+    /* Of the first step's own, as of any other's. */
+    f->allocation_hash = 0;
     return rc ? rc : send(f, &mark);
 }
 
