@@ -115,7 +115,11 @@ static int module_of(struct planner *w, const struct nf_et_node *n, const char *
     size = snprintf(path, sizeof path, "%s%s%.*s", outer, *outer ? "." : "", (int)(length < MODULE_MAX ? length : MODULE_MAX),
                     label);
     *out = nf_texts_add(&w->t->texts, path, size < MODULE_MAX ? (size_t)size : MODULE_MAX - 1);
-    return *out == NF_TEXTS_NONE ? out_of_memory() : 0;
+    if (*out == NF_TEXTS_NONE)
+        return out_of_memory();
+    /* Labels inside labels: their paths are longer than what the trace said of them. */
+    return w->t->texts.bytes > 2ull * NF_ET_TEXT_BYTES_MAX ? nf_fail(-EBADMSG, "the trace has more labels than can be kept")
+                                                           : 0;
 }
 
 static uint64_t forward_key(const struct nf_et_node *n, uint32_t tid)
@@ -585,6 +589,8 @@ static int divide(struct planner *w)
         e->step = p->n_steps;
     }
     p->n_steps += p->execs.n > 0;
+    if (p->n_steps > NF_ET_STEPS_MAX)
+        return nf_fail(-EBADMSG, "the trace has more than %d steps", NF_ET_STEPS_MAX);
     return p->n_steps ? 0 : nf_fail(-ENODATA, "no operator of the trace touches a tensor");
 }
 

@@ -19,7 +19,7 @@
 
 #include "capture/et-trace.h"
 
-enum { NF_ET_NONE = UINT32_MAX };
+enum { NF_ET_NONE = UINT32_MAX, NF_ET_STEPS_MAX = 1 << 16 };
 
 struct nf_et_lifetime {
     uint64_t bytes; /* the largest extent seen, that of its allocation included */

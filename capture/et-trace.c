@@ -178,25 +178,26 @@ static int shape_text(struct reader *r, const int64_t *shape, int n, uint32_t *o
     return text_number(r, text, at, out);
 }
 
-/* "Tensor(float)" -> float; of "GenericList[Tensor(float),Tensor(long int)]" the one at place. */
-static int dtype_text(struct reader *r, const char *type, size_t place, uint32_t *out)
+/* "Tensor(float)" -> float; of "GenericList[Tensor(float),Tensor(long int)]" the next one, *at moves past it. NULL: no
+ * more are named. */
+static int dtype_text(struct reader *r, const char **at, uint32_t *out)
 {
     static const char word[] = "Tensor(";
-    const char *at = type;
+    const char *from = *at ? strstr(*at, word) : NULL;
+    size_t n;
 
     *out = 0;
-    for (size_t i = 0; at; i++) {
-        at = strstr(at, word);
-        if (at)
-            at += sizeof word - 1;
-        if (i >= place)
-            break;
-    }
-    return at ? text_number(r, at, strcspn(at, ")"), out) : 0;
+    *at = NULL;
+    if (!from)
+        return 0;
+    from += sizeof word - 1;
+    n = strcspn(from, ")");
+    *at = from + n;
+    return text_number(r, from, n, out);
 }
 
 static int add_tensor(struct reader *r, const struct nf_json *tuple, const struct nf_json *shape,
-                      const struct nf_json *strides, const char *type, size_t place, struct nf_et_operand *o)
+                      const struct nf_json *strides, const char **type, struct nf_et_operand *o)
 {
     int64_t n[TUPLE_DEVICE], dims[DIMS_MAX], steps[DIMS_MAX];
     uint64_t offset, bytes, end, distinct, span, run;
@@ -232,8 +233,8 @@ static int add_tensor(struct reader *r, const struct nf_json *tuple, const struc
     rc = text_number(r, device, strlen(device), &o->device);
     if (!rc)
         rc = shape_text(r, dims, n_dims, &o->shape);
-    if (!rc && type)
-        rc = dtype_text(r, type, place, &o->dtype);
+    if (!rc)
+        rc = dtype_text(r, type, &o->dtype);
     if (rc)
         return rc;
     slot = nf_id_map_add(&r->t->storages, (uint64_t)n[1], r->t->n_slots, &is_new);
@@ -255,10 +256,10 @@ static int add_argument(struct reader *r, const struct values *v, size_t i, bool
         const struct nf_json *values, *shapes, *strides;
         size_t at;
     } stack[LISTS_MAX] = {{value, shape, strides, 0}};
-    size_t depth = 1, place = 0;
+    size_t depth = 1;
 
     if (is_tuple(value))
-        return add_tensor(r, value, shape, strides, type, 0, &o);
+        return add_tensor(r, value, shape, strides, &type, &o);
     if (type && !strncmp(type, "Tensor(", 7))
         r->t->unread_operands++;
     while (depth) {
@@ -271,7 +272,7 @@ static int add_argument(struct reader *r, const struct values *v, size_t i, bool
             depth--;
         } else if (is_tuple(element)) {
             struct nf_et_operand one = o;
-            int rc = add_tensor(r, element, of_shape, of_strides, type, place++, &one);
+            int rc = add_tensor(r, element, of_shape, of_strides, &type, &one);
 
             if (rc)
                 return rc;

@@ -458,7 +458,7 @@ static int open_import(const char *path, const struct nf_import_options *o, stru
     rc = nf_et_trace_init(&im->trace, path);
     if (!rc) {
         rc = nf_et_plan_init(&im->plan, &im->trace);
-        if (rc == -ENODATA)
+        if (rc == -ENODATA || rc == -EBADMSG)
             rc = nf_fail_in(rc, "%s", path);
     }
     if (!rc && o->kineto)

@@ -652,15 +652,16 @@ static void forget_setup(struct nf_reduce *r)
 /* The first step carries in what is alive before its first op. Only there: a running step has numbered its storages. */
 static int carry_alive(struct nf_reduce *r)
 {
-    if (!r->with_visits || r->ops.n || r->totals.steps)
+    if (!r->with_visits || r->ops.n || r->totals.steps || r->slots.n)
         return 0;
     forget_setup(r);
     for (size_t i = 0; i < r->storages.n; i++) {
         struct nf_storage *s = r->storages.v[i];
-        int rc = s->carry_in < 0 ? assign_slot(r, s, &s->carry_in) : 0;
 
-        if (rc)
-            return rc;
+        /* None is free before the first step: no need to look for one. */
+        s->carry_in = (int32_t)r->slots.n;
+        if (nf_array_push(&r->slots, (struct slot){slot_key(r, s), s}))
+            return -ENOMEM;
         s->birth = NF_OP_BEFORE;
     }
     if (r->storages.n)
