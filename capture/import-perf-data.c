@@ -20,8 +20,7 @@ enum { ORDER_MAX = 1 << 17, MAPPINGS_MAX = 1 << 16, COMMIT_EVERY = 1 << 20, TOP 
 struct mapping {
     uint64_t address, bytes, hits;
     uint32_t pid;
-    bool data;
-    char name[59];
+    char name[60];
 };
 
 /* The events of one kind of evidence, which make one observation. */
@@ -137,15 +136,19 @@ static int count_sample(void *context, struct nf_sample *s)
 static int keep_mapping(void *context, uint32_t pid, uint64_t address, uint64_t bytes, bool data, const char *name)
 {
     struct nf_import *im = context;
-    struct mapping m = {.address = address, .bytes = bytes, .pid = pid, .data = data};
-    size_t n = strnlen(name, sizeof m.name - 1);
+    struct mapping m = {.address = address, .bytes = bytes, .pid = pid};
+    const char *from = name;
 
     if (im->mappings.n == MAPPINGS_MAX) {
         im->mappings_cut = true;
         return 0;
     }
-    for (size_t i = 0; i < n; i++)
-        m.name[i] = (unsigned char)name[i] < ' ' || name[i] == 0x7f ? ' ' : name[i];
+    /* Of a long path its end tells more; cut where a character begins. */
+    if (strlen(name) >= sizeof m.name)
+        from = name + strlen(name) - sizeof m.name + 1;
+    while ((*from & 0xc0) == 0x80)
+        from++;
+    strcpy(m.name, from);
     return nf_array_push(&im->mappings, m) ? nf_fail(-ENOMEM, "out of memory") : 0;
 }
 

@@ -231,10 +231,11 @@ static int read_features(struct nf_perf_data *d, const uint8_t *bits)
             continue;
         n++;
         rc = read_at(d, &s, at, sizeof s);
+        if (!rc)
+            rc = check_section(d, nf_perf_feature_wanted(f) ? nf_perf_feature_name(f) : "a feature", at, &s);
         if (rc || !nf_perf_feature_wanted(f))
             continue;
-        rc = check_section(d, nf_perf_feature_name(f), at, &s);
-        if (!rc && s.size > FEATURE_MAX)
+        if (s.size > FEATURE_MAX)
             rc = nf_fail(-EBADMSG, "%s: feature %s at byte %" PRIu64 " claims %" PRIu64 " bytes", d->path,
                          nf_perf_feature_name(f), s.offset, s.size);
         if (rc)
@@ -426,7 +427,6 @@ static int mapping(struct nf_perf_data *d, const struct perf_event_header *h, co
     const size_t name = h->type == PERF_RECORD_MMAP ? 40 : 72;
     bool data = h->misc & PERF_RECORD_MISC_MMAP_DATA;
     char text[512];
-    size_t n;
 
     if (h->size <= name)
         return bad_record(d, h, "is a mapping without its fields");
@@ -434,10 +434,7 @@ static int mapping(struct nf_perf_data *d, const struct perf_event_header *h, co
     d->totals.data_mappings += data;
     if (!r->mapping)
         return 0;
-    n = strnlen((const char *)h + name, h->size - name);
-    n = n < sizeof text ? n : sizeof text - 1;
-    memcpy(text, (const char *)h + name, n);
-    text[n] = '\0';
+    nf_perf_text(text, sizeof text, (const char *)h + name, h->size - name);
     return r->mapping(r->context, (uint32_t)word(h, 8), word(h, 16), word(h, 24), data, text);
 }
 
@@ -462,21 +459,13 @@ static int header_attr(struct nf_perf_data *d, const struct perf_event_header *h
 static int event_update(struct nf_perf_data *d, const struct perf_event_header *h)
 {
     uint32_t event;
-    size_t n;
 
     if (h->size < 24)
         return bad_record(d, h, "is too short for an event's update");
     event = event_of(d, word(h, 16));
     if (word(h, 8) != UPDATE_NAME || event >= d->n_events)
         return 0;
-    n = strnlen((const char *)h + 24, h->size - 24u);
-    n = n < sizeof d->events->name ? n : sizeof d->events->name - 1;
-    for (size_t i = 0; i < n; i++) {
-        char c = ((const char *)h)[24 + i];
-
-        d->events[event].name[i] = (unsigned char)c < ' ' || c == 0x7f ? ' ' : c;
-    }
-    d->events[event].name[n] = '\0';
+    nf_perf_text(d->events[event].name, sizeof d->events->name, (const char *)h + 24, h->size - 24u);
     return 0;
 }
 

@@ -53,24 +53,62 @@ static bool take_u64(struct cursor *c, uint64_t *v)
     return take(c, v, sizeof *v);
 }
 
-/* A length, and as many bytes, ended by a NUL before or at their end. Cut to fit out; control characters become spaces, as
- * they go to terminals. */
+/* Bytes of the UTF-8 sequence at p (RFC 3629, without overlong forms and surrogates), 0 when it is none. */
+static size_t sequence(const unsigned char *p, size_t left)
+{
+    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+
+    if (!n || n > left)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if (p[i] >> 6 != 2)
+            return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+void nf_perf_text(char *out, size_t size, const void *text, size_t n)
+{
+    const unsigned char *p = text;
+    size_t at = 0;
+
+    n = strnlen(text, n);
+    while (n && at + 1 < size) {
+        size_t m = sequence(p, n);
+
+        if (m > size - 1 - at)
+            break;
+        if (m > 1)
+            memcpy(out + at, p, m);
+        else
+            out[at] = !m ? '?' : *p < ' ' || *p == 0x7f ? ' ' : (char)*p;
+        m = m ? m : 1;
+        at += m;
+        p += m;
+        n -= m;
+    }
+    out[at] = '\0';
+}
+
+/* A length, and as many bytes, ended by a NUL before or at their end. */
+static bool take_raw(struct cursor *c, const char **text, uint32_t *length)
+{
+    if (!take_u32(c, length))
+        return false;
+    *text = (const char *)c->p;
+    return take(c, NULL, *length);
+}
+
 static bool take_text(struct cursor *c, char *out, size_t size)
 {
     const char *text;
     uint32_t length;
-    size_t n;
 
-    if (!take_u32(c, &length))
+    if (!take_raw(c, &text, &length))
         return false;
-    text = (const char *)c->p;
-    if (!take(c, NULL, length))
-        return false;
-    n = strnlen(text, length);
-    n = n < size ? n : size - 1;
-    for (size_t i = 0; i < n; i++)
-        out[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? ' ' : text[i];
-    out[n] = '\0';
+    nf_perf_text(out, size, text, length);
     return true;
 }
 
@@ -82,12 +120,18 @@ static int take_command(struct cursor *c, struct nf_perf_facts *facts)
 
     nf_buf_puts(&json, "[");
     for (uint32_t i = 0; good && i < n; i++) {
-        char word[4096];
+        const char *text;
+        uint32_t length;
+        char *word;
 
-        good = take_text(c, word, sizeof word);
-        nf_buf_puts(&json, i ? "," : "");
-        if (good)
+        good = take_raw(c, &text, &length);
+        word = good ? strndup(text, length) : NULL;
+        if (word) {
+            nf_buf_puts(&json, i ? "," : "");
             nf_buf_json(&json, word);
+        }
+        json.failed |= good && !word;
+        free(word);
     }
     nf_buf_puts(&json, "]");
     if (!good || json.failed) {

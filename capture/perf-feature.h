@@ -8,3 +8,6 @@ int nf_perf_feature_read(unsigned feature, const uint8_t *data, size_t n, struct
                          struct nf_perf_event *events, size_t n_events);
 bool nf_perf_feature_wanted(unsigned feature);
 const char *nf_perf_feature_name(unsigned feature); /* as perf calls it; "unknown" */
+/* Text of at most n bytes from a file, for terminals and studies: ends at a NUL, is cut to fit; control characters become
+ * spaces, what is not UTF-8 question marks. */
+void nf_perf_text(char *out, size_t size, const void *text, size_t n);

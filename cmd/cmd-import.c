@@ -114,6 +114,6 @@ const struct nf_command nf_cmd_import = {
             "What a format cannot tell is said in the summary and in nearfar-import(1).",
     .options = options,
     .examples = {"nearfar import pytorch-et trace.json.gz -o trace.nf",
-                 "nearfar import pytorch-et trace.json -o trace.nf --kineto kineto.json"},
+                 "nearfar import perf-data perf.data -o job.nf"},
     .run = run,
 };
