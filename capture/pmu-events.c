@@ -115,10 +115,10 @@ static int by_pfm(const struct nf_pmu_uarch *u, const char *name, unsigned ldlat
     return nf_event_encode(text, out);
 }
 
-/* The event and umask of an encoding. Bits above 32 extend the umask on the newest CPUs. */
+/* The event and umask of an encoding. Bits 40-47 extend the umask on the newest CPUs. */
 static uint64_t code_of(const struct nf_event_encoding *e)
 {
-    return e->config & 0xff0000ffffull;
+    return e->config & 0xff000000ffffull;
 }
 
 int nf_pmu_encode(const struct nf_pmu_uarch *u, const struct nf_pmu *pmu, enum nf_pmu_role role, unsigned ldlat,

@@ -92,6 +92,6 @@ int nf_pmu_allowed(const struct nf_pmu_machine *m, bool kernel, char *why, size_
 
 const char *nf_pmu_absent(const struct nf_pmu_machine *m)
 {
-    return m->hypervisor ? "this virtual machine is given no PMU; run on the host, or let the hypervisor pass its PMU on"
-                         : "the kernel drives no such PMU; is it switched off in the firmware, or the kernel too old?";
+    return m->hypervisor ? "this VM is given none; run on the host, or use source page-fault"
+                         : "is it off in the firmware, or the kernel too old for this CPU?";
 }

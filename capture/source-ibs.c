@@ -30,12 +30,12 @@ static int find(const char *root, struct nf_pmu_machine *m, struct nf_pmu *pmu, 
 {
     nf_pmu_machine_read(root, m);
     if (strcmp(m->vendor, "AuthenticAMD")) {
-        snprintf(why, size, "IBS is AMD's and this CPU is by '%s'%s", *m->vendor ? m->vendor : "unknown",
+        snprintf(why, size, "IBS is AMD's, this CPU is by %s%s", *m->vendor ? m->vendor : "somebody unknown",
                  strcmp(m->vendor, "GenuineIntel") ? "" : " (source pebs)");
         return -ENODEV;
     }
     if (nf_pmu_open(root, "ibs_op", pmu)) {
-        snprintf(why, size, "no PMU 'ibs_op' under /sys/bus/event_source/devices: %s", nf_pmu_absent(m));
+        snprintf(why, size, "no PMU 'ibs_op' in /sys/bus/event_source/devices: %s", nf_pmu_absent(m));
         return -ENODEV;
     }
     if (m->major && (m->major < FOLLOWS_MAJOR || (m->major == FOLLOWS_MAJOR && m->minor < FOLLOWS_MINOR))) {

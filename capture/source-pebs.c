@@ -41,13 +41,13 @@ static int find(const char *root, struct nf_pmu_machine *m, struct nf_pmu *pmu, 
     nf_pmu_machine_read(root, m);
     rc = nf_pmu_core(root, pmu);
     if (strcmp(m->vendor, "GenuineIntel")) {
-        snprintf(why, size, "PEBS is Intel's and this CPU is by '%s'%s%s", *m->vendor ? m->vendor : "unknown",
+        snprintf(why, size, "PEBS is Intel's, this CPU is by %s%s%s", *m->vendor ? m->vendor : "somebody unknown",
                  strcmp(m->vendor, "AuthenticAMD") ? "" : " (source ibs)",
-                 rc ? "; nor is there a PMU 'cpu' under /sys/bus/event_source/devices; source page-fault needs none" : "");
+                 rc ? "; no PMU 'cpu' in /sys/bus/event_source/devices either: use page-fault" : "");
         return -ENODEV;
     }
     if (rc) {
-        snprintf(why, size, "no PMU 'cpu' or 'cpu_core' under /sys/bus/event_source/devices: %s", nf_pmu_absent(m));
+        snprintf(why, size, "no PMU 'cpu' in /sys/bus/event_source/devices: %s", nf_pmu_absent(m));
         return -ENODEV;
     }
     if (!nf_pmu_has(pmu, "events/mem-loads")) {
