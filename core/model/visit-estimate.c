@@ -125,8 +125,8 @@ static struct nf_interval parallelism_of(const struct tallies *t, const struct n
     high = fetches->high / fetches->value - 1;
     low = 1 - sqrt(low * low + spread * spread);
     high = 1 + sqrt(high * high + spread * spread);
-    return (struct nf_interval){.value = k, .low = low > 0 ? k * low : 0, .high = k * high, .samples = fetches->samples,
-                                .known = true};
+    return (struct nf_interval){.value = k, .low = low > 0 ? k * low : 0, .high = k * high, .known = true,
+                                .samples = n < fetches->samples ? (uint32_t)t->latencies : fetches->samples};
 }
 
 /* --- the pattern --- */

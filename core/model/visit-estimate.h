@@ -66,7 +66,7 @@ int nf_visit_estimate(const struct nf_visit_sampling *how, const struct nf_visit
                       const struct nf_sample *samples, size_t n, struct nf_visit_estimate *out);
 
 /* Interval of a Poisson mean of which n events were seen (Garwood 1936, in the approximation of Wilson and Hilferty
- * 1931: within 1 % of the exact bounds for z from 1 to 4). */
+ * 1931: within 1 % of the exact bounds, and below n = 10 within 0.02 of the lower one). */
 void nf_poisson_interval(uint64_t n, double z, double *low, double *high);
 /* Probability that the greatest common divisor of n differences is the stride itself: 1 / zeta(n). 0 below two. */
 double nf_stride_confidence(size_t n);
