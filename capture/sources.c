@@ -41,13 +41,14 @@ int nf_source_parse(const char *spec, const struct nf_source_ops **out, void **o
         return -EINVAL;
     if (!(*out)->options)
         return colon ? nf_fail(-EINVAL, "source %s takes no options", (*out)->name) : 0;
-    *options = calloc(1, (*out)->options_size);
+    /* Texts among the options point into what was parsed: it lives behind them. */
+    *options = calloc(1, (*out)->options_size + strlen(spec) + 1);
     if (!*options)
         return -ENOMEM;
     if (colon) {
-        pairs = strdup(colon + 1);
-        rc = pairs ? nf_options_parse_pairs((*out)->options, pairs, *options) : -ENOMEM;
-        free(pairs);
+        pairs = (char *)*options + (*out)->options_size;
+        memcpy(pairs, colon + 1, strlen(colon + 1) + 1);
+        rc = nf_options_parse_pairs((*out)->options, pairs, *options);
     }
     if (rc) {
         free(*options);
