@@ -77,16 +77,22 @@ static void must(int ok, const char *what)
     abort();
 }
 
-void pmu_job_start(struct pmu_job *j, uint64_t pages, uint64_t spin_ns)
+void pmu_job_share(struct pmu_job *j, uint64_t pages, uint64_t spin_ns)
 {
-    int go[2];
-
+    *j = (struct pmu_job){.go = -1};
     j->report_fd = memfd_create("pmu-job", 0);
     must(j->report_fd >= 0 && !ftruncate(j->report_fd, sizeof *j->report), "memfd");
     j->report = mmap(NULL, sizeof *j->report, PROT_READ | PROT_WRITE, MAP_SHARED, j->report_fd, 0);
     must(j->report != MAP_FAILED, "mmap");
     j->report->pages = pages;
     j->report->spin_ns = spin_ns;
+}
+
+void pmu_job_start(struct pmu_job *j, uint64_t pages, uint64_t spin_ns)
+{
+    int go[2];
+
+    pmu_job_share(j, pages, spin_ns);
     must(!pipe2(go, O_CLOEXEC), "pipe");
     j->pid = fork();
     must(j->pid >= 0, "fork");

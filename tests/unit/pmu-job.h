@@ -28,6 +28,8 @@ struct pmu_job {
 
 /* To be called first in main: in the job it does the work and does not return. */
 void pmu_job_main(int argc, char **argv);
+/* The report alone, for a job that somebody else starts: the arguments of this program are "--pmu-job" and report_fd. */
+void pmu_job_share(struct pmu_job *j, uint64_t pages, uint64_t spin_ns);
 /* A process that has not executed the job's program yet. */
 void pmu_job_start(struct pmu_job *j, uint64_t pages, uint64_t spin_ns);
 void pmu_job_go(struct pmu_job *j);
