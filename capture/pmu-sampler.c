@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "capture/perf-clock.h"
-#include "capture/perf-record.h"
 #include "capture/perf-ring.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -121,30 +120,43 @@ static int hand_on(struct nf_source *s)
     return n ? s->sink(s->context, s->batch, n) : 0;
 }
 
+int nf_pmu_decode(const struct nf_pmu_plan *plan, const struct nf_record_layout *layout, unsigned number,
+                  const struct perf_event_header *header, struct nf_sample *out)
+{
+    const struct nf_source_event *e = &plan->events[number];
+    int rc = nf_record_decode(layout, header, out, NULL);
+
+    if (rc)
+        return rc;
+    /* IBS tags any instruction. One that touches memory says so in data_src, even where its address was not caught. */
+    if (plan->only_accesses && out->rw == NF_SAMPLE_RW_UNKNOWN && !out->address)
+        return NF_PMU_E_NO_ACCESS;
+    if (e->rw != NF_SAMPLE_RW_UNKNOWN)
+        out->rw = e->rw;
+    if (!out->period)
+        out->period = e->period;
+    out->event = (uint16_t)number;
+    return 0;
+}
+
 static int on_record(void *context, unsigned event, const struct perf_event_header *header)
 {
     struct nf_source *s = context;
     struct nf_sample *sample = &s->batch[s->n];
     unsigned number = s->first[s->ring] + event;
-    const struct nf_source_event *e;
+    int rc;
 
     if (header->type != PERF_RECORD_SAMPLE)
         return 0;
-    if (event == UINT_MAX || number >= s->plan.n || nf_record_decode(&s->layouts[number], header, sample, NULL)) {
-        s->undecoded++;
+    rc = event == UINT_MAX || number >= s->plan.n ? -EBADMSG
+                                                  : nf_pmu_decode(&s->plan, &s->layouts[number], number, header, sample);
+    if (rc) {
+        if (rc == NF_PMU_E_NO_ACCESS)
+            s->state.not_memory++;
+        else
+            s->undecoded++;
         return 0;
     }
-    e = &s->plan.events[number];
-    /* IBS tags any instruction. One that touches memory says so in data_src, even where its address was not caught. */
-    if (s->plan.only_accesses && sample->rw == NF_SAMPLE_RW_UNKNOWN && !sample->address) {
-        s->state.not_memory++;
-        return 0;
-    }
-    if (e->rw != NF_SAMPLE_RW_UNKNOWN)
-        sample->rw = e->rw;
-    if (!sample->period)
-        sample->period = e->period;
-    sample->event = (uint16_t)number;
     sample->time_ns = nf_perf_clock_monotonic(&s->clock, sample->time_ns, &s->state.clock_error_ns);
     return ++s->n == BATCH ? hand_on(s) : 0;
 }

@@ -1,8 +1,16 @@
 #pragma once
 /* The verbs of a sampling source once it is known what to open: perf rings on the job, perf's clock turned into
  * CLOCK_MONOTONIC, records into samples. It knows no PMU: software events run through it as well. */
+#include "capture/perf-record.h"
 #include "capture/pmu-plan.h"
 #include "capture/source.h"
+
+/* One record of the plan's event `number`, as the source hands it on, but for its time, which is still perf's: read and
+ * write as the event says where it does, the period filled in. The layout is that of the attr as opened.
+ * 0, NF_PMU_E_NO_ACCESS for an instruction that touched no memory (see nf_pmu_plan.only_accesses), -EBADMSG. */
+enum { NF_PMU_E_NO_ACCESS = 1 };
+int nf_pmu_decode(const struct nf_pmu_plan *plan, const struct nf_record_layout *layout, unsigned number,
+                  const struct perf_event_header *header, struct nf_sample *out);
 
 /* The source of a plan, which is copied. 0 or -ENOMEM. */
 int nf_pmu_sampler_open(const struct nf_pmu_plan *plan, struct nf_source **out);

@@ -62,6 +62,11 @@ static const struct {
     {"AMD Zen 4 near CCX", OP(LOAD) | HIT(REM_CCE1) | NUM(11) | REMOTE | HOPS(0), NF_LEVEL_OTHER_CACHE},
     {"AMD Zen 4 CXL", OP(LOAD) | NUM(9), NF_LEVEL_CXL},
     {"AMD remote DRAM", OP(LOAD) | HIT(REM_RAM1) | NUM(13) | REMOTE | HOPS(1), NF_LEVEL_REMOTE_DRAM},
+    /* Of a recorded run; the words are perf script's. */
+    {"recorded: L1 or L1 hit", 0x10268100142, NF_LEVEL_L1},
+    {"recorded: LFB/MAB or LFB/MAB hit", 0x11868100242, NF_LEVEL_FILL},
+    {"recorded: L2 or L2 hit", 0x10468100442, NF_LEVEL_L2},
+    {"recorded: L3 or L3 hit", 0x10650100842, NF_LEVEL_LLC},
     {"bits of a newer kernel above", OP(LOAD) | HIT(L3) | NUM(3) | 0xffffull << 48, NF_LEVEL_LLC},
 };
 
