@@ -24,8 +24,10 @@ int nf_root_read(const char *root, const char *path, char *text, size_t size)
     while (n < size && (got = read(fd, text + n, size - n)) > 0)
         n += (size_t)got;
     close(fd);
-    if (n == size)
+    if (n == size) {
+        text[size - 1] = '\0';
         return -EBADMSG;
+    }
     text[n] = '\0';
     return 0;
 }
@@ -145,8 +147,9 @@ static int term(const struct nf_pmu *pmu, const char *name, const char *text, st
     rc = nf_pmu_read(pmu, file, format, sizeof format);
     if (rc == -ENOENT)
         return nf_fail(rc, "PMU %s has no term '%s' (no %s)", pmu->name, name, file);
-    if (!rc)
-        rc = spread(format, value, e);
+    if (rc)
+        return rc;
+    rc = spread(format, value, e);
     if (rc == -ERANGE)
         return nf_fail(rc, "PMU %s: %s=%s does not fit its bits, %s", pmu->name, name, text ? text : "1", format);
     if (rc)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "capture/numa-of.h"
@@ -36,6 +37,7 @@ static const struct nf_option options[] = {
 /* The core PMU of an Intel CPU that samples memory. */
 static int find(const char *root, struct nf_pmu_machine *m, struct nf_pmu *pmu, char *why, size_t size)
 {
+    char precise[16];
     int rc;
 
     nf_pmu_machine_read(root, m);
@@ -54,6 +56,12 @@ static int find(const char *root, struct nf_pmu_machine *m, struct nf_pmu *pmu, 
         snprintf(why, size, "PMU %s has no event mem-loads: %s", pmu->name,
                  m->hypervisor ? "the hypervisor passes counters on, but not PEBS; run on the host"
                                : "a CPU before Haswell, or a kernel without its memory events");
+        return -ENODEV;
+    }
+    if (!nf_pmu_read(pmu, "caps/max_precise", precise, sizeof precise) && atoi(precise) < 2) {
+        snprintf(why, size, "PMU %s samples with precision %s, PEBS needs 2: %s", pmu->name, precise,
+                 m->hypervisor ? "the hypervisor passes counters on, but not PEBS; run on the host"
+                               : "switched off for an erratum; a microcode update may mend it");
         return -ENODEV;
     }
     return 0;

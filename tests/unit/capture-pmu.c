@@ -433,6 +433,10 @@ static void test_probes(void **state)
     expect_probe(nf_source_pebs_probe, -EACCES, "sysctl kernel.perf_event_paranoid=2");
     pmu_tree_machine(&tree, "GenuineIntel", 6, 0x55, 4, 0, 3, 1ull << PERFMON, "6.1.0-13-amd64\n");
     expect_probe(nf_source_pebs_probe, 0, "Skylake");
+    pmu_tree_put(&tree, "/sys/bus/event_source/devices/cpu/caps/max_precise", "0\n");
+    expect_probe(nf_source_pebs_probe, -ENODEV, "microcode");
+    pmu_tree_put(&tree, "/sys/bus/event_source/devices/cpu/caps/max_precise", "3\n");
+    expect_probe(nf_source_pebs_probe, 0, "Skylake");
     /* A guest that gets counters without PEBS. */
     pmu_tree_delete(&tree);
     pmu_tree_new(&tree);
