@@ -405,7 +405,7 @@ static void attribute(const struct run *r, const double *op_end, size_t n_ends, 
     }
     for (unsigned i = 0; i < TENSORS; i++)
         nf_storage_free(storages[i]);
-    nf_array_free(&map.live);
+    nf_storage_map_deinit(&map);
 }
 
 /* The truth lies in the interval, and the interval is no wider than so many samples make it. */

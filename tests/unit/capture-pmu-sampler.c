@@ -197,9 +197,9 @@ static void test_lost(void **state)
     print_message("%zu samples, %llu lost of at least %llu\n", t.samples.n, (unsigned long long)totals.lost,
                   (unsigned long long)touched);
     assert_true(totals.lost > 0);
-    /* The program's own start-up faults too: a few hundred. */
+    /* The program's own start-up faults too: a few hundred, thousands under a sanitizer. */
     assert_true(t.samples.n + totals.lost >= touched * 99 / 100);
-    assert_true(t.samples.n + totals.lost <= touched + 5000);
+    assert_true(t.samples.n + totals.lost <= touched + 30000);
     nf_array_free(&t.samples);
     nf_pmu_sampler_close(s);
     pmu_job_end(&j);
