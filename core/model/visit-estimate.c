@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/model/estimate.h"
 #include "core/model/memory-level.h"
 #include "core/model/stream.h"
 
@@ -27,34 +28,13 @@ enum nf_visit_count nf_visit_count_of(uint32_t type, uint64_t config)
     return NF_COUNTS_NOTHING;
 }
 
-void nf_poisson_interval(uint64_t n, double z, double *low, double *high)
-{
-    double a = (double)n, b = a + 1;
+enum { LEAST_LATENCIES = 4 };
 
-    *low = n ? a * pow(1 - 1 / (9 * a) - z / (3 * sqrt(a)), 3) : 0;
-    *low = *low > 0 ? *low : 0;
-    *high = b * pow(1 - 1 / (9 * b) + z / (3 * sqrt(b)), 3);
-}
-
-double nf_stride_confidence(size_t n)
-{
-    enum { TERMS = 64 };
-    double zeta = 0, s = (double)n;
-
-    if (n < 2)
-        return 0;
-    for (int i = 1; i < TERMS; i++)
-        zeta += pow(i, -s);
-    zeta += pow(TERMS - 0.5, 1 - s) / (s - 1); /* the rest, as an integral */
-    return 1 / zeta;
-}
-
-/* Samples of one kind, and how many events each stands for. */
+/* Samples of one kind. */
 struct tally {
-    uint64_t n;
-    double events;
-    double period; /* the largest: what may lie behind no sample at all */
-    bool known;    /* some event of the source counts this */
+    struct nf_count count;
+    uint64_t period; /* the largest: what may lie behind no sample at all */
+    bool known;      /* some event of the source counts this */
 };
 
 struct tallies {
@@ -63,7 +43,7 @@ struct tallies {
     uint64_t latencies;
 };
 
-static void may_count(struct tally *t, double period)
+static void may_count(struct tally *t, uint64_t period)
 {
     t->known = true;
     t->period = period > t->period ? period : t->period;
@@ -71,8 +51,7 @@ static void may_count(struct tally *t, double period)
 
 static void count(struct tally *t, const struct nf_sample *s, const struct nf_visit_event *e)
 {
-    t->n++;
-    t->events += (double)(s->period ? s->period : e->period);
+    nf_count_add(&t->count, s->period ? s->period : e->period);
 }
 
 static void add_sample(struct tallies *t, const struct nf_visit_event *e, const struct nf_sample *s)
@@ -97,16 +76,34 @@ static void add_sample(struct tallies *t, const struct nf_visit_event *e, const 
 /* Events per visit. `scale` turns events into the unit wanted. */
 static struct nf_interval interval_of(const struct tally *t, const struct nf_visit_sampling *how, double scale)
 {
-    struct nf_interval i = {.known = t->known, .samples = (uint32_t)(t->n > UINT32_MAX ? UINT32_MAX : t->n)};
-    double each = t->n ? t->events / (double)t->n : t->period;
+    uint64_t n = t->count.samples;
+    struct nf_count_estimate e;
 
     if (!t->known)
-        return i;
-    nf_poisson_interval(t->n, how->z, &i.low, &i.high);
-    i.value = (double)t->n * each * scale / how->kept;
-    i.low *= each * scale / how->kept;
-    i.high *= each * scale / how->kept;
-    return i;
+        return (struct nf_interval){0};
+    nf_count_estimate(&t->count, t->period, how->correction, how->level, &e);
+    return (struct nf_interval){.value = t->count.periods * how->correction * scale, .low = e.low * scale,
+                                .high = e.high * scale, .samples = (uint32_t)(n > UINT32_MAX ? UINT32_MAX : n),
+                                .known = true};
+}
+
+/* Standard errors of a mean of n values that enclose a share of `level`: Student's t by its expansion around the normal
+ * quantile (Abramowitz and Stegun 26.7.5), within 3 % from 4 values on. */
+static double deviations(double level, double n)
+{
+    double low = 0, high = 40, v = n - 1, z;
+
+    while (high - low > 1e-9) {
+        double middle = (low + high) / 2;
+
+        if (erf(middle / sqrt(2)) < level)
+            low = middle;
+        else
+            high = middle;
+    }
+    z = low;
+    return z + (pow(z, 3) + z) / (4 * v) + (5 * pow(z, 5) + 16 * pow(z, 3) + 3 * z) / (96 * v * v) +
+           (3 * pow(z, 7) + 19 * pow(z, 5) + 17 * pow(z, 3) - 15 * z) / (384 * v * v * v);
 }
 
 /* k = fetches x mean latency / time. The errors of the count and of the mean are independent: their squares add. */
@@ -115,12 +112,12 @@ static struct nf_interval parallelism_of(const struct tallies *t, const struct n
 {
     double cycles = v->dur_ns * how->cycles_per_ns, n = (double)t->latencies, mean, spread, low, high, k;
 
-    if (!fetches->known || !fetches->samples || t->latencies < 2 || cycles <= 0)
+    if (!fetches->known || !fetches->samples || t->latencies < LEAST_LATENCIES || cycles <= 0)
         return (struct nf_interval){0};
     mean = t->latency_sum / n;
     spread = (t->latency_squares / n - mean * mean) * n / (n - 1);
-    spread = how->z * sqrt((spread > 0 ? spread : 0) / n) / mean;
-    k = fetches->value * mean / cycles;
+    spread = deviations(how->level, n) * sqrt((spread > 0 ? spread : 0) / n) / mean;
+    k = nf_parallelism(fetches->value * mean, cycles);
     low = 1 - fetches->low / fetches->value;
     high = fetches->high / fetches->value - 1;
     low = 1 - sqrt(low * low + spread * spread);
@@ -210,7 +207,7 @@ static void pattern_of(const struct course *c, const struct nf_interval *touches
     passes = c->span > 0 ? c->travel / c->span : 0;
     if (way >= one_way && (c->down > c->up || passes < several_passes)) {
         out->pattern = c->stride >= 2 * NF_LINE_BYTES ? NF_PATTERN_STRIDED : NF_PATTERN_STREAM;
-        out->pattern_confidence = nf_stride_confidence(c->differences);
+        out->pattern_confidence = nf_stride_confidence(c->differences < UINT32_MAX ? (uint32_t)c->differences : UINT32_MAX);
         return;
     }
     /* Again and again over the extent in order, or in no order at all and each line more than once: an operand of a matrix
@@ -226,7 +223,8 @@ int nf_visit_estimate(const struct nf_visit_sampling *how, const struct nf_visit
                       const struct nf_sample *samples, size_t n, struct nf_visit_estimate *out)
 {
     const struct nf_sample **run = malloc((n ? n : 1) * sizeof *run);
-    double lines = (double)visit->bytes / NF_LINE_BYTES, per_visit = 1.0 / visit->occurrences, finest = 0;
+    double lines = (double)visit->bytes / NF_LINE_BYTES, per_visit = 1.0 / visit->occurrences;
+    uint64_t finest = 0;
     struct tallies t = {0};
     struct course course = {0};
     struct nf_interval fetches;
@@ -238,7 +236,7 @@ int nf_visit_estimate(const struct nf_visit_sampling *how, const struct nf_visit
     for (unsigned i = 0; i < how->n_events; i++) {
         const struct nf_visit_event *e = &how->events[i];
         enum nf_visit_count counts = nf_visit_count_of(e->type, e->config);
-        double period = (double)e->period;
+        uint64_t period = e->period;
 
         if (counts == NF_COUNTS_ACCESS || counts == NF_COUNTS_BY_LEVEL)
             may_count(&t.access, period);
@@ -246,7 +244,7 @@ int nf_visit_estimate(const struct nf_visit_sampling *how, const struct nf_visit
             may_count(&t.beyond_l2, period);
         if (counts == NF_COUNTS_BEYOND_LLC || counts == NF_COUNTS_BY_LEVEL)
             may_count(&t.beyond_llc, period);
-        if (counts != NF_COUNTS_NOTHING && counts != NF_COUNTS_LATENCY && period > 0 && (finest == 0 || period < finest))
+        if (counts != NF_COUNTS_NOTHING && counts != NF_COUNTS_LATENCY && period && (!finest || period < finest))
             finest = period;
     }
     for (size_t i = 0; i < n; i++) {
@@ -261,8 +259,8 @@ int nf_visit_estimate(const struct nf_visit_sampling *how, const struct nf_visit
     if (lines > 0)
         out->touches = interval_of(&t.beyond_l2, how, per_visit / lines);
     out->parallelism = parallelism_of(&t, &fetches, how, visit);
-    if (finest > 0)
-        out->detection = 1 - exp(-lines * visit->occurrences * how->kept / finest);
+    if (finest)
+        out->detection = nf_detection((double)visit->bytes * visit->occurrences / how->correction, (double)finest);
     out->detectable = out->detection >= 0.95;
     qsort(run, runs, sizeof *run, by_run);
     follow(run, runs, &course);

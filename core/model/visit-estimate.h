@@ -29,9 +29,9 @@ struct nf_visit_event {
 struct nf_visit_sampling {
     const struct nf_visit_event *events; /* by nf_sample.event */
     unsigned n_events;
-    double kept;          /* share of the samples that were not lost or throttled away, 0 < kept <= 1 */
+    double correction;    /* for lost and throttled samples: nf_count_correction; 1: none */
     double cycles_per_ns; /* of the clock that latencies are counted in; 0: unknown, then k is unknown */
-    double z;             /* of the intervals: 1.96 for 95 % */
+    double level;         /* of the intervals: 0.95 */
 };
 
 struct nf_visit_facts {
@@ -40,10 +40,10 @@ struct nf_visit_facts {
     uint32_t occurrences; /* steps the samples were gathered over, > 0 */
 };
 
-/* low and high enclose the truth with the probability of z, as far as samples are independent: a fixed period makes
- * them more even than that, which leaves the interval too wide rather than too narrow. */
+/* low and high enclose the truth with the probability of the level, as far as samples are independent: a fixed period
+ * makes them more even than that, which leaves the interval too wide rather than too narrow. */
 struct nf_interval {
-    double value, low, high;
+    double value, low, high; /* value is for print from NF_COUNT_POINT_SAMPLES samples on */
     uint32_t samples; /* it rests on; 0 with known: none came, and high says how many events may have been missed */
     bool known;       /* false: no event of the source could tell */
 };
@@ -64,9 +64,3 @@ struct nf_visit_estimate {
  * 0 or -ENOMEM. Events beyond n_events are passed over. */
 int nf_visit_estimate(const struct nf_visit_sampling *how, const struct nf_visit_facts *visit,
                       const struct nf_sample *samples, size_t n, struct nf_visit_estimate *out);
-
-/* Interval of a Poisson mean of which n events were seen (Garwood 1936, in the approximation of Wilson and Hilferty
- * 1931: within 1 % of the exact bounds, and below n = 10 within 0.02 of the lower one). */
-void nf_poisson_interval(uint64_t n, double z, double *low, double *high);
-/* Probability that the greatest common divisor of n differences is the stride itself: 1 / zeta(n). 0 below two. */
-double nf_stride_confidence(size_t n);
