@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyze/sampled.h"
 #include "cmd/command.h"
 #include "core/base/error.h"
 #include "core/base/units.h"
@@ -13,6 +14,7 @@
 
 struct arguments {
     uint64_t capture, step_class, llc_bytes, limit;
+    double ghz;
     bool json, csv;
 };
 
@@ -20,6 +22,7 @@ static const struct nf_option options[] = {
     {"capture", 'c', NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "which capture (default the latest)"},
     {"class", 'k', NF_OPTION_U64, offsetof(struct arguments, step_class), "N", "which step class (default the steady one)"},
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC that separates bursts and filters misses (default: measured, else as the CPU reports)"},
+    {"ghz", 0, NF_OPTION_F64, offsetof(struct arguments, ghz), "GHZ", "clock of the cores that were sampled, for k in the view 'sampled' (default: unknown)"},
     {"limit", 'n', NF_OPTION_U64, offsetof(struct arguments, limit), "ROWS", "at most so many rows (default 40 in text, all otherwise)"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
     {"csv", 0, NF_OPTION_FLAG, offsetof(struct arguments, csv), NULL, "rows as CSV"},
@@ -46,7 +49,7 @@ struct view {
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
-#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, trials"
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, sampled, trials"
 
 /* --- views made by SQL --- */
 
@@ -372,6 +375,11 @@ static int fill_roles(struct context *c, struct nf_table *t)
     return 0;
 }
 
+static int fill_sampled(struct context *c, struct nf_table *t)
+{
+    return nf_sampled_fill(c->study, c->capture, c->stream, c->class, c->arguments->ghz, t);
+}
+
 static const struct view views[] = {
     {"classes", "step classes: steps of the same structure", COLUMNS(class_columns), class_sql, NULL},
     {"passes", "the job's runs: bare, access, timing", COLUMNS(pass_columns), pass_sql, NULL},
@@ -381,6 +389,7 @@ static const struct view views[] = {
     {"tensors", "tensors of one step class", COLUMNS(tensor_columns), NULL, fill_tensors},
     {"ops", "operators of one step class", COLUMNS(op_columns), NULL, fill_ops},
     {"gaps", "gaps between bursts, largest size x gap first", COLUMNS(gap_columns), NULL, fill_gaps},
+    {"sampled", "visits as the CPU's samples show them (pebs, ibs)", nf_sampled_columns, NF_SAMPLED_COLUMNS, NULL, fill_sampled},
     {"trials", "replayed trials", COLUMNS(trial_columns), trial_sql, NULL},
 };
 
