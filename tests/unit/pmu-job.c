@@ -48,9 +48,17 @@ static void *second(void *arg)
     return NULL;
 }
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 void pmu_job_main(int argc, char **argv)
 {
-    struct timespec cpu;
+    uint64_t start_ns;
     pthread_t thread;
     pid_t child;
 
@@ -68,11 +76,11 @@ void pmu_job_main(int argc, char **argv)
         _exit(0);
     }
     waitpid(child, NULL, 0);
+    start_ns = cpu_ns();
     do {
         for (volatile int i = 0; i < 100000; i++)
             ;
-        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-    } while ((uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec < shared->spin_ns);
+    } while (cpu_ns() - start_ns < shared->spin_ns);
     _exit(0);
 }
 
