@@ -37,7 +37,8 @@ enum nf_mark {
     NF_MARK_BACKWARD_ENDS = 3,
     NF_MARK_SKIPPED_DEVICE = 4,  /* a = storages on devices that are not captured yet */
     NF_MARK_PARAMETER_HASH = 5,  /* the 32 bytes of the SHA-256 in address, a, b, c (big-endian words) */
-    NF_MARK_RUNTIME = 6,         /* name = text of torch version, module = text of python version, a = threads */
+    NF_MARK_RUNTIME = 6,         /* name = text of torch version, module = text of python version, a = threads;
+                                    b = 1: the texts are a framework and a language as they stand */
     NF_MARK_UNSUPPORTED = 7,     /* name = text of the reason: what the hook met and cannot see */
     NF_MARK_RANK = 8,            /* a = rank, b = world size */
 };
