@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "capture/source-framework.h"
+#include "capture/source-page-fault.h"
 #include "core/base/error.h"
 
-const struct nf_source_ops *const nf_sources[] = {&nf_source_framework, NULL};
+const struct nf_source_ops *const nf_sources[] = {&nf_source_framework, &nf_source_page_fault, NULL};
 
 const struct nf_source_ops *nf_source_find(const char *name)
 {
