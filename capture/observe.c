@@ -138,6 +138,23 @@ size_t nf_observe_environment(const struct nf_observe *o, enum nf_pass_kind kind
     return n;
 }
 
+int nf_observe_command(const struct nf_observe *o, enum nf_pass_kind kind, char *const *argv, char ***out)
+{
+    *out = NULL;
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sources[i].ops->command)
+            return o->sources[i].ops->command(o->sources[i].options, kind, argv, out);
+    return 0;
+}
+
+bool nf_observe_wants_engine(const struct nf_observe *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sources[i].ops->open && !o->sources[i].ops->drain)
+            return true;
+    return false;
+}
+
 static int insert_observation(struct nf_observe *o, struct taking_part *t, int64_t pass_id)
 {
     const char *colon = strchr(t->spec, ':');

@@ -225,15 +225,24 @@ static int follow(struct session *s, struct nf_job *job)
 static int start_job(struct session *s, bool quiet, struct nf_job *job)
 {
     const char *environment[16] = {0};
+    char **command;
+    int rc;
     struct nf_job_options o = {.argv = s->options->job, .quiet = quiet, .cpu = s->options->cpu, .environment = environment};
 
     if (s->kind == NF_PASS_ACCESS) {
         o.attach = nf_observe_attach;
         o.context = s->observe;
     }
+    rc = nf_observe_command(s->observe, s->kind, s->options->job, &command);
+    if (rc)
+        return rc;
+    if (command)
+        o.argv = command;
     nf_ring_reset(&s->ring);
     nf_observe_environment(s->observe, s->kind, s->ring.path, environment, sizeof environment / sizeof *environment - 1);
-    return nf_job_start(&o, job);
+    rc = nf_job_start(&o, job);
+    free(command);
+    return rc;
 }
 
 static void missing(struct session *s, const char *what)
@@ -294,6 +303,10 @@ static int run_pass(struct session *s, enum nf_pass_kind kind, bool quiet, int *
             rc = nf_fail(NF_CAPTURE_E_NO_STEP, atomic_load(&s->ring.header->owner)
                          ? "the job took no optimizer step that nearfar could see"
                          : "the job never loaded PyTorch in a Python that nearfar can reach, so no step was seen");
+        if (!rc && kind == NF_PASS_ACCESS && nf_observe_wants_engine(s->observe) &&
+            !atomic_load(&s->ring.header->exact_watching))
+            rc = nf_fail(NF_CAPTURE_E_UNAVAILABLE, "source exact: nothing watched the job's accesses: for engine=tsan link it "
+                         "with libnearfar-tsan, for engine=qemu see what the emulator said");
     }
     if (rc)
         missing(s, nf_pass_kind_name(kind));

@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture/source-exact.h"
 #include "capture/source-framework.h"
 #include "capture/source-page-fault.h"
 #include "core/base/error.h"
 
-const struct nf_source_ops *const nf_sources[] = {&nf_source_framework, &nf_source_page_fault, NULL};
+const struct nf_source_ops *const nf_sources[] = {&nf_source_framework, &nf_source_page_fault, &nf_source_exact, NULL};
 
 const struct nf_source_ops *nf_source_find(const char *name)
 {
@@ -26,8 +27,8 @@ const struct nf_source_ops *nf_source_find(const char *name)
 
 int nf_source_parse(const char *spec, const struct nf_source_ops **out, void **options)
 {
-    const char *colon = strchr(spec, ':');
-    char *name = strndup(spec, colon ? (size_t)(colon - spec) : strlen(spec)), *pairs;
+    const char *colon = strchr(spec, ':'), *pairs;
+    char *name = strndup(spec, colon ? (size_t)(colon - spec) : strlen(spec));
     int rc = 0;
 
     *options = NULL;
@@ -39,14 +40,13 @@ int nf_source_parse(const char *spec, const struct nf_source_ops **out, void **o
         return -EINVAL;
     if (!(*out)->options)
         return colon ? nf_fail(-EINVAL, "source %s takes no options", (*out)->name) : 0;
-    *options = calloc(1, (*out)->options_size);
+    /* Values of text options point into the pairs: these live behind the options and go with them. */
+    pairs = colon ? colon + 1 : "";
+    *options = calloc(1, (*out)->options_size + strlen(pairs) + 1);
     if (!*options)
         return -ENOMEM;
-    if (colon) {
-        pairs = strdup(colon + 1);
-        rc = pairs ? nf_options_parse_pairs((*out)->options, pairs, *options) : -ENOMEM;
-        free(pairs);
-    }
+    if (colon)
+        rc = nf_options_parse_pairs((*out)->options, strcpy((char *)*options + (*out)->options_size, pairs), *options);
     if (rc) {
         free(*options);
         *options = NULL;
