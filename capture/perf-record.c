@@ -127,87 +127,81 @@ static bool skip_stack(struct cursor *c)
     return next_word(c, &n) && (!n || (skip_bytes(c, n) && skip(c, 1, WORD)));
 }
 
-static inline void put_weight(uint64_t type, uint64_t w, struct nf_sample *out)
+/* What a record says, collected here and written to the sample at once: a sample that is zeroed first and then filled
+ * field by field costs twice the time (17 ns against 10). */
+struct fields {
+    uint64_t id, ip, pid_tid, time, address, cpu, period, weight, source, physical;
+};
+static const struct fields unknown = {.pid_tid = UINT64_MAX, .cpu = UINT32_MAX};
+
+static inline __attribute__((always_inline)) void decode_head(uint64_t type, const uint8_t *p, struct fields *f)
 {
-    if (type & PERF_SAMPLE_WEIGHT_STRUCT) {
-        union perf_sample_weight u = {.full = w};
-
-        out->weight = u.var1_dw;
-        out->weight2 = u.var2_w;
-        out->weight3 = u.var3_w;
-    } else {
-        out->weight = w > UINT32_MAX ? UINT32_MAX : (uint32_t)w;
-    }
-}
-
-static inline void put_source(uint64_t source, struct nf_sample *out)
-{
-    static const uint8_t rw[4] = {NF_SAMPLE_RW_UNKNOWN, NF_RW_READ, NF_RW_WRITE, NF_RW_UPDATE};
-
-    out->data_src = source;
-    /* PERF_MEM_OP_LOAD is bit 1, _STORE bit 2. */
-    out->rw = rw[source >> 1 & 3];
-}
-
-static inline __attribute__((always_inline)) void decode_head(uint64_t type, const uint8_t *p, struct nf_sample *out,
-                                                              uint64_t *id)
-{
-    uint64_t v, event = 0;
-
     if (type & PERF_SAMPLE_IDENTIFIER)
-        event = take(&p);
+        f->id = take(&p);
     if (type & PERF_SAMPLE_IP)
-        out->ip = take(&p);
-    if (type & PERF_SAMPLE_TID) {
-        v = take(&p);
-        out->pid = (uint32_t)v;
-        out->tid = (uint32_t)(v >> 32);
-    }
+        f->ip = take(&p);
+    if (type & PERF_SAMPLE_TID)
+        f->pid_tid = take(&p);
     if (type & PERF_SAMPLE_TIME)
-        out->time_ns = take(&p);
+        f->time = take(&p);
     if (type & PERF_SAMPLE_ADDR)
-        out->address = take(&p);
+        f->address = take(&p);
     if (type & PERF_SAMPLE_ID) {
-        v = take(&p);
         if (!(type & PERF_SAMPLE_IDENTIFIER))
-            event = v;
+            f->id = word_at(p);
+        p += WORD;
     }
     if (type & PERF_SAMPLE_STREAM_ID)
         p += WORD;
     if (type & PERF_SAMPLE_CPU)
-        out->cpu = (uint32_t)take(&p);
+        f->cpu = take(&p);
     if (type & PERF_SAMPLE_PERIOD)
-        out->period = word_at(p);
-    if (id)
-        *id = event;
+        f->period = word_at(p);
 }
 
-/* WEIGHT and DATA_SRC, then what stands behind REGS_INTR. */
-static inline __attribute__((always_inline)) const uint8_t *decode_weight(uint64_t type, const uint8_t *p,
-                                                                          struct nf_sample *out)
+/* WEIGHT and DATA_SRC; p goes on behind TRANSACTION. */
+static inline __attribute__((always_inline)) const uint8_t *decode_weight(uint64_t type, const uint8_t *p, struct fields *f)
 {
     if (type & PERF_SAMPLE_WEIGHT_TYPE)
-        put_weight(type, take(&p), out);
+        f->weight = take(&p);
     if (type & PERF_SAMPLE_DATA_SRC)
-        put_source(take(&p), out);
-    if (type & PERF_SAMPLE_TRANSACTION)
-        p += WORD;
-    return p;
+        f->source = take(&p);
+    return type & PERF_SAMPLE_TRANSACTION ? p + WORD : p;
 }
 
-static inline void init(const struct perf_event_header *header, struct nf_sample *out)
+static inline __attribute__((always_inline)) void fill(uint64_t type, const struct perf_event_header *header,
+                                                       const struct fields *f, struct nf_sample *out)
 {
+    static const uint8_t rw[4] = {NF_SAMPLE_RW_UNKNOWN, NF_RW_READ, NF_RW_WRITE, NF_RW_UPDATE};
     unsigned mode = header->misc & PERF_RECORD_MISC_CPUMODE_MASK;
+    union perf_sample_weight w = {.full = f->weight};
 
-    *out = (struct nf_sample){
-        .pid = UINT32_MAX, .tid = UINT32_MAX, .cpu = UINT32_MAX,
-        .step = NF_SAMPLE_NONE, .op = NF_SAMPLE_NONE, .tensor = NF_SAMPLE_NONE, .rw = NF_SAMPLE_RW_UNKNOWN,
-        .kernel = mode == PERF_RECORD_MISC_KERNEL || mode == PERF_RECORD_MISC_GUEST_KERNEL,
-    };
+    if (!(type & PERF_SAMPLE_WEIGHT_STRUCT))
+        w.full = f->weight > UINT32_MAX ? (union perf_sample_weight){.var1_dw = UINT32_MAX}.full
+                                        : (union perf_sample_weight){.var1_dw = (uint32_t)f->weight}.full;
+    out->time_ns = f->time;
+    out->address = f->address;
+    out->ip = f->ip;
+    out->physical = f->physical;
+    out->data_src = f->source;
+    out->period = f->period;
+    out->offset = 0;
+    out->weight = w.var1_dw;
+    out->weight2 = w.var2_w;
+    out->weight3 = w.var3_w;
+    out->pid = (uint32_t)f->pid_tid;
+    out->tid = (uint32_t)(f->pid_tid >> 32);
+    out->cpu = (uint32_t)f->cpu;
+    out->step = out->op = out->tensor = NF_SAMPLE_NONE;
+    /* The last word whole, so that samples compare and hash as bytes. */
+    memset(&out->event, 0, sizeof *out - offsetof(struct nf_sample, event));
+    /* PERF_MEM_OP_LOAD is bit 1, _STORE bit 2; neither stands in what was not there. */
+    out->rw = rw[f->source >> 1 & 3];
+    out->kernel = mode == PERF_RECORD_MISC_KERNEL || mode == PERF_RECORD_MISC_GUEST_KERNEL;
 }
 
 /* The fields behind the branch stack. */
-static bool decode_rest(const struct nf_record_layout *l, struct cursor c, struct nf_sample *out)
+static bool decode_rest(const struct nf_record_layout *l, struct cursor c, struct fields *f)
 {
     const uint64_t before = PERF_SAMPLE_WEIGHT_TYPE | PERF_SAMPLE_DATA_SRC | PERF_SAMPLE_TRANSACTION;
     uint64_t type = l->sample_type, n;
@@ -220,18 +214,18 @@ static bool decode_rest(const struct nf_record_layout *l, struct cursor c, struc
     p = c.p;
     if (!skip(&c, words(type & before), WORD))
         return false;
-    decode_weight(type, p, out);
+    decode_weight(type, p, f);
     if (type & PERF_SAMPLE_REGS_INTR && !skip_regs(&c, l->sample_regs_intr))
         return false;
     p = c.p;
     if (!skip(&c, words(type & tail_fields & ~before), WORD))
         return false;
     if (type & PERF_SAMPLE_PHYS_ADDR)
-        out->physical = word_at(p);
+        f->physical = word_at(p);
     return !(type & PERF_SAMPLE_AUX) || (next_word(&c, &n) && skip_bytes(&c, n));
 }
 
-static bool decode_variable(const struct nf_record_layout *l, struct cursor c, struct nf_sample *out)
+static bool decode_variable(const struct nf_record_layout *l, struct cursor c, struct fields *f)
 {
     uint64_t n, index = l->branch_sample_type & PERF_SAMPLE_BRANCH_HW_INDEX;
 
@@ -252,35 +246,46 @@ static bool decode_variable(const struct nf_record_layout *l, struct cursor c, s
         if (!next_word(&c, &n))
             return false;
         if (n)
-            return skip(&c, !!index, WORD) && skip(&c, n, each * WORD) && decode_rest(l, c, out);
+            return skip(&c, !!index, WORD) && skip(&c, n, each * WORD) && decode_rest(l, c, f);
         /* A sample that had no branch stack at all has not even the index; only the length tells it from an empty one. */
         if (index) {
             struct cursor behind = c;
 
-            if (skip(&behind, 1, WORD) && decode_rest(l, behind, out))
+            if (skip(&behind, 1, WORD) && decode_rest(l, behind, f))
                 return true;
         }
     }
-    return decode_rest(l, c, out);
+    return decode_rest(l, c, f);
 }
 
 int nf_record_decode(const struct nf_record_layout *l, const struct perf_event_header *header, struct nf_sample *out,
                      uint64_t *id)
 {
     const uint8_t *record = (const uint8_t *)header, *p;
+    uint64_t type = l->sample_type;
+    struct fields f = unknown;
 
     if (header->size < l->least_bytes)
         return -EBADMSG;
-    init(header, out);
-    decode_head(l->sample_type, record + HEADER, out, id);
-    if (!l->fixed) {
+    if (l->fixed) {
+        decode_head(type, record + HEADER, &f);
+        p = decode_weight(type, record + l->head_bytes, &f);
+        if (type & PERF_SAMPLE_PHYS_ADDR)
+            f.physical = word_at(p);
+        fill(type, header, &f, out);
+        if (id)
+            *id = f.id;
+    } else {
         struct cursor c = {record + l->head_bytes, header->size - l->head_bytes};
+        struct fields v = unknown; /* another one: its address is taken, which would keep f out of the registers */
 
-        return decode_variable(l, c, out) ? 0 : -EBADMSG;
+        decode_head(type, record + HEADER, &v);
+        if (!decode_variable(l, c, &v))
+            return -EBADMSG;
+        fill(type, header, &v, out);
+        if (id)
+            *id = v.id;
     }
-    p = decode_weight(l->sample_type, record + l->head_bytes, out);
-    if (l->sample_type & PERF_SAMPLE_PHYS_ADDR)
-        out->physical = word_at(p);
     return 0;
 }
 

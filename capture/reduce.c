@@ -88,7 +88,7 @@ struct nf_reduce *nf_reduce_free(struct nf_reduce *r)
     nf_sightings_free(r->sightings);
     nf_array_free(&r->texts);
     nf_array_free(&r->threads);
-    nf_array_free(&r->map.live);
+    nf_storage_map_deinit(&r->map);
     nf_array_free(&r->slots);
     nf_array_free(&r->ops);
     nf_array_free(&r->visits);

@@ -27,8 +27,8 @@ const struct nf_source_ops *nf_source_find(const char *name)
 
 int nf_source_parse(const char *spec, const struct nf_source_ops **out, void **options)
 {
-    const char *colon = strchr(spec, ':'), *pairs;
-    char *name = strndup(spec, colon ? (size_t)(colon - spec) : strlen(spec));
+    const char *colon = strchr(spec, ':');
+    char *name = strndup(spec, colon ? (size_t)(colon - spec) : strlen(spec)), *pairs;
     int rc = 0;
 
     *options = NULL;
@@ -40,13 +40,15 @@ int nf_source_parse(const char *spec, const struct nf_source_ops **out, void **o
         return -EINVAL;
     if (!(*out)->options)
         return colon ? nf_fail(-EINVAL, "source %s takes no options", (*out)->name) : 0;
-    /* Values of text options point into the pairs: these live behind the options and go with them. */
-    pairs = colon ? colon + 1 : "";
-    *options = calloc(1, (*out)->options_size + strlen(pairs) + 1);
+    /* Texts among the options point into what was parsed: it lives behind them. */
+    *options = calloc(1, (*out)->options_size + strlen(spec) + 1);
     if (!*options)
         return -ENOMEM;
-    if (colon)
-        rc = nf_options_parse_pairs((*out)->options, strcpy((char *)*options + (*out)->options_size, pairs), *options);
+    if (colon) {
+        pairs = (char *)*options + (*out)->options_size;
+        memcpy(pairs, colon + 1, strlen(colon + 1) + 1);
+        rc = nf_options_parse_pairs((*out)->options, pairs, *options);
+    }
     if (rc) {
         free(*options);
         *options = NULL;

@@ -28,11 +28,14 @@ struct nf_storage {
     NF_ARRAY(struct nf_storage_role) roles;
 };
 
-/* Sorted by address; a few thousand at most, so an array with memmove beats a tree. */
+/* Sorted by address; a few thousand at most, so an array with memmove beats a tree. What is zeroed is empty. */
 struct nf_storage_map {
     NF_ARRAY(struct nf_storage *) live;
+    NF_ARRAY(uint64_t) starts; /* live's addresses: a search stays in these */
 };
 
+/* Does not free the storages. */
+void nf_storage_map_deinit(struct nf_storage_map *m);
 struct nf_storage *nf_storage_new(uint64_t address, uint64_t bytes); /* NULL: no memory */
 struct nf_storage *nf_storage_free(struct nf_storage *s);
 /* The live storage containing address, or NULL. */

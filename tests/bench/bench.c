@@ -16,6 +16,7 @@ static const struct group {
     int (*run)(struct bench *b);
 } groups[] = {
     {"codec", bench_codec},
+    {"samples", bench_samples},
     {"reuse", bench_reuse},
     {"kernel", bench_kernel},
     {"copy", bench_copy},
