@@ -374,14 +374,26 @@ static int finish_capture(struct session *s)
     return rc ? rc : commit(s);
 }
 
+/* Whether the access pass can run this command is asked before the first pass runs it. */
+static int check_command(const struct session *s)
+{
+    char **command = NULL;
+    int rc = s->options->access ? nf_observe_command(s->observe, NF_PASS_ACCESS, s->options->job, &command) : 0;
+
+    free(command);
+    return rc == -ENOENT ? NF_CAPTURE_E_JOB : rc == -EINVAL ? NF_CAPTURE_E_UNAVAILABLE : rc;
+}
+
 static int open_session(struct session *s)
 {
     int rc = nf_observe_new(s->options->sources, s->options->n_sources, &s->observe);
 
+    if (rc == NF_OBSERVE_E_UNAVAILABLE)
+        rc = NF_CAPTURE_E_UNAVAILABLE;
+    else if (!rc)
+        rc = check_command(s);
     if (!rc)
         rc = nf_ring_init(&s->ring, RING_SLOTS);
-    else if (rc == NF_OBSERVE_E_UNAVAILABLE)
-        rc = NF_CAPTURE_E_UNAVAILABLE;
     if (rc)
         s->observe = nf_observe_free(s->observe);
     return rc;
