@@ -11,7 +11,7 @@
 
 #include "nearfar_annotate.h"
 
-enum { THREADS = 4, ROUNDS = 2000, BYTES = 4096 };
+enum { THREADS = 4, ROUNDS = 2000, BYTES = 32768, LARGE = 20000 /* gcc copies it by a call of memcpy */ };
 
 static unsigned char *data, *other;
 
@@ -87,7 +87,7 @@ WIDTH(uint64_t, atomic64)
 WIDTH(unsigned __int128, atomic128)
 
 struct record {
-    char text[200];
+    char text[LARGE];
 };
 
 static void copies(void)
@@ -97,8 +97,8 @@ static void copies(void)
     memset(other, 7, BYTES);
     nf_annotate_op_begin("structure");
     *to = *from;
-    end("structure", 0, 0, 0, 200, 1, 200);
-    expect(data[199] == 7, "a structure was not copied");
+    end("structure", 0, 0, 0, LARGE, 1, LARGE);
+    expect(data[LARGE - 1] == 7, "a structure was not copied");
     nf_annotate_op_begin("memcpy");
     memcpy(data + 1, other, 300);
     memmove(data + 400, other, 50);
@@ -123,6 +123,28 @@ static void odd(void)
     end("odd", 8, 2, 12, 8, 2, 12);
 }
 
+/* Two blocks that come and go within one op, the second where the first was. */
+static void scratch(void)
+{
+    unsigned char *block;
+    void *first;
+
+    nf_annotate_op_begin("scratch");
+    first = block = nf_annotate_alloc(BYTES);
+    expect(block != NULL, "no memory");
+    nf_annotate_tensor(block, BYTES, "first", NF_ANNOTATE_OTHER_ROLE, "uint8", NULL);
+    memset(block, 1, BYTES);
+    nf_annotate_free(block);
+    block = nf_annotate_alloc(BYTES);
+    expect(block != NULL, "no memory");
+    nf_annotate_tensor(block, BYTES, "second", NF_ANNOTATE_OTHER_ROLE, "uint8", NULL);
+    block[100] = 3;
+    nf_annotate_free(block);
+    nf_annotate_op_end();
+    if (first == block)
+        printf("scratch first write %d 1 %d\nscratch second write 1 1 1\n", BYTES, BYTES);
+}
+
 int main(void)
 {
     nf_annotate_begin();
@@ -140,6 +162,7 @@ int main(void)
     atomic128();
     copies();
     odd();
+    scratch();
     nf_annotate_step();
     return 0;
 }
