@@ -102,7 +102,8 @@ static const char *plugin_path(void)
 static int probe_qemu(char *text, size_t size)
 {
     char *version[] = {(char *)EMULATOR, (char *)"--version", NULL};
-    char *trial[] = {(char *)EMULATOR, (char *)"-cpu", (char *)"max", (char *)"-plugin", (char *)plugin_path(), (char *)"/bin/true", NULL};
+    char *trial[] = {(char *)EMULATOR, (char *)"-cpu", (char *)"max", (char *)"-plugin", (char *)plugin_path(),
+                     (char *)"/bin/true", NULL};
     char said[256];
     int rc = ask(version, said, sizeof said);
 
@@ -116,7 +117,7 @@ static int probe_qemu(char *text, size_t size)
     }
     rc = ask(trial, said, sizeof said);
     if (rc) {
-        snprintf(text, size, EMULATOR " does not run with the plugin (needs plugin interface 1, QEMU 4.2 to 8.2): %.160s",
+        snprintf(text, size, EMULATOR " does not run with the plugin (it needs plugin interface 1; tried with QEMU 7.2): %.160s",
                  *said ? said : "it said nothing");
         return -ENOTSUP;
     }
@@ -260,7 +261,8 @@ static int open_source(const void *options, struct nf_source **out, struct nf_so
     *out = calloc(1, sizeof **out);
     if (!*out)
         return -ENOMEM;
-    *facts = (struct nf_source_facts){.resolution_bytes = 1, .boundary_ops = 1, .rw = "observed", .sees_all = true, .validated = true};
+    *facts = (struct nf_source_facts){
+        .resolution_bytes = 1, .boundary_ops = 1, .rw = "observed", .sees_all = true, .validated = true};
     snprintf(facts->notes, sizeof facts->notes, "%s", is_qemu(o)
              ? "not seen: what the kernel touches for the job; accesses count in pieces of at most 8 bytes, as QEMU makes them; a "
                "masked vector load counts whole"

@@ -1,5 +1,5 @@
 #pragma once
-/* The part of QEMU's plugin interface, version 1 (QEMU 4.2 to 8.2), that the engine uses. Distributions do not package
+/* The part of QEMU's plugin interface, version 1, that the engine uses. Distributions do not package
  * qemu-plugin.h; these are the documented entry points, found in the emulator at run time. */
 #include <stdbool.h>
 #include <stddef.h>

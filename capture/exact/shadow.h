@@ -32,7 +32,8 @@ void nf_shadow_deinit(struct nf_shadow *s);
 
 /* Everything touched within [address, address + bytes) since its last flush, as TOUCH events: runs without holes, by
  * ascending address among the reads and among the writes. A run ends where an address divisible by 4096 begins, because
- * a block of the arena may begin there. Several runs in one line share its counts in proportion to their bytes. Threads may go on touching: what they touch comes now or at the next flush. */
+ * a block of the arena may begin there. Several runs in one line share its counts in proportion to their bytes. Threads may
+ * go on touching: what they touch comes now or at the next flush. */
 void nf_shadow_flush(struct nf_shadow *s, uint64_t address, uint64_t bytes, enum nf_touch_owner owner,
                      nf_touch_sink *sink, void *context);
 void nf_shadow_discard(struct nf_shadow *s);

@@ -161,8 +161,10 @@ int main(int argc, char **argv)
     }
     drain(ring);
     printf("{\"kind\": \"end\", \"job\": %d, \"owner\": %u, \"others\": %u, \"lost\": %" PRIu64 ", \"live\": %" PRIu64
-           ", \"peak\": %" PRIu64 ", \"allocations\": %" PRIu64 ", \"closed\": %u, \"watching\": %u, \"exit\": %d, \"signal\": %d}\n",
+           ", \"peak\": %" PRIu64 ", \"allocations\": %" PRIu64 ", \"closed\": %u, "
+           "\"watching\": %u, \"exit\": %d, \"signal\": %d}\n",
            (int)job, ring->owner, ring->others, ring->lost, ring->live_bytes, ring->peak_bytes, ring->allocations,
-           ring->closed, ring->exact_watching, WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+           ring->closed, ring->exact_watching, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+           WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     return 0;
 }
