@@ -5,12 +5,13 @@ usage: test-exact.py tsan|qemu RING-DUMP PRELOAD HOOKDIR TSAN-RUNTIME QEMU-PLUGI
 import os
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from exact import Tools, differences, expected, say, touched  # noqa: E402
 
 ENGINE, TOOLS = sys.argv[1], Tools(*sys.argv[2:8])
-KERNELS, ATOMICS, WIDE = 'examples/kernels.c', 'tests/hook/exact-atomics.c', 'tests/hook/exact-wide.c'
+KERNELS, ATOMICS, WIDE, FORKS = 'examples/kernels.c', *(f'tests/hook/exact-{name}.c' for name in ('atomics', 'wide', 'forks'))
 DISTINCT, ACCESSES, MOVED = 0, 1, 2
 
 
@@ -74,6 +75,21 @@ def test_blocks_that_go_within_an_op():
     program = TOOLS.build(ATOMICS, '-O1', tsan=ENGINE == 'tsan')
     _, _, text = compare(program, only={'scratch'}, parts=(DISTINCT,))
     assert 'scratch second' in text, 'the second block did not come where the first was'
+
+
+def test_forks():
+    """What a child does to its copy of the tensors is not the job's."""
+    compare(TOOLS.build(FORKS, '-O1', tsan=ENGINE == 'tsan'))
+
+
+def slow_dead_reader():
+    """Nobody reads the ring: the job waits 20 seconds once, then runs on, and what is lost is counted."""
+    program = TOOLS.build(KERNELS, '-O1', tsan=ENGINE == 'tsan')
+    alone = subprocess.run([program, 'all', '16384', '2'], capture_output=True, text=True, check=True).stdout
+    began = time.monotonic()
+    _, end, text = TOOLS.run(ENGINE, [program, 'all', '16384', '2'], slots=256, deaf=True)
+    same(text, alone, "the job's words")
+    assert end['lost'] > 1000 and 20 <= time.monotonic() - began < 100, end
 
 
 # --- engine tsan ---
