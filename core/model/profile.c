@@ -1,65 +1,36 @@
 #include "core/model/profile.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/array.h"
 #include "core/base/error.h"
 #include "core/model/reuse.h"
+#include "core/model/walk.h"
 
-enum { BATCH_PAGES = 1024, HINT_PAGES_MAX = 1 << 20 };
+enum { HINT_PAGES_MAX = 1 << 20 };
 #define VISIT_NONE UINT32_MAX
 
 struct cache {
     struct nf_reuse *reuse;
     uint64_t llc_pages; /* a block with this many others in between is gone; rounded up */
-    uint32_t distances[BATCH_PAGES];
+    uint64_t *visit_miss_bytes;
+    uint32_t distances[NF_WALK_BLOCKS];
 };
 
-/* Bytes of [start, end) that pass the LLC. */
-static int extent_misses(struct cache *cache, uint64_t start, uint64_t end, uint64_t *miss)
+static int extent_misses(void *context, const struct nf_walk_extent *e)
 {
-    uint64_t page = start / NF_PAGE_BYTES, last = (end - 1) / NF_PAGE_BYTES;
+    struct cache *cache = context;
+    double miss = 0;
+    int rc = nf_reuse_extent(cache->reuse, e->first, e->n, cache->distances);
 
-    while (page <= last) {
-        uint32_t n = last - page < BATCH_PAGES ? (uint32_t)(last - page) + 1 : BATCH_PAGES;
-        int rc = nf_reuse_extent(cache->reuse, page, n, cache->distances);
-
-        if (rc)
-            return rc;
-        for (uint32_t i = 0; i < n; i++, page++) {
-            uint64_t from = page * NF_PAGE_BYTES, to = from + NF_PAGE_BYTES;
-
-            if (cache->distances[i] >= cache->llc_pages) /* cold counts: NF_REUSE_COLD is the largest */
-                *miss += (to < end ? to : end) - (from > start ? from : start);
-        }
+    for (uint32_t i = 0; i < e->n && !rc; i++) {
+        if (cache->distances[i] >= cache->llc_pages) /* cold counts: NF_REUSE_COLD is the largest */
+            miss += nf_walk_bytes(e, i, NF_PAGE_BYTES);
     }
-    return 0;
-}
-
-static int visit_misses(struct cache *cache, const struct nf_step_class *c, const struct nf_visit *v, uint64_t *out)
-{
-    uint64_t start = c->tensors[v->tensor].address + v->offset;
-    uint64_t runs = v->run ? (v->bytes + v->run - 1) / v->run : 0, span, last_run, miss = 0;
-    int rc = 0;
-
-    *out = 0;
-    if (!v->bytes)
-        return 0;
-    last_run = v->bytes - (runs - 1) * v->run;
-    span = (runs - 1) * v->stride + last_run;
-    if (runs == 1 || v->stride - v->run < NF_PAGE_BYTES) {
-        /* No page lies wholly between two runs: the span's pages, its touched bytes spread evenly. */
-        rc = extent_misses(cache, start, start + span, &miss);
-        miss = miss == span ? v->bytes : (uint64_t)((double)miss * (double)v->bytes / (double)span);
-    } else {
-        for (uint64_t i = 0; i < runs && !rc; i++) {
-            uint64_t at = start + i * v->stride;
-
-            rc = extent_misses(cache, at, at + (i + 1 < runs ? v->run : last_run), &miss);
-        }
-    }
-    *out = miss;
+    cache->visit_miss_bytes[e->visit] += (uint64_t)llround(miss);
     return rc;
 }
 
@@ -83,9 +54,10 @@ static int count_misses(struct nf_profile *p)
     cache->reuse = nf_reuse_new(pages < HINT_PAGES_MAX ? (uint32_t)pages : HINT_PAGES_MAX);
     if (!cache->reuse)
         rc = -ENOMEM;
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint32_t i = 0; i < c->n_visits && !rc; i++)
-            rc = visit_misses(cache, c, &c->visits[i], &p->visit_miss_bytes[i]);
+    cache->visit_miss_bytes = p->visit_miss_bytes;
+    for (int pass = 0; pass < 2 && !rc; pass++) {
+        memset(p->visit_miss_bytes, 0, c->n_visits * sizeof *p->visit_miss_bytes);
+        rc = nf_walk(c, NF_PAGE_BYTES, NULL, extent_misses, cache);
     }
     nf_reuse_free(cache->reuse);
     free(cache);
