@@ -32,6 +32,7 @@ struct nf_perf_ring {
     size_t ring_bytes;
     struct nf_perf_ring_totals totals;
     bool mapped, opened;
+    bool reads_lost; /* the kernel counts the lost by event */
 };
 
 static int silent(enum libperf_print_level level, const char *fmt, va_list ap)
@@ -87,7 +88,8 @@ static int add_events(struct nf_perf_ring *r, const struct nf_perf_ring_options 
         attr.size = sizeof attr;
         /* The id comes first in every record, so that several events can share a ring. */
         attr.sample_type |= PERF_SAMPLE_IDENTIFIER;
-        attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING | PERF_FORMAT_ID;
+        attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING | PERF_FORMAT_ID |
+                           PERF_FORMAT_LOST;
         attr.inherit = 1;
         attr.disabled = !o->group || !r->n_events;
         attr.enable_on_exec = attr.disabled;
@@ -99,6 +101,20 @@ static int add_events(struct nf_perf_ring *r, const struct nf_perf_ring_options 
     if (o->group)
         perf_evlist__set_leader(r->list);
     return 0;
+}
+
+/* Before Linux 6.0 the lost are told by records alone. */
+static int open_events(struct nf_perf_ring *r)
+{
+    int rc = perf_evlist__open(r->list);
+
+    r->reads_lost = !rc;
+    if (rc == -EINVAL) {
+        for (unsigned e = 0; e < r->n_events; e++)
+            perf_evsel__attr(r->events[e])->read_format &= ~(uint64_t)PERF_FORMAT_LOST;
+        rc = perf_evlist__open(r->list);
+    }
+    return rc;
 }
 
 /* A smaller ring may still fit what kernel.perf_event_mlock_kb allows an ordinary user. */
@@ -160,7 +176,7 @@ int nf_perf_ring_open(const struct nf_perf_ring_options *o, pid_t pid, struct nf
     }
     if (!rc) {
         perf_evlist__set_maps(r->list, r->cpus, r->threads);
-        rc = perf_evlist__open(r->list);
+        rc = open_events(r);
         r->opened = !rc;
         if (rc)
             rc = refuse(rc, &o->attrs[0]);
@@ -286,7 +302,20 @@ size_t nf_perf_ring_bytes(const struct nf_perf_ring *r)
 
 void nf_perf_ring_totals(const struct nf_perf_ring *r, struct nf_perf_ring_totals *out)
 {
+    uint64_t lost = 0;
+
     *out = r->totals;
+    /* The kernel writes a LOST record in front of the next one that fits: what is lost at the end has none. */
+    for (unsigned e = 0; r->reads_lost && e < r->n_events; e++) {
+        for (unsigned c = 0; c < r->n_cpus; c++) {
+            struct perf_counts_values values = {0};
+
+            if (!perf_evsel__read(r->events[e], (int)c, 0, &values))
+                lost += values.lost;
+        }
+    }
+    if (lost > out->lost)
+        out->lost = lost;
 }
 
 const struct perf_event_attr *nf_perf_ring_attr(const struct nf_perf_ring *r, unsigned event)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyze/sampled.h"
 #include "capture/data-src.h"
 #include "cmd/command.h"
 #include "cmd/show-audit.h"
@@ -17,6 +18,7 @@
 struct arguments {
     uint64_t capture, step_class, llc_bytes, limit;
     const char *source;
+    double ghz;
     bool json, csv;
 };
 
@@ -24,6 +26,7 @@ static const struct nf_option options[] = {
     {"capture", 'c', NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "which capture (default the latest)"},
     {"class", 'k', NF_OPTION_U64, offsetof(struct arguments, step_class), "N", "which step class (default the steady one)"},
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC that separates bursts and filters misses (default: measured, else as the CPU reports)"},
+    {"ghz", 0, NF_OPTION_F64, offsetof(struct arguments, ghz), "GHZ", "clock of the cores that were sampled, for k in the view 'sampled' (default: unknown)"},
     {"limit", 'n', NF_OPTION_U64, offsetof(struct arguments, limit), "ROWS", "at most so many rows (default 40 in text, all otherwise)"},
     {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "audit: what this source saw (default the latest)"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
@@ -52,7 +55,7 @@ struct view {
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
-#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, trials, sources, samples"
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, trials, sources, samples"
 
 /* --- views made by SQL --- */
 
@@ -474,6 +477,11 @@ static int fill_audit_tensors(struct context *c, struct nf_table *t)
     return nf_show_audit_tensors(c->study, c->capture, c->stream, c->class, c->arguments->source, t);
 }
 
+static int fill_sampled(struct context *c, struct nf_table *t)
+{
+    return nf_sampled_fill(c->study, c->capture, c->stream, c->class, c->arguments->ghz, t);
+}
+
 static const struct view views[] = {
     {"classes", "step classes: steps of the same structure", COLUMNS(class_columns), class_sql, NULL},
     {"passes", "the job's runs: bare, access, timing", COLUMNS(pass_columns), pass_sql, NULL},
@@ -487,6 +495,7 @@ static const struct view views[] = {
      NF_SHOW_AUDIT_COLUMNS, NULL, fill_audit},
     {"audit-tensors", "the same by tensor", nf_show_audit_tensor_columns, NF_SHOW_AUDIT_TENSOR_COLUMNS, NULL,
      fill_audit_tensors},
+    {"sampled", "visits as the CPU's samples show them (pebs, ibs)", nf_sampled_columns, NF_SAMPLED_COLUMNS, NULL, fill_sampled},
     {"trials", "replayed trials", COLUMNS(trial_columns), trial_sql, NULL},
     {"sources", "what each source saw and could not see", COLUMNS(source_columns), source_sql, NULL, true},
     {"samples", "single samples, in the order of their time", COLUMNS(sample_columns), NULL, fill_samples, true},

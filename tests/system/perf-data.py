@@ -14,7 +14,7 @@ from system import NEARFAR, SOURCE, WORK, check, finish, nearfar, refused, skip
 if not shutil.which('perf'):
     skip('perf is not installed (Debian: linux-perf)')
 FIELDS = 'pid tid cpu time event ip addr period weight data_src phys_addr'.split()
-LEVELS = {'LFB/MAB': 'fill buffer', 'L1': 'L1', 'L2': 'L2', 'L3': 'L3', 'Local RAM': 'RAM', 'RAM': 'RAM', 'N/A': ''}
+LEVELS = {'LFB/MAB': 'fill buffer', 'L1': 'L1', 'L2': 'L2', 'L3': 'LLC', 'Local RAM': 'DRAM', 'RAM': 'DRAM', 'N/A': ''}
 UNSIGNED = (1 << 64) - 1
 
 
