@@ -167,16 +167,18 @@ static int probe(char *why, size_t size)
 static size_t environment(const void *options, enum nf_pass_kind pass, const char *ring_path, const char **out, size_t max)
 {
     static char engine[64], arena[96];
+    const char *const all[] = {engine, arena};
     const struct options *o = options;
+    size_t n = 0;
     uint64_t reserve = o->reserve_bytes ? o->reserve_bytes : is_qemu(o) ? QEMU_RESERVE_BYTES : TSAN_RESERVE_BYTES;
 
-    if (pass != NF_PASS_ACCESS || max < 2)
+    if (pass != NF_PASS_ACCESS)
         return 0;
     snprintf(engine, sizeof engine, NF_EXACT_ENV "=%s", is_qemu(o) ? NF_EXACT_ENGINE_QEMU : NF_EXACT_ENGINE_TSAN);
     snprintf(arena, sizeof arena, NF_ARENA_ENV "=min=1,every=0,reserve=%llu", (unsigned long long)reserve);
-    out[0] = engine;
-    out[1] = arena;
-    return 2;
+    for (; n < sizeof all / sizeof *all && n < max; n++)
+        out[n] = all[n];
+    return n;
 }
 
 /* As execvp would find it. */
