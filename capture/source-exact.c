@@ -167,11 +167,10 @@ static int probe(char *why, size_t size)
 static size_t environment(const void *options, enum nf_pass_kind pass, const char *ring_path, const char **out, size_t max)
 {
     static char engine[64], arena[96];
-    const struct options *o = options;
-    uint64_t reserve = o->reserve_bytes ? o->reserve_bytes : is_qemu(o) ? QEMU_RESERVE_BYTES : TSAN_RESERVE_BYTES;
-
     const char *const all[] = {engine, arena};
+    const struct options *o = options;
     size_t n = 0;
+    uint64_t reserve = o->reserve_bytes ? o->reserve_bytes : is_qemu(o) ? QEMU_RESERVE_BYTES : TSAN_RESERVE_BYTES;
 
     if (pass != NF_PASS_ACCESS)
         return 0;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ struct tracepoint {
 
 struct nf_source {
     struct nf_perf_ring *ring;
+    pid_t pid;
     struct nf_record_layout layout;
     bool by_tracepoint, kernel_too;
     struct tracepoint points[EVENTS]; /* user mode, kernel mode */
@@ -238,6 +240,7 @@ static int attach(struct nf_source *s, pid_t pid)
     rc = nf_perf_ring_open(&o, pid, &s->ring);
     if (rc)
         return nf_fail_in(rc, "source page-fault");
+    s->pid = pid;
     s->layout = nf_record_layout_of(nf_perf_ring_attr(s->ring, 0));
     return 0;
 }
@@ -307,8 +310,9 @@ static void totals(const struct nf_source *s, struct nf_source_totals *out)
         nf_perf_ring_flush(s->ring);
         nf_perf_ring_totals(s->ring, &t);
     }
-    /* Every fault is counted and, with a period of 1, sampled: what is missing was lost, said so or not. */
-    if (t.counted > t.delivered && t.counted - t.delivered > t.lost)
+    /* Every fault is counted and, with a period of 1, sampled: once the job is gone and its rings are empty, what is missing
+     * was lost, said so or not. */
+    if (t.counted > t.delivered && t.counted - t.delivered > t.lost && kill(s->pid, 0) && errno == ESRCH)
         t.lost = t.counted - t.delivered;
     *out = (struct nf_source_totals){.lost = t.lost, .throttled = t.throttled, .undecoded = s->undecoded};
 }

@@ -52,7 +52,7 @@ static void say_source(const struct nf_audit *a, const struct nf_observation *o,
     static const char *const words[NF_AUDIT_RWS] = {
         [NF_AUDIT_RW_WRITTEN] = "declared read, seen written",
         [NF_AUDIT_RW_NOT_WRITTEN] = "declared written, seen read only",
-        [NF_AUDIT_RW_READ_FIRST] = "declared written, seen read before it was written",
+        [NF_AUDIT_RW_READ_TOO] = "declared written, seen read as well (partial results read back)",
     };
     char resolution[NF_UNITS_TEXT], bytes[NF_UNITS_TEXT];
 

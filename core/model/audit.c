@@ -14,7 +14,7 @@ struct extent {
 typedef NF_ARRAY(struct extent) extents;
 
 /* The sets one (op, tensor) is judged by. */
-enum set { DECLARED_READ, DECLARED_WRITTEN, SEEN, SEEN_WRITTEN, SEEN_READ_FIRST, BETWEEN, DECLARED, WORK_1, WORK_2, SETS };
+enum set { DECLARED_READ, DECLARED_WRITTEN, SEEN, SEEN_WRITTEN, SEEN_READ, BETWEEN, DECLARED, WORK_1, WORK_2, SETS };
 
 struct audit_work {
     struct nf_audit *a;
@@ -162,8 +162,8 @@ static void count_rw(struct audit_work *w, enum nf_audit_rw kind, uint32_t op, u
 static int judge_rw(struct audit_work *w, uint32_t op, uint32_t tensor, extents *both)
 {
     extents *s = w->sets, *work = &s[WORK_2];
-    uint64_t all = bytes_of(both), written, not_written, read_first;
-    extents untold = {0};
+    uint64_t all = bytes_of(both), written, not_written, read_too;
+    extents untold = {0}, read = {0};
     int rc;
 
     if (!w->source->rw_observed)
@@ -178,18 +178,22 @@ static int judge_rw(struct audit_work *w, uint32_t op, uint32_t tensor, extents 
     if (!rc)
         rc = combine(&untold, work, &s[SEEN_WRITTEN], true);
     not_written = bytes_of(&untold);
+    /* Seen read and written, declared only written. */
     if (!rc)
-        rc = combine(work, both, &s[SEEN_READ_FIRST], false);
+        rc = combine(&read, both, &s[SEEN_READ], false);
+    if (!rc)
+        rc = combine(work, &read, &s[SEEN_WRITTEN], false);
     if (!rc)
         rc = combine(&untold, work, &s[DECLARED_READ], true);
-    read_first = bytes_of(&untold);
+    read_too = bytes_of(&untold);
     nf_array_free(&untold);
+    nf_array_free(&read);
     if (rc)
         return rc;
     count_rw(w, NF_AUDIT_RW_WRITTEN, op, tensor, written);
     count_rw(w, NF_AUDIT_RW_NOT_WRITTEN, op, tensor, not_written);
-    count_rw(w, NF_AUDIT_RW_READ_FIRST, op, tensor, read_first);
-    count_rw(w, NF_AUDIT_RW_AGREE, op, tensor, all - written - not_written - read_first);
+    count_rw(w, NF_AUDIT_RW_READ_TOO, op, tensor, read_too);
+    count_rw(w, NF_AUDIT_RW_AGREE, op, tensor, all - written - not_written - read_too);
     return 0;
 }
 
@@ -284,7 +288,7 @@ static int add_sighting(struct audit_work *w, const struct nf_visit *v)
         return -ENOMEM;
     if (v->rw != NF_RW_READ && nf_array_push(&s[SEEN_WRITTEN], e))
         return -ENOMEM;
-    return v->rw == NF_RW_UPDATE ? nf_array_push(&s[SEEN_READ_FIRST], e) : 0;
+    return v->rw != NF_RW_WRITE ? nf_array_push(&s[SEEN_READ], e) : 0;
 }
 
 /* All visits and sightings of one op, tensor by tensor. Visits are few: they are looked through once per tensor. */

@@ -26,7 +26,8 @@ enum nf_audit_rw {
     NF_AUDIT_RW_AGREE,
     NF_AUDIT_RW_WRITTEN,     /* declared read, seen written */
     NF_AUDIT_RW_NOT_WRITTEN, /* declared written, seen read only */
-    NF_AUDIT_RW_READ_FIRST,  /* declared written without being read, seen read before the write */
+    NF_AUDIT_RW_READ_TOO,    /* declared written without being read, seen read as well: before the write where the source
+                                tells first touches (page-fault), before or after where it counts all (exact) */
     NF_AUDIT_RWS
 };
 
