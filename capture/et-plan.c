@@ -12,9 +12,7 @@
 
 /* RecordScope::BACKWARD_FUNCTION and USER_SCOPE of PyTorch. */
 enum { SCOPE_BACKWARD = 1, SCOPE_USER = 7 };
-enum { MODULE_MAX = 256, SAME_OPERANDS = 16 };
-/* The same extent named twice by one operator is one touch. */
-enum { RW_NONE = 0xff };
+enum { MODULE_MAX = 256, RW_NONE = 0xff };
 
 /* What the tree says of a node. */
 struct place {
@@ -117,7 +115,11 @@ static int module_of(struct planner *w, const struct nf_et_node *n, const char *
     size = snprintf(path, sizeof path, "%s%s%.*s", outer, *outer ? "." : "", (int)(length < MODULE_MAX ? length : MODULE_MAX),
                     label);
     *out = nf_texts_add(&w->t->texts, path, size < MODULE_MAX ? (size_t)size : MODULE_MAX - 1);
-    return *out == NF_TEXTS_NONE ? out_of_memory() : 0;
+    if (*out == NF_TEXTS_NONE)
+        return out_of_memory();
+    /* Labels inside labels: their paths are longer than what the trace said of them. */
+    return w->t->texts.bytes > 2ull * NF_ET_TEXT_BYTES_MAX ? nf_fail(-EBADMSG, "the trace has more labels than can be kept")
+                                                           : 0;
 }
 
 static uint64_t forward_key(const struct nf_et_node *n, uint32_t tid)
@@ -176,12 +178,12 @@ static int climb_down(struct planner *w)
         uint32_t *parent = n->parent == n->id ? NULL : nf_id_map_find(&index, n->parent);
         const struct place *above = parent ? &w->places[*parent] : NULL;
 
+        w->p->totals.orphans += !parent && n->parent && n->parent != n->id;
+        at->parent = parent ? *parent : NF_ET_NONE;
         if (!nf_id_map_add(&index, n->id, i, &is_new)) {
             rc = out_of_memory();
             break;
         }
-        w->p->totals.orphans += !parent && n->parent && n->parent != n->id;
-        at->parent = parent ? *parent : NF_ET_NONE;
         at->end = i;
         at->phase = phase_of(n, name, above ? above->phase : n->fw_tid ? NF_PHASE_BACKWARD : NF_PHASE_FORWARD);
         at->ends_step = at->phase == NF_PHASE_OPTIMIZER && !n->is_operator && (!above || above->phase != NF_PHASE_OPTIMIZER);
@@ -472,10 +474,10 @@ static int pass_silent(struct planner *w, const struct nf_et_node *n, uint32_t n
             continue;
         if (s->allocates || s->resizes)
             rc = lifetime_of(w, &o[i], node, s->allocates || is_fresh(w, &o[i], node), s->resizes, &unused);
-        if (!rc && s->allocates && !o[i].has_strides)
+        if (!rc && (s->allocates || s->resizes) && !o[i].has_strides)
             rc = set_clip(w, o[i].tensor, NULL);
     }
-    return rc ? rc : follow_view(w, n);
+    return rc || s->allocates || s->resizes ? rc : follow_view(w, n);
 }
 
 static int end_operator(struct planner *w, uint32_t node)
@@ -587,25 +589,22 @@ static int divide(struct planner *w)
         e->step = p->n_steps;
     }
     p->n_steps += p->execs.n > 0;
+    if (p->n_steps > NF_ET_STEPS_MAX)
+        return nf_fail(-EBADMSG, "the trace has more than %d steps", NF_ET_STEPS_MAX);
     return p->n_steps ? 0 : nf_fail(-ENODATA, "no operator of the trace touches a tensor");
 }
 
 /* --- what the lifetimes were for --- */
 
-/* Of two operands of one node that name the same extent, the first stands for both. */
-static void merge_same(const struct nf_et_node *n, struct nf_et_operand *o)
+/* Of two operands of one node that name the same extent, the first stands for both. True when o was such a second. */
+static bool merge_same(const struct nf_et_operand *o, struct nf_et_operand *before)
 {
-    for (uint32_t i = 1; i < n->n_operands; i++)
-        for (uint32_t back = 1; back <= SAME_OPERANDS && back <= i && o[i].lifetime != NF_ET_NONE; back++) {
-            struct nf_et_operand *same = &o[i - back];
-
-            if (same->lifetime != o[i].lifetime || same->offset != o[i].offset || same->bytes != o[i].bytes ||
-                same->pattern == NF_PATTERN_GATHER || o[i].pattern == NF_PATTERN_GATHER)
-                continue;
-            if (same->rw != o[i].rw)
-                same->rw = NF_RW_UPDATE;
-            o[i].lifetime = NF_ET_NONE;
-        }
+    if (before->offset != o->offset || before->bytes != o->bytes ||
+        before->run != o->run)
+        return false;
+    if (before->rw != o->rw)
+        before->rw = NF_RW_UPDATE;
+    return true;
 }
 
 static void measure(struct planner *w)
@@ -617,13 +616,17 @@ static void measure(struct planner *w)
         const struct nf_et_node *n = &w->t->nodes.v[e->node];
         struct nf_et_operand *o = w->t->operands.v + n->first_operand;
 
-        merge_same(n, o);
         for (uint32_t k = 0; k < n->n_operands; k++) {
             struct nf_et_lifetime *l;
 
             if (o[k].lifetime == NF_ET_NONE)
                 continue;
             l = &p->lifetimes.v[o[k].lifetime];
+            if (l->last == i && merge_same(&o[k], &o[l->operand])) {
+                o[k].lifetime = NF_ET_NONE;
+                continue;
+            }
+            l->operand = k;
             if (l->first == NF_ET_NONE)
                 l->first = i;
             l->last = i;

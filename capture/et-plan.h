@@ -19,7 +19,7 @@
 
 #include "capture/et-trace.h"
 
-enum { NF_ET_NONE = UINT32_MAX };
+enum { NF_ET_NONE = UINT32_MAX, NF_ET_STEPS_MAX = 1 << 16 };
 
 struct nf_et_lifetime {
     uint64_t bytes; /* the largest extent seen, that of its allocation included */
@@ -30,7 +30,8 @@ struct nf_et_lifetime {
     bool made;             /* by an operator of the trace */
     bool carried_in, outlives;
     /* While planning: */
-    uint32_t began; /* node */
+    uint32_t began;   /* node */
+    uint32_t operand; /* of the operator that touched it last, the one that did */
     bool sized;     /* bytes are known since its birth */
     bool succeeded; /* its id has a later lifetime */
 };

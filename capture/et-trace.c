@@ -48,17 +48,26 @@ static int text_number(struct reader *r, const char *text, size_t n, uint32_t *o
 
 /* --- fields of a node --- */
 
-/* A field beside the others (1.0), or in the list of attributes (1.1). */
-static const struct nf_json *field(const struct nf_json *node, const struct nf_json *attrs, const char *name)
+/* What a node says beside its values, wherever it says it. */
+enum { OP_SCHEMA, RF_ID, TID, FW_TID, SEQ_ID, SCOPE, BACKEND, FIELDS };
+static const char *const field_names[] = {"op_schema", "rf_id", "tid", "fw_tid", "seq_id", "scope", "kernel_backend"};
+
+/* Beside the others (1.0), or in the list of attributes (1.1). */
+static void find_fields(const struct nf_json *node, const struct nf_json *out[FIELDS])
 {
-    for (size_t i = 0; i < nf_json_count(attrs); i++) {
+    const struct nf_json *attrs = nf_json_get(node, "attrs");
+    size_t n = nf_json_count(attrs);
+
+    for (size_t k = 0; k < FIELDS; k++)
+        out[k] = n ? NULL : nf_json_get(node, field_names[k]);
+    for (size_t i = 0; i < n; i++) {
         const struct nf_json *a = nf_json_at(attrs, i);
         const char *key = nf_json_text(nf_json_get(a, "name"));
 
-        if (key && !strcmp(key, name))
-            return nf_json_get(a, "value");
+        for (size_t k = 0; key && k < FIELDS; k++)
+            if (!strcmp(key, field_names[k]))
+                out[k] = nf_json_get(a, "value");
     }
-    return nf_json_get(node, name);
 }
 
 static int read_u64(struct reader *r, const struct nf_json *v, const char *what, uint64_t *out)
@@ -66,7 +75,7 @@ static int read_u64(struct reader *r, const struct nf_json *v, const char *what,
     int64_t n = 0;
 
     if (v && (!nf_json_i64(v, &n) || n < 0))
-        return nf_json_pieces_fail(r->pieces, r->byte, "the %s of a node is not a whole number from 0 to 2^63 - 1", what);
+        return nf_json_pieces_fail(r->pieces, r->byte, "the %s of a node is not a whole number of at most 18 digits", what);
     *out = (uint64_t)n;
     return 0;
 }
@@ -94,12 +103,12 @@ static int read_text(struct reader *r, const struct nf_json *v, const char *what
 
 static bool is_tuple(const struct nf_json *v)
 {
-    int64_t n;
+    double n;
 
     if (nf_json_count(v) != TUPLE || !nf_json_text(nf_json_at(v, TUPLE_DEVICE)))
         return false;
     for (size_t i = 0; i < TUPLE_DEVICE; i++)
-        if (!nf_json_i64(nf_json_at(v, i), &n))
+        if (!nf_json_number(nf_json_at(v, i), &n))
             return false;
     return true;
 }
@@ -169,25 +178,26 @@ static int shape_text(struct reader *r, const int64_t *shape, int n, uint32_t *o
     return text_number(r, text, at, out);
 }
 
-/* "Tensor(float)" -> float; of "GenericList[Tensor(float),Tensor(long int)]" the one at place. */
-static int dtype_text(struct reader *r, const char *type, size_t place, uint32_t *out)
+/* "Tensor(float)" -> float; of "GenericList[Tensor(float),Tensor(long int)]" the next one, *at moves past it. NULL: no
+ * more are named. */
+static int dtype_text(struct reader *r, const char **at, uint32_t *out)
 {
     static const char word[] = "Tensor(";
-    const char *at = type;
+    const char *from = *at ? strstr(*at, word) : NULL;
+    size_t n;
 
     *out = 0;
-    for (size_t i = 0; at; i++) {
-        at = strstr(at, word);
-        if (at)
-            at += sizeof word - 1;
-        if (i >= place)
-            break;
-    }
-    return at ? text_number(r, at, strcspn(at, ")"), out) : 0;
+    *at = NULL;
+    if (!from)
+        return 0;
+    from += sizeof word - 1;
+    n = strcspn(from, ")");
+    *at = from + n;
+    return text_number(r, from, n, out);
 }
 
 static int add_tensor(struct reader *r, const struct nf_json *tuple, const struct nf_json *shape,
-                      const struct nf_json *strides, const char *type, size_t place, struct nf_et_operand *o)
+                      const struct nf_json *strides, const char **type, struct nf_et_operand *o)
 {
     int64_t n[TUPLE_DEVICE], dims[DIMS_MAX], steps[DIMS_MAX];
     uint64_t offset, bytes, end, distinct, span, run;
@@ -196,11 +206,9 @@ static int add_tensor(struct reader *r, const struct nf_json *tuple, const struc
     uint32_t *slot;
     bool is_new;
 
-    for (size_t i = 0; i < TUPLE_DEVICE; i++) {
-        nf_json_i64(nf_json_at(tuple, i), &n[i]);
-        if (n[i] < 0)
-            return broken(r, "a tensor of a node has a negative number");
-    }
+    for (size_t i = 0; i < TUPLE_DEVICE; i++)
+        if (!nf_json_i64(nf_json_at(tuple, i), &n[i]) || n[i] < 0)
+            return broken(r, "a tensor of a node has a number that is negative, not whole, or of more than 18 digits");
     if (r->t->operands.n >= NF_ET_OPERANDS_MAX)
         return nf_json_pieces_fail(r->pieces, r->byte, "the trace names more than %d tensors", NF_ET_OPERANDS_MAX);
     if (__builtin_mul_overflow((uint64_t)n[3], (uint64_t)n[4], &bytes) ||
@@ -225,8 +233,8 @@ static int add_tensor(struct reader *r, const struct nf_json *tuple, const struc
     rc = text_number(r, device, strlen(device), &o->device);
     if (!rc)
         rc = shape_text(r, dims, n_dims, &o->shape);
-    if (!rc && type)
-        rc = dtype_text(r, type, place, &o->dtype);
+    if (!rc)
+        rc = dtype_text(r, type, &o->dtype);
     if (rc)
         return rc;
     slot = nf_id_map_add(&r->t->storages, (uint64_t)n[1], r->t->n_slots, &is_new);
@@ -248,10 +256,10 @@ static int add_argument(struct reader *r, const struct values *v, size_t i, bool
         const struct nf_json *values, *shapes, *strides;
         size_t at;
     } stack[LISTS_MAX] = {{value, shape, strides, 0}};
-    size_t depth = 1, place = 0;
+    size_t depth = 1;
 
     if (is_tuple(value))
-        return add_tensor(r, value, shape, strides, type, 0, &o);
+        return add_tensor(r, value, shape, strides, &type, &o);
     if (type && !strncmp(type, "Tensor(", 7))
         r->t->unread_operands++;
     while (depth) {
@@ -264,7 +272,7 @@ static int add_argument(struct reader *r, const struct values *v, size_t i, bool
             depth--;
         } else if (is_tuple(element)) {
             struct nf_et_operand one = o;
-            int rc = add_tensor(r, element, of_shape, of_strides, type, place++, &one);
+            int rc = add_tensor(r, element, of_shape, of_strides, &type, &one);
 
             if (rc)
                 return rc;
@@ -332,8 +340,8 @@ static bool is_wrapper(const char *name)
 
 static int add_node(struct reader *r, const struct nf_json *node)
 {
-    const struct nf_json *attrs = nf_json_get(node, "attrs"), *seq, *parent = nf_json_get(node, "parent");
-    const char *backend = nf_json_text(field(node, attrs, "kernel_backend"));
+    const struct nf_json *parent = nf_json_get(node, "parent"), *field[FIELDS];
+    const char *backend;
     struct nf_et_node n = {.seq_id = -1, .byte = r->byte};
     uint32_t scope = 0, none = 0, *thread;
     bool is_new;
@@ -343,6 +351,8 @@ static int add_node(struct reader *r, const struct nf_json *node)
         return broken(r, "a node is not an object");
     if (!nf_json_get(node, "id") || !nf_json_get(node, "name"))
         return broken(r, "a node has no id or no name");
+    find_fields(node, field);
+    backend = nf_json_text(field[BACKEND]);
     if (!parent)
         parent = nf_json_get(node, "ctrl_deps");
     if (nf_json_is_array(parent))
@@ -353,19 +363,18 @@ static int add_node(struct reader *r, const struct nf_json *node)
     if (!rc)
         rc = read_text(r, nf_json_get(node, "name"), "name", &n.name);
     if (!rc)
-        rc = read_text(r, field(node, attrs, "op_schema"), "op_schema", &n.schema);
+        rc = read_text(r, field[OP_SCHEMA], "op_schema", &n.schema);
     if (!rc)
-        rc = read_u64(r, field(node, attrs, "rf_id"), "rf_id", &n.rf_id);
+        rc = read_u64(r, field[RF_ID], "rf_id", &n.rf_id);
     if (!rc)
-        rc = read_u32(r, field(node, attrs, "tid"), "tid", &n.tid);
+        rc = read_u32(r, field[TID], "tid", &n.tid);
     if (!rc)
-        rc = read_u32(r, field(node, attrs, "fw_tid"), "fw_tid", &n.fw_tid);
+        rc = read_u32(r, field[FW_TID], "fw_tid", &n.fw_tid);
     if (!rc)
-        rc = read_u32(r, field(node, attrs, "scope"), "scope", &scope);
+        rc = read_u32(r, field[SCOPE], "scope", &scope);
     if (rc)
         return rc;
-    seq = field(node, attrs, "seq_id");
-    if (seq && !nf_json_i64(seq, &n.seq_id))
+    if (field[SEQ_ID] && !nf_json_i64(field[SEQ_ID], &n.seq_id))
         return broken(r, "the seq_id of a node is not a whole number");
     if (n.parent > n.id)
         return broken(r, "a node names a parent that began after it");

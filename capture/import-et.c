@@ -177,6 +177,8 @@ static int begin_carried(struct feed *f)
     for (size_t i = 0; !rc && i < p->lifetimes.n; i++)
         if (p->lifetimes.v[i].carried_in)
             rc = begin(f, &p->lifetimes.v[i]);
+    /* Of the first step's own, as of any other's. */
+    f->allocation_hash = 0;
     return rc ? rc : send(f, &mark);
 }
 
@@ -456,7 +458,7 @@ static int open_import(const char *path, const struct nf_import_options *o, stru
     rc = nf_et_trace_init(&im->trace, path);
     if (!rc) {
         rc = nf_et_plan_init(&im->plan, &im->trace);
-        if (rc == -ENODATA)
+        if (rc == -ENODATA || rc == -EBADMSG)
             rc = nf_fail_in(rc, "%s", path);
     }
     if (!rc && o->kineto)

@@ -128,11 +128,37 @@ static int unexpected(struct nf_json_pieces *p, int c, const char *wanted)
     return nf_json_pieces_fail(p, at, "byte value %d where %s is due", c, wanted);
 }
 
-static int keep(struct nf_json_pieces *p, int c)
+/* Takes n bytes of the chunk into the piece. */
+static int keep(struct nf_json_pieces *p, size_t n)
 {
-    if (p->piece.n >= NF_JSON_PIECE_MAX)
+    if (n > NF_JSON_PIECE_MAX - p->piece.n)
         return nf_json_pieces_fail(p, nf_json_pieces_offset(p), "a value is larger than %d MiB", NF_JSON_PIECE_MAX >> 20);
-    return nf_array_push(&p->piece, (char)c) ? nf_fail(-ENOMEM, "out of memory") : 0;
+    if (nf_array_reserve(&p->piece, p->piece.n + n))
+        return nf_fail(-ENOMEM, "out of memory");
+    memcpy(p->piece.v + p->piece.n, p->chunk + p->at, n);
+    p->piece.n += n;
+    p->at += n;
+    return 0;
+}
+
+/* Bytes of the chunk from here to the next that could end a string, or could begin or end one or a container. */
+static size_t run_in_string(const struct nf_json_pieces *p)
+{
+    size_t i = p->at;
+
+    while (i < p->n && p->chunk[i] != '"' && p->chunk[i] != '\\')
+        i++;
+    return i - p->at;
+}
+
+static size_t run_outside(const struct nf_json_pieces *p)
+{
+    size_t i = p->at;
+
+    /* [ ] { } are 0x5b, 0x5d, 0x7b, 0x7d; the mask lets through four letters more, which the caller takes one by one. */
+    while (i < p->n && p->chunk[i] != '"' && (p->chunk[i] & 0xd9) != 0x59)
+        i++;
+    return i - p->at;
 }
 
 /* From a quote to the one that ends it. */
@@ -144,8 +170,13 @@ static int cut_string(struct nf_json_pieces *p)
         c = peek(p);
         if (c < 0)
             return unexpected(p, c, "the end of a string");
-        rc = keep(p, c);
-        p->at++;
+        if (!escaped && c != '"' && c != '\\') {
+            rc = keep(p, run_in_string(p));
+            if (rc)
+                return rc;
+            continue;
+        }
+        rc = keep(p, 1);
         if (rc)
             return rc;
         if (c == '"' && !escaped)
@@ -181,8 +212,7 @@ static int cut_value(struct nf_json_pieces *p)
         }
         if (!depth && c != '{' && c != '[') {
             while (!ends_scalar(c = peek(p))) {
-                rc = keep(p, c);
-                p->at++;
+                rc = keep(p, 1);
                 if (rc)
                     return rc;
             }
@@ -194,8 +224,9 @@ static int cut_value(struct nf_json_pieces *p)
             depth--;
         if (depth > NF_JSON_DEPTH_MAX)
             return nf_json_pieces_fail(p, nf_json_pieces_offset(p), "values are nested deeper than %d", NF_JSON_DEPTH_MAX);
-        rc = keep(p, c);
-        p->at++;
+        rc = keep(p, 1);
+        if (!rc && depth)
+            rc = keep(p, run_outside(p));
         if (rc)
             return rc;
     } while (depth);

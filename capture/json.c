@@ -19,8 +19,9 @@ int nf_json_parse(const char *text, size_t n, struct nf_json **out, size_t *at)
     *at = 0;
     if (v)
         return 0;
+    /* It counts the bytes it took, the offending one among them. */
     if (e.position > 0 && (size_t)e.position <= n)
-        *at = (size_t)e.position;
+        *at = (size_t)e.position - 1;
     return json_error_code(&e) == json_error_out_of_memory ? nf_fail(-ENOMEM, "out of memory")
                                                            : nf_fail(-EBADMSG, "%s", e.text);
 }

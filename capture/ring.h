@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { NF_RING_VERSION = 1, NF_RING_TEXT = 32 };
+enum { NF_RING_VERSION = 2, NF_RING_TEXT = 32 };
 #define NF_RING_MAGIC 0x4e46524e47303031ull /* "NFRNG001" */
 /* Environment of the job: path of the ring (/proc/<tool>/fd/N), "bare" | "timing" | "access". */
 #define NF_RING_ENV "NEARFAR_RING"
@@ -73,6 +73,11 @@ struct nf_ring_header {
     _Atomic uint64_t live_bytes, peak_bytes, allocations;
     _Atomic uint64_t allocation_hash; /* over the sizes of storages of 4 KiB and more since the last step */
     _Atomic uint32_t closed;          /* the hook's exit handler ran */
-    uint32_t reserved[3];
+    _Atomic uint32_t arena_reads_bytes; /* how finely page faults show reads; 4096, 65536 (fault-around) or 2097152 */
+    uint32_t reserved[2];
+    /* Where tensors live when the arena is on (capture/preload/arena.h); base is stored last, 0 before. */
+    _Atomic uint64_t arena_base, arena_bytes;
+    _Atomic uint64_t boundaries; /* times its page table was emptied */
+    char pad3[40];
 };
 _Static_assert(sizeof(struct nf_ring_header) % 64 == 0, "slots start on a cache line");

@@ -39,7 +39,7 @@ struct nf_source_facts {
 };
 
 struct nf_source_totals {
-    uint64_t lost, throttled, undecoded, other_process;
+    uint64_t lost, throttled, undecoded;
 };
 
 typedef int nf_sample_sink(void *context, const struct nf_sample *samples, size_t n); /* 0 or an error, forwarded */

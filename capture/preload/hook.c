@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capture/preload/arena.h"
 #include "capture/preload/tracker.h"
 #include "capture/preload/writer.h"
 
@@ -20,24 +21,26 @@ static struct nf_ring_header *ring; /* set while this process owns it and hasn't
 static uint64_t previous_mark_ns;
 static uint64_t foreign[FOREIGN_SLOTS]; /* 0: empty; callers hold Python's lock */
 static unsigned foreign_used;
+static bool forks_guarded;
 
 /* The child of a captured process is none. Before the claim it may be the one that trains: it starts anew. */
 static void forget_in_child(void)
 {
+    nf_arena_fork_child();
     nf_tracker_forget(!ring);
     ring = NULL;
 }
 
+/* At load, not at the first tracked block: the arena may have blocks before. */
+__attribute__((constructor)) static void guard_forks(void)
+{
+    if (getenv(NF_RING_ENV))
+        forks_guarded = !pthread_atfork(nf_arena_fork_prepare, nf_arena_fork_parent, forget_in_child);
+}
+
 NF_EXPORT int nf_hook_track(void)
 {
-    static int registered;
-
-    if (!getenv(NF_RING_ENV))
-        return -1;
-    if (!registered && pthread_atfork(NULL, NULL, forget_in_child) != 0)
-        return -1;
-    registered = 1;
-    return nf_tracker_start() ? 0 : -1;
+    return forks_guarded && nf_tracker_start() ? 0 : -1;
 }
 
 NF_EXPORT int nf_hook_claim(void)
@@ -58,6 +61,7 @@ NF_EXPORT int nf_hook_claim(void)
         return 1;
     }
     nf_tracker_attach(header, strcmp(pass, "bare") != 0);
+    nf_arena_attach(header);
     previous_mark_ns = nf_writer_now_ns();
     ring = header;
     return 0;
@@ -134,8 +138,10 @@ NF_EXPORT int nf_hook_op(const uint64_t *words, uint32_t n_words)
     tensors = visits + (size_t)n_visits * VISIT_WORDS;
     if (!storages_known(visits, n_visits))
         return 1;
-    if (!nf_writer_begin(1 + n_visits + n_tensors, NF_WRITER_ORDINARY))
+    if (!nf_writer_begin(1 + n_visits + n_tensors, NF_WRITER_ORDINARY)) {
+        nf_arena_boundary(); /* its touches go to the next op: lost events are counted */
         return -1;
+    }
     for (uint32_t i = 0; i < n_tensors; i++, tensors += TENSOR_WORDS) {
         event = nf_writer_slot(slot++);
         event->kind = NF_EVENT_TENSOR;
@@ -167,6 +173,7 @@ NF_EXPORT int nf_hook_op(const uint64_t *words, uint32_t n_words)
         event->pattern = (uint8_t)(visits[4] >> 8);
     }
     nf_writer_commit();
+    nf_arena_boundary();
     return 0;
 }
 
@@ -234,6 +241,13 @@ NF_EXPORT int nf_hook_step(void)
     return 0;
 }
 
+NF_EXPORT int nf_hook_arena(uint64_t *base, uint64_t *bytes)
+{
+    *base = nf_arena_base();
+    *bytes = nf_arena_size();
+    return *bytes ? 0 : -1;
+}
+
 NF_EXPORT void nf_hook_close(void)
 {
     struct nf_ring_header *header = ring;
@@ -241,6 +255,7 @@ NF_EXPORT void nf_hook_close(void)
     if (!header)
         return;
     nf_tracker_detach();
+    nf_arena_attach(NULL);
     ring = NULL;
     atomic_store(&header->closed, 1);
 }

@@ -29,5 +29,7 @@ int nf_hook_mark(uint32_t mark, uint32_t name, uint32_t module, uint64_t a);
 /* The end of an optimizer step: writes the time since the previous step (or the training mark) and the allocator
  * hash, and starts both anew. */
 int nf_hook_step(void);
+/* The range in which large tensors live (capture/preload/arena.h). 0; -1 and zeros when there is none. */
+int nf_hook_arena(uint64_t *base, uint64_t *bytes);
 /* No events after this one. */
 void nf_hook_close(void);

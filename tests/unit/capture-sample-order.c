@@ -1,6 +1,7 @@
 /* Samples in the order of their time: rounds that keep their promise, a bound that is met, times that are equal or none. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
