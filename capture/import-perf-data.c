@@ -117,6 +117,15 @@ static void describe(const struct nf_perf_event *e, const struct nf_perf_facts *
     }
 }
 
+/* perf's name, or what the kernel was asked for. */
+static const char *name_of(const struct nf_perf_event *e, char *room, size_t size)
+{
+    if (*e->name)
+        return e->name;
+    snprintf(room, size, "type %u config %#llx", e->attr.type, (unsigned long long)e->attr.config);
+    return room;
+}
+
 /* A dummy event only carries the records of mappings. */
 static bool is_dummy(const struct nf_perf_event *e)
 {
@@ -291,9 +300,12 @@ static int run_bound(struct nf_study *s, const char *sql, int64_t id, const char
 static void recorded_on(const struct nf_import *im, char *out, size_t size)
 {
     const struct nf_perf_facts *f = nf_perf_data_facts(im->d);
+    char cpus[32] = "an unknown number of";
 
-    snprintf(out, size, "recorded on %s (%s, %" PRIu32 " CPUs, Linux %s) by perf %s%s", *f->host ? f->host : "an unknown host",
-             *f->cpu ? f->cpu : *f->cpu_id ? f->cpu_id : "unknown CPU", f->cpus, *f->release ? f->release : "unknown",
+    if (f->cpus)
+        snprintf(cpus, sizeof cpus, "%" PRIu32, f->cpus);
+    snprintf(out, size, "recorded on %s (%s, %s CPUs, Linux %s) by perf %s%s", *f->host ? f->host : "an unknown host",
+             *f->cpu ? f->cpu : *f->cpu_id ? f->cpu_id : "unknown CPU", cpus, *f->release ? f->release : "unknown",
              *f->version ? f->version : "unknown", f->pipe ? " to a pipe" : "");
 }
 
@@ -317,7 +329,8 @@ static int insert_rows(struct nf_import *im, int64_t invocation, int64_t *captur
     for (size_t i = 0; i < nf_perf_data_events(im->d) && !rc; i++) {
         const struct nf_perf_event *e = nf_perf_data_event(im->d, i);
         const struct perf_event_attr *a = &e->attr;
-        struct nf_sample_event row = {.name = *e->name ? e->name : "unknown", .type = a->type, .config = a->config,
+        char room[64];
+        struct nf_sample_event row = {.name = name_of(e, room, sizeof room), .type = a->type, .config = a->config,
                                       .config1 = a->config1, .config2 = a->config2,
                                       .period = a->freq ? 0 : a->sample_period, .precise = a->precise_ip};
         struct group *g;
@@ -465,9 +478,10 @@ static void summarize(const struct nf_import *im, FILE *to)
     fprintf(to, "  %s\n", text);
     for (size_t i = 0; i < nf_perf_data_events(im->d); i++) {
         const struct nf_perf_event *e = nf_perf_data_event(im->d, i);
+        char room[64];
 
         if (im->seen[i] || !is_dummy(e))
-            fprintf(to, "  %" PRIu64 " samples of %s (evidence %s%s)\n", im->seen[i], *e->name ? e->name : "an unnamed event",
+            fprintf(to, "  %" PRIu64 " samples of %s (evidence %s%s)\n", im->seen[i], name_of(e, room, sizeof room),
                     nf_access_evidence_name(im->evidence[i]),
                     im->groups[im->evidence[i]].o.validated ? "" : ", not validated on hardware");
     }

@@ -147,10 +147,10 @@ static int add_event(struct nf_perf_data *d, const uint8_t *attr, size_t n, uint
     return 0;
 }
 
-static int add_ids(struct nf_perf_data *d, const uint8_t *p, size_t n)
+static int add_ids(struct nf_perf_data *d, const uint8_t *p, size_t n, uint64_t at)
 {
     if (n > IDS_MAX - d->ids.n)
-        return nf_fail(-EBADMSG, "%s: more than %d event ids", d->path, IDS_MAX);
+        return nf_fail(-EBADMSG, "%s: more than %d event ids, up to byte %" PRIu64, d->path, IDS_MAX, at);
     for (size_t i = 0; i < n; i++) {
         struct id id = {.event = (uint32_t)d->n_events - 1};
 
@@ -197,15 +197,15 @@ static uint32_t event_of(struct nf_perf_data *d, uint64_t id)
 }
 
 /* With several events a sample's id must stand where it can be found before its event is known. */
-static int agree_on_ids(struct nf_perf_data *d)
+static int agree_on_ids(struct nf_perf_data *d, uint64_t where)
 {
     d->id_offset = 0;
     for (size_t i = 0; i < d->n_events && d->n_events > 1; i++) {
         size_t at = nf_record_id_offset(&d->events[i].layout);
 
         if (!at || (i && at != d->id_offset))
-            return nf_fail(-EBADMSG, "%s: samples of its %zu events cannot be told apart: event %zu %s", d->path, d->n_events, i,
-                           at ? "has its id elsewhere" : "has no id");
+            return nf_fail(-EBADMSG, "%s: samples of its %zu events, described at byte %" PRIu64 ", cannot be told apart: event "
+                           "%zu %s", d->path, d->n_events, where, i, at ? "has its id elsewhere" : "has no id");
         d->id_offset = at;
     }
     return 0;
@@ -279,13 +279,13 @@ static int read_events(struct nf_perf_data *d, const struct section *attrs, uint
 
             rc = read_at(d, d->aligned, ids.offset + done, part);
             if (!rc)
-                rc = add_ids(d, d->aligned, part / 8);
+                rc = add_ids(d, d->aligned, part / 8, ids.offset + done);
             done += part;
         }
         if (rc)
             return rc;
     }
-    return agree_on_ids(d);
+    return agree_on_ids(d, attrs->offset);
 }
 
 static int read_header(struct nf_perf_data *d)
@@ -417,7 +417,6 @@ static int sample(struct nf_perf_data *d, const struct perf_event_header *h, con
     }
     if (nf_record_decode(&d->events[event].layout, h, &s, NULL))
         return bad_record(d, h, "is a sample that is too short for its fields");
-    d->events[event].used = true;
     s.event = (uint16_t)event;
     return r->sample(r->context, &s);
 }
@@ -452,8 +451,8 @@ static int header_attr(struct nf_perf_data *d, const struct perf_event_header *h
         return bad_record(d, h, "is too short for an event's attributes");
     rc = add_event(d, attr, size, d->at);
     if (!rc)
-        rc = add_ids(d, attr + size, (h->size - 8u - size) / 8);
-    return rc ? rc : agree_on_ids(d);
+        rc = add_ids(d, attr + size, (h->size - 8u - size) / 8, d->at);
+    return rc ? rc : agree_on_ids(d, d->at);
 }
 
 static int event_update(struct nf_perf_data *d, const struct perf_event_header *h)

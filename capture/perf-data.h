@@ -14,7 +14,6 @@ struct nf_perf_event {
     struct perf_event_attr attr;
     struct nf_record_layout layout;
     char name[128]; /* as perf wrote it; "" unknown */
-    bool used;      /* a sample of it was seen */
 };
 
 /* What the header's features said; texts are "" and numbers 0 where they are absent. */
