@@ -9,6 +9,7 @@
 #include "core/base/array.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/store/samples.h"
 
 /* Events wait here until no sample from before them can still come; a source that is late for longer than this many
  * events (64 MiB) is not waited for. */
@@ -22,9 +23,9 @@ struct taking_part {
     const char *spec; /* borrowed */
     struct nf_source *source; /* NULL: not in this pass, or one that only writes into the ring */
     struct nf_source_facts facts;
-    int64_t observation; /* row; 0: none (the framework, or another pass) */
-    unsigned number;     /* at the reducer */
-    uint64_t samples, other_process, out_of_arena, outside;
+    struct nf_observation row;        /* id 0: none (the framework, or another pass) */
+    struct nf_sample_writer *writer;  /* of a source that does not see all */
+    unsigned number;                  /* at the reducer */
 };
 
 struct key {
@@ -107,9 +108,11 @@ int nf_observe_new(const char *const *specs, size_t n, struct nf_observe **out)
 
 static void close_sources(struct nf_observe *o)
 {
-    for (size_t i = 0; i < o->n; i++)
+    for (size_t i = 0; i < o->n; i++) {
+        o->sources[i].writer = nf_sample_writer_free(o->sources[i].writer);
         if (o->sources[i].ops->close)
             o->sources[i].source = o->sources[i].ops->close(o->sources[i].source);
+    }
 }
 
 struct nf_observe *nf_observe_free(struct nf_observe *o)
@@ -141,52 +144,30 @@ size_t nf_observe_environment(const struct nf_observe *o, enum nf_pass_kind kind
 static int insert_observation(struct nf_observe *o, struct taking_part *t, int64_t pass_id)
 {
     const char *colon = strchr(t->spec, ':');
-    struct nf_query *q;
-    int rc = nf_study_query(o->study, "INSERT INTO observation(pass_id, source, options, evidence, validated, "
-                                      "resolution_bytes, boundary_ops, rw, notes) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                            &q);
+    int rc;
 
-    if (rc)
-        return rc;
-    nf_query_bind_i64(q, 1, pass_id);
-    nf_query_bind_text(q, 2, t->ops->name);
-    nf_query_bind_text(q, 3, colon ? colon + 1 : "");
-    nf_query_bind_i64(q, 4, t->ops->evidence);
-    nf_query_bind_i64(q, 5, t->facts.validated);
-    nf_query_bind_i64(q, 6, t->facts.resolution_bytes);
-    nf_query_bind_i64(q, 7, t->facts.boundary_ops);
-    nf_query_bind_text(q, 8, t->facts.rw);
-    nf_query_bind_text(q, 9, t->facts.notes);
-    rc = nf_query_run(q);
-    t->observation = nf_study_last_id(o->study);
-    return rc;
-}
-
-static int insert_events(struct nf_observe *o, const struct taking_part *t)
-{
-    struct nf_query *q;
-    int rc = 0;
-
+    t->row = (struct nf_observation){
+        .pass_id = pass_id,
+        .source = t->ops->name,
+        .options = colon ? colon + 1 : "",
+        .rw = t->facts.rw,
+        .notes = t->facts.notes,
+        .evidence = (uint8_t)t->ops->evidence,
+        .validated = t->facts.validated,
+        .resolution_bytes = t->facts.resolution_bytes,
+        .boundary_ops = t->facts.boundary_ops,
+    };
+    rc = nf_observation_insert(o->study, &t->row);
     for (unsigned i = 0; i < t->facts.n_events && !rc; i++) {
         const struct nf_source_event *e = &t->facts.events[i];
+        const struct nf_sample_event event = {e->name, e->meaning, e->type, e->config, e->config1, e->config2, e->period,
+                                              e->precise, e->rw};
 
-        rc = nf_study_query(o->study, "INSERT INTO sample_event(observation_id, number, name, type, config, config1, "
-                                      "config2, period, precise, rw, meaning) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
-                                      "?10, ?11)", &q);
-        if (rc)
-            return rc;
-        nf_query_bind_i64(q, 1, t->observation);
-        nf_query_bind_i64(q, 2, i);
-        nf_query_bind_text(q, 3, e->name);
-        nf_query_bind_i64(q, 4, e->type);
-        nf_query_bind_i64(q, 5, (int64_t)e->config);
-        nf_query_bind_i64(q, 6, (int64_t)e->config1);
-        nf_query_bind_i64(q, 7, (int64_t)e->config2);
-        nf_query_bind_i64(q, 8, (int64_t)e->period);
-        nf_query_bind_i64(q, 9, e->precise);
-        nf_query_bind_i64(q, 10, e->rw);
-        nf_query_bind_text(q, 11, e->meaning);
-        rc = nf_query_run(q);
+        rc = nf_observation_event(o->study, t->row.id, (uint16_t)i, &event);
+    }
+    if (!rc && !t->facts.sees_all) {
+        t->writer = nf_sample_writer_new(o->study, t->row.id);
+        rc = t->writer ? 0 : nf_fail(-ENOMEM, "out of memory");
     }
     return rc;
 }
@@ -210,9 +191,7 @@ static int begin_source(struct nf_observe *o, struct taking_part *t, int64_t pas
         return rc;
     t->number = (unsigned)rc;
     o->merging |= t->ops->drain != NULL;
-    t->samples = t->other_process = t->out_of_arena = t->outside = 0;
-    rc = insert_observation(o, t, pass_id);
-    return rc ? rc : insert_events(o, t);
+    return insert_observation(o, t, pass_id);
 }
 
 int nf_observe_begin(struct nf_observe *o, struct nf_study *study, int64_t pass_id, struct nf_reduce *reduce)
@@ -252,16 +231,16 @@ static int on_samples(void *context, const struct nf_sample *samples, size_t n)
     uint32_t owner = atomic_load(&o->header->owner);
     uint64_t base = atomic_load(&o->header->arena_base), bytes = atomic_load(&o->header->arena_bytes);
 
-    t->samples += n;
+    t->row.samples += n;
     for (size_t i = 0; i < n; i++) {
         const struct nf_sample *s = &samples[i];
 
         if (!owner || o->samples.n == UINT32_MAX)
-            t->outside++;
+            t->row.outside_steps++;
         else if (s->pid != owner)
-            t->other_process++;
+            t->row.other_process++;
         else if (t->facts.boundary_ops && s->address - base >= bytes)
-            t->out_of_arena++;
+            t->row.out_of_arena++;
         else if (nf_array_push(&o->keys, (struct key){s->time_ns, (uint32_t)o->samples.n}) ||
                  nf_array_push(&o->samples, (struct incoming){*s, (uint32_t)o->draining}))
             return nf_fail(-ENOMEM, "out of memory for samples");
@@ -398,52 +377,60 @@ int nf_observe_step(struct nf_observe *o, const struct nf_step *step, int64_t cl
 
     for (size_t i = 0; i < o->n && !rc; i++) {
         const struct taking_part *t = &o->sources[i];
+        const struct nf_seen *seen = &step->seen[t->number];
 
-        if (!t->observation || t->number >= step->n_seen || class_id <= 0)
+        if (!t->row.id || t->number >= step->n_seen || class_id <= 0)
             continue;
         if (t->facts.sees_all)
-            rc = nf_sighting_rows_put(o->rows, t->observation, class_id, step, &step->seen[t->number]);
+            rc = nf_sighting_rows_put(o->rows, t->row.id, class_id, step, seen);
+        else
+            rc = nf_sample_writer_add(t->writer, seen->samples, seen->n_samples);
     }
     return rc;
 }
 
-static int update_observation(struct nf_observe *o, const struct taking_part *t, const struct nf_reduce *reduce)
+int nf_observe_commit(struct nf_observe *o)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < o->n && !rc; i++)
+        if (o->sources[i].writer)
+            rc = nf_sample_writer_flush(o->sources[i].writer);
+    return rc;
+}
+
+static int update_observation(struct nf_observe *o, struct taking_part *t, const struct nf_reduce *reduce)
 {
     const struct nf_sighting_totals *seen = nf_reduce_sighted(reduce, t->number);
-    uint64_t samples = t->ops->drain ? t->samples : seen->samples;
     struct nf_source_totals totals = {0};
-    struct nf_query *q;
-    int rc = nf_study_query(o->study, "UPDATE observation SET samples = ?2, attributed = ?3, between_ops = ?4, unattributed "
-                                      "= ?5, out_of_arena = ?6, other_process = ?7, outside_steps = ?8, lost = ?9, "
-                                      "throttled = ?10, undecoded = ?11, notes = ?12 WHERE id = ?1", &q);
+    struct nf_observation *row = &t->row;
 
-    if (rc)
-        return rc;
     if (t->source && t->ops->totals)
         t->ops->totals(t->source, &totals);
-    nf_query_bind_i64(q, 1, t->observation);
-    nf_query_bind_i64(q, 2, (int64_t)samples);
-    nf_query_bind_i64(q, 3, (int64_t)seen->attributed);
-    nf_query_bind_i64(q, 4, (int64_t)seen->between_ops);
-    nf_query_bind_i64(q, 5, (int64_t)seen->unattributed);
-    nf_query_bind_i64(q, 6, (int64_t)t->out_of_arena);
-    nf_query_bind_i64(q, 7, (int64_t)t->other_process);
-    nf_query_bind_i64(q, 8, (int64_t)(samples - seen->attributed - seen->unattributed - t->out_of_arena - t->other_process));
-    nf_query_bind_i64(q, 9, (int64_t)totals.lost);
-    nf_query_bind_i64(q, 10, (int64_t)totals.throttled);
-    nf_query_bind_i64(q, 11, (int64_t)totals.undecoded);
-    nf_query_bind_text(q, 12, t->facts.notes);
-    return nf_query_run(q);
+    if (!t->ops->drain)
+        row->samples = seen->samples;
+    row->attributed = seen->attributed;
+    row->between_ops = seen->between_ops;
+    row->unattributed = seen->unattributed;
+    row->outside_steps = row->samples - row->attributed - row->unattributed - row->out_of_arena - row->other_process;
+    row->lost = totals.lost;
+    row->throttled = totals.throttled;
+    row->undecoded = totals.undecoded;
+    if (t->facts.boundary_ops && o->header) {
+        row->arena_base = atomic_load(&o->header->arena_base);
+        row->arena_bytes = atomic_load(&o->header->arena_bytes);
+    }
+    return nf_observation_update(o->study, row);
 }
 
 int nf_observe_end(struct nf_observe *o, const struct nf_reduce *reduce)
 {
-    int rc = 0;
+    int rc = nf_observe_commit(o);
 
     for (size_t i = 0; i < o->n && !rc; i++) {
-        if (o->sources[i].observation)
+        if (o->sources[i].row.id)
             rc = update_observation(o, &o->sources[i], reduce);
-        o->sources[i].observation = 0;
+        o->sources[i].row.id = 0;
     }
     close_sources(o);
     return rc;

@@ -243,6 +243,8 @@ static int on_tensor(struct nf_reduce *r, const struct nf_event *e)
         s->dtype = e->id;
     if (e->c && e->c <= TEXTS_MAX)
         s->shape = (uint32_t)e->c;
+    if (e->n)
+        s->device = e->n;
     if (e->name && (e->b || !s->name))
         s->name = e->name;
     if (e->module && (e->b || !s->module))
@@ -500,6 +502,7 @@ static int build_tensors(struct nf_reduce *r)
             .shape = s->shape,
             .name = s->name,
             .module = s->module,
+            .device = s->device,
             .birth_phase = s->birth_phase == PHASE_UNSET ? NF_PHASE_OTHER : s->birth_phase,
             .tracked = s->is_operand,
         };
@@ -713,6 +716,27 @@ static void forget_setup(struct nf_reduce *r)
     r->unphased = 0;
 }
 
+/* The first step carries in what is alive before its first op. Only there: a running step has numbered its storages. */
+static int carry_alive(struct nf_reduce *r)
+{
+    if (!r->with_visits || r->ops.n || r->totals.steps || r->slots.n)
+        return 0;
+    forget_setup(r);
+    for (size_t i = 0; i < r->storages.n; i++) {
+        struct nf_storage *s = r->storages.v[i];
+
+        /* None is free before the first step: no need to look for one. */
+        s->carry_in = (int32_t)r->slots.n;
+        if (nf_array_push(&r->slots, (struct slot){slot_key(r, s), s}))
+            return -ENOMEM;
+        s->birth = NF_OP_BEFORE;
+    }
+    if (r->storages.n)
+        qsort(r->storages.v, r->storages.n, sizeof *r->storages.v, by_slot);
+    r->unphased = r->storages.n;
+    return 0;
+}
+
 static void on_mark(struct nf_reduce *r, const struct nf_event *e)
 {
     struct nf_reduce_totals *t = &r->totals;
@@ -768,7 +792,11 @@ int nf_reduce_event(struct nf_reduce *r, const struct nf_event *e)
     case NF_EVENT_OP: return on_op(r, e);
     case NF_EVENT_VISIT: return on_visit(r, e);
     case NF_EVENT_STEP: return end_step(r, e);
-    case NF_EVENT_MARK: on_mark(r, e); return 0;
+    case NF_EVENT_MARK:
+        if (e->id == NF_MARK_CARRIED)
+            return carry_alive(r);
+        on_mark(r, e);
+        return 0;
     case NF_EVENT_CHECKPOINT: {
         struct nf_storage *s = nf_storage_map_find(&r->map, e->address);
 

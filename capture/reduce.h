@@ -21,6 +21,7 @@ struct nf_step_tensor {
     uint64_t bytes, address;
     int32_t birth, death, carry_in, carry_out;
     uint32_t dtype, shape, name, module; /* text numbers */
+    uint32_t device;                     /* text number; 0: the CPU */
     uint8_t role, birth_phase;
     bool tracked;
 };

@@ -19,7 +19,7 @@ enum nf_event_kind {
     NF_EVENT_TEXT = 3,   /* id = text number (> 0), name = total length, module = byte offset of this piece; text[] */
     NF_EVENT_TENSOR = 4, /* address of the storage, a = storage bytes, id = dtype text, name = name text,
                             module = module text, b = role (enum nf_role) announced by the framework or 0,
-                            c = shape text */
+                            c = shape text, n = device text or 0 for the CPU */
     NF_EVENT_OP = 5,     /* id = op name text, module, phase, microbatch; a = start ns, b = duration ns;
                             n = NF_EVENT_VISITs that follow directly */
     NF_EVENT_VISIT = 6,  /* address of the first byte, a = bytes, b = run, c = stride, rw, pattern */
@@ -40,6 +40,7 @@ enum nf_mark {
     NF_MARK_RUNTIME = 6,         /* name = text of torch version, module = text of python version, a = threads */
     NF_MARK_UNSUPPORTED = 7,     /* name = text of the reason: what the hook met and cannot see */
     NF_MARK_RANK = 8,            /* a = rank, b = world size */
+    NF_MARK_CARRIED = 9,         /* what is allocated now was there before the first op: the first step carries it in */
 };
 
 struct nf_event {

@@ -115,8 +115,11 @@ static int on_step(void *context, const struct nf_step *step)
         rc = nf_classes_write_times(s->classes, s->bare_pass_id);
         s->times_ns = nf_now_ns();
     }
-    if (!rc && nf_now_ns() - s->committed_ns > COMMIT_NS)
-        rc = commit(s);
+    if (!rc && nf_now_ns() - s->committed_ns > COMMIT_NS) {
+        rc = nf_observe_commit(s->observe);
+        if (!rc)
+            rc = commit(s);
+    }
     return rc;
 }
 

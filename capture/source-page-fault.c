@@ -303,8 +303,13 @@ static void totals(const struct nf_source *s, struct nf_source_totals *out)
 {
     struct nf_perf_ring_totals t = {0};
 
-    if (s->ring)
+    if (s->ring) {
+        nf_perf_ring_flush(s->ring);
         nf_perf_ring_totals(s->ring, &t);
+    }
+    /* Every fault is counted and, with a period of 1, sampled: what is missing was lost, said so or not. */
+    if (t.counted > t.delivered && t.counted - t.delivered > t.lost)
+        t.lost = t.counted - t.delivered;
     *out = (struct nf_source_totals){.lost = t.lost, .throttled = t.throttled, .undecoded = s->undecoded};
 }
 

@@ -23,7 +23,7 @@ struct nf_storage {
     bool visited_backward; /* in the current step, backward or recompute phase */
     bool visited_step;     /* in the current step */
     bool checkpoint;       /* given to torch.utils.checkpoint in this step */
-    uint32_t dtype, shape, name, module; /* text numbers; 0 unknown */
+    uint32_t dtype, shape, name, module, device; /* text numbers; 0 unknown, of the device the CPU */
     uint32_t born_by;      /* op index that first wrote it, to inherit its module; UINT32_MAX none */
     NF_ARRAY(struct nf_storage_role) roles;
 };

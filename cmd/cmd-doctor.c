@@ -7,6 +7,7 @@
 
 #include "analyze/writer.h"
 #include "capture/event-encoding.h"
+#include "capture/import.h"
 #include "capture/perf-probe.h"
 #include "capture/source.h"
 #include "cmd/command.h"
@@ -98,6 +99,10 @@ static int run(const struct nf_command *self, int argc, char **argv)
     for (size_t i = 0; nf_sources[i]; i++) {
         rc = nf_sources[i]->probe(why, sizeof why);
         row(t, "capture source", nf_sources[i]->name, rc, nf_sources[i]->about, why);
+    }
+    for (size_t i = 0; nf_imports[i]; i++) {
+        rc = nf_imports[i]->probe(why, sizeof why);
+        row(t, "import format", nf_imports[i]->name, rc, nf_imports[i]->about, why);
     }
     for (size_t i = 0; nf_tier_providers[i]; i++) {
         rc = nf_tier_providers[i]->probe(why, sizeof why);

@@ -6,6 +6,7 @@
 
 #include "analyze/sampled.h"
 #include "cmd/command.h"
+#include "cmd/show-audit.h"
 #include "core/base/error.h"
 #include "core/base/units.h"
 #include "core/model/profile.h"
@@ -15,6 +16,7 @@
 struct arguments {
     uint64_t capture, step_class, llc_bytes, limit;
     double ghz;
+    const char *source;
     bool json, csv;
 };
 
@@ -24,6 +26,7 @@ static const struct nf_option options[] = {
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC that separates bursts and filters misses (default: measured, else as the CPU reports)"},
     {"ghz", 0, NF_OPTION_F64, offsetof(struct arguments, ghz), "GHZ", "clock of the cores that were sampled, for k in the view 'sampled' (default: unknown)"},
     {"limit", 'n', NF_OPTION_U64, offsetof(struct arguments, limit), "ROWS", "at most so many rows (default 40 in text, all otherwise)"},
+    {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "audit: what this source saw (default the latest)"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
     {"csv", 0, NF_OPTION_FLAG, offsetof(struct arguments, csv), NULL, "rows as CSV"},
     {0},
@@ -49,7 +52,7 @@ struct view {
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
-#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, sampled, trials"
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, trials"
 
 /* --- views made by SQL --- */
 
@@ -380,6 +383,16 @@ static int fill_sampled(struct context *c, struct nf_table *t)
     return nf_sampled_fill(c->study, c->capture, c->stream, c->class, c->arguments->ghz, t);
 }
 
+static int fill_audit(struct context *c, struct nf_table *t)
+{
+    return nf_show_audit(c->study, c->capture, c->stream, c->class, c->arguments->source, t);
+}
+
+static int fill_audit_tensors(struct context *c, struct nf_table *t)
+{
+    return nf_show_audit_tensors(c->study, c->capture, c->stream, c->class, c->arguments->source, t);
+}
+
 static const struct view views[] = {
     {"classes", "step classes: steps of the same structure", COLUMNS(class_columns), class_sql, NULL},
     {"passes", "the job's runs: bare, access, timing", COLUMNS(pass_columns), pass_sql, NULL},
@@ -390,6 +403,10 @@ static const struct view views[] = {
     {"ops", "operators of one step class", COLUMNS(op_columns), NULL, fill_ops},
     {"gaps", "gaps between bursts, largest size x gap first", COLUMNS(gap_columns), NULL, fill_gaps},
     {"sampled", "visits as the CPU's samples show them (pebs, ibs)", nf_sampled_columns, NF_SAMPLED_COLUMNS, NULL, fill_sampled},
+    {"audit", "what a source saw against what the framework said, by operator", nf_show_audit_columns,
+     NF_SHOW_AUDIT_COLUMNS, NULL, fill_audit},
+    {"audit-tensors", "the same by tensor", nf_show_audit_tensor_columns, NF_SHOW_AUDIT_TENSOR_COLUMNS, NULL,
+     fill_audit_tensors},
     {"trials", "replayed trials", COLUMNS(trial_columns), trial_sql, NULL},
 };
 

@@ -12,7 +12,8 @@
 static void bind_totals(struct nf_query *q, int at, const struct nf_observation *o)
 {
     const uint64_t totals[] = {o->samples, o->attributed, o->between_ops, o->unattributed, o->out_of_arena,
-                               o->other_process, o->outside_steps, o->lost, o->throttled, o->undecoded};
+                               o->other_process, o->outside_steps, o->lost, o->throttled, o->undecoded,
+                               o->arena_base, o->arena_bytes};
 
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++)
         nf_query_bind_i64(q, at++, (int64_t)totals[i]);
@@ -24,8 +25,9 @@ int nf_observation_insert(struct nf_study *s, struct nf_observation *o)
     struct nf_query *q;
     int rc = nf_study_query(s, "INSERT INTO observation(pass_id, source, options, evidence, validated, resolution_bytes, "
                                "boundary_ops, rw, samples, attributed, between_ops, unattributed, out_of_arena, "
-                               "other_process, outside_steps, lost, throttled, undecoded, notes) "
-                               "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+                               "other_process, outside_steps, lost, throttled, undecoded, arena_base, arena_bytes, notes) "
+                               "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, "
+                               "?20, ?21)",
                             &q);
 
     if (rc)
@@ -49,7 +51,7 @@ int nf_observation_update(struct nf_study *s, const struct nf_observation *o)
     struct nf_query *q;
     int rc = nf_study_query(s, "UPDATE observation SET samples = ?2, attributed = ?3, between_ops = ?4, unattributed = ?5, "
                                "out_of_arena = ?6, other_process = ?7, outside_steps = ?8, lost = ?9, throttled = ?10, "
-                               "undecoded = ?11, notes = ?12 WHERE id = ?1", &q);
+                               "undecoded = ?11, arena_base = ?12, arena_bytes = ?13, notes = ?14 WHERE id = ?1", &q);
 
     if (rc)
         return rc;

@@ -16,6 +16,7 @@ struct nf_observation {
     uint32_t resolution_bytes, boundary_ops;
     uint64_t samples, attributed, between_ops, unattributed, out_of_arena, other_process, outside_steps;
     uint64_t lost, throttled, undecoded;
+    uint64_t arena_base, arena_bytes; /* the memory it watches; bytes 0: all */
 };
 
 /* A row of sample_event. */
