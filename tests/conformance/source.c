@@ -268,7 +268,11 @@ static void drain(struct watch *w)
     assert_true(complete_ns <= nf_now_ns());
     w->complete_ns = complete_ns;
     w->ops->totals(w->source, &w->totals);
-    assert_true(w->totals.lost >= t.lost && w->totals.throttled >= t.throttled && w->totals.undecoded >= t.undecoded);
+    if (w->totals.lost < t.lost || w->totals.throttled < t.throttled || w->totals.undecoded < t.undecoded)
+        fail_msg("%s: lost %llu, throttled %llu, undecoded %llu were %llu, %llu, %llu before", w->ops->name,
+                 (unsigned long long)w->totals.lost, (unsigned long long)w->totals.throttled,
+                 (unsigned long long)w->totals.undecoded, (unsigned long long)t.lost, (unsigned long long)t.throttled,
+                 (unsigned long long)t.undecoded);
 }
 
 static int attach(void *context, pid_t pid)
