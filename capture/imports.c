@@ -1,11 +1,13 @@
 #include <string.h>
 
 #include "capture/import-et.h"
+#include "capture/import-perf-data.h"
 #include "capture/import.h"
 #include "core/base/error.h"
 
 const struct nf_import_ops *const nf_imports[] = {
     &nf_import_pytorch_et,
+    &nf_import_perf_data,
     NULL,
 };
 

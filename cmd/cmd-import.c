@@ -109,10 +109,11 @@ const struct nf_command nf_cmd_import = {
     .name = "import",
     .about = "make a capture of what another recorder wrote down of a job",
     .usage = "import FORMAT FILE -o STUDY [OPTIONS]",
-    .text = "FORMAT is pytorch-et: a PyTorch execution trace (JSON, also gzipped).\n"
+    .text = "FORMAT is pytorch-et: a PyTorch execution trace (JSON, also gzipped);\n"
+            "or perf-data: what perf record wrote, to a file or a pipe.\n"
             "What a format cannot tell is said in the summary and in nearfar-import(1).",
     .options = options,
     .examples = {"nearfar import pytorch-et trace.json.gz -o trace.nf",
-                 "nearfar import pytorch-et trace.json -o trace.nf --kineto kineto.json"},
+                 "nearfar import perf-data perf.data -o job.nf"},
     .run = run,
 };

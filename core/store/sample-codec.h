@@ -2,7 +2,7 @@
 /* Samples as columns: a chunk of up to NF_SAMPLE_CHUNK samples becomes one compressed blob.
  *
  * Raw: one column per field of struct nf_sample, each a coding u8, a width u8, a base u64 and its numbers as `width` planes
- * of one byte each, the lowest first; then zstd level 1. A field that is the same in all samples has width 0 and costs ten
+ * of one byte each, the lowest first; then zstd at its level -1. A field that is the same in all samples has width 0 and costs ten
  * raw bytes. Codings:
  *   0 plain       base + number
  *   1 delta       zigzag difference from the one before; base is the first
