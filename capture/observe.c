@@ -13,7 +13,7 @@
 
 /* Events wait here until no sample from before them can still come; a source that is late for longer than this many
  * events (64 MiB) is not waited for. */
-enum { BATCH = 4096, QUEUE_MAX = 1 << 20 };
+enum { BATCH = 4096, QUEUE_MAX = 1 << 20, ENVIRONMENT_MAX = 16 };
 /* How often sources hear which storages live. */
 #define TICK_NS 10000000ull
 
@@ -82,6 +82,23 @@ static int add_source(struct nf_observe *o, const char *spec)
     return rc == -EINVAL || rc == -ENOMEM || !rc ? rc : NF_OBSERVE_E_UNAVAILABLE;
 }
 
+/* Two sources that both want to place the tensors cannot take part in one capture. */
+static int check_environment(const struct nf_observe *o)
+{
+    const char *changes[ENVIRONMENT_MAX];
+    size_t n = nf_observe_environment(o, NF_PASS_ACCESS, "", changes, ENVIRONMENT_MAX);
+
+    for (size_t i = 0; i < n; i++) {
+        size_t name = (size_t)(strchr(changes[i], '=') - changes[i]) + 1;
+
+        for (size_t k = 0; k < i; k++)
+            if (changes[i][name - 2] != '+' && !strncmp(changes[i], changes[k], name) && strcmp(changes[i], changes[k]))
+                return nf_fail(-EINVAL, "these sources cannot take part in one capture (both set %.*s for the job); capture "
+                               "once with each", (int)name - 1, changes[i]);
+    }
+    return 0;
+}
+
 int nf_observe_new(const char *const *specs, size_t n, struct nf_observe **out)
 {
     struct nf_observe *o = calloc(1, sizeof *o);
@@ -99,6 +116,8 @@ int nf_observe_new(const char *const *specs, size_t n, struct nf_observe **out)
         rc = add_source(o, specs[i]);
     if (!rc && o->n > NF_SIGHTING_SOURCES_MAX)
         rc = nf_fail(-EINVAL, "at most %d sources take part in a capture", NF_SIGHTING_SOURCES_MAX);
+    if (!rc)
+        rc = check_environment(o);
     if (rc)
         nf_observe_free(o);
     else
@@ -139,6 +158,23 @@ size_t nf_observe_environment(const struct nf_observe *o, enum nf_pass_kind kind
     for (size_t i = 0; i < o->n; i++)
         n += o->sources[i].ops->environment(o->sources[i].options, kind, ring_path, out + n, max - n);
     return n;
+}
+
+int nf_observe_command(const struct nf_observe *o, enum nf_pass_kind kind, char *const *argv, char ***out)
+{
+    *out = NULL;
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sources[i].ops->command)
+            return o->sources[i].ops->command(o->sources[i].options, kind, argv, out);
+    return 0;
+}
+
+bool nf_observe_wants_engine(const struct nf_observe *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sources[i].ops->open && !o->sources[i].ops->drain)
+            return true;
+    return false;
 }
 
 static int insert_observation(struct nf_observe *o, struct taking_part *t, int64_t pass_id)

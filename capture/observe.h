@@ -22,6 +22,11 @@ struct nf_observe *nf_observe_free(struct nf_observe *o); /* NULL is fine; retur
 size_t nf_observe_environment(const struct nf_observe *o, enum nf_pass_kind kind, const char *ring_path, const char **out,
                               size_t max);
 
+/* The command that runs argv in this pass; *out is to be freed, or NULL when it is argv itself. 0 or -errno (cause set). */
+int nf_observe_command(const struct nf_observe *o, enum nf_pass_kind kind, char *const *argv, char ***out);
+/* Whether a source writes its touches into the ring, for which an engine must be in or around the job. */
+bool nf_observe_wants_engine(const struct nf_observe *o);
+
 /* An access pass begins: opens the sources, adds a row for each to the study (inside a transaction of the caller) and each
  * to the reducer. 0 or -errno (cause set). */
 int nf_observe_begin(struct nf_observe *o, struct nf_study *study, int64_t pass_id, struct nf_reduce *reduce);

@@ -757,8 +757,8 @@ static void on_mark(struct nf_reduce *r, const struct nf_event *e)
         break;
     }
     case NF_MARK_RUNTIME:
-        snprintf(t->framework, sizeof t->framework, "torch %.50s", nf_reduce_text(r, e->name));
-        snprintf(t->language, sizeof t->language, "python %.50s", nf_reduce_text(r, e->module));
+        snprintf(t->framework, sizeof t->framework, "%s%.50s", e->b ? "" : "torch ", nf_reduce_text(r, e->name));
+        snprintf(t->language, sizeof t->language, "%s%.50s", e->b ? "" : "python ", nf_reduce_text(r, e->module));
         t->threads = e->a < UINT32_MAX ? (uint32_t)e->a : 0;
         break;
     case NF_MARK_UNSUPPORTED: {

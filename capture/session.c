@@ -228,15 +228,24 @@ static int follow(struct session *s, struct nf_job *job)
 static int start_job(struct session *s, bool quiet, struct nf_job *job)
 {
     const char *environment[16] = {0};
+    char **command;
+    int rc;
     struct nf_job_options o = {.argv = s->options->job, .quiet = quiet, .cpu = s->options->cpu, .environment = environment};
 
     if (s->kind == NF_PASS_ACCESS) {
         o.attach = nf_observe_attach;
         o.context = s->observe;
     }
+    rc = nf_observe_command(s->observe, s->kind, s->options->job, &command);
+    if (rc)
+        return rc;
+    if (command)
+        o.argv = command;
     nf_ring_reset(&s->ring);
     nf_observe_environment(s->observe, s->kind, s->ring.path, environment, sizeof environment / sizeof *environment - 1);
-    return nf_job_start(&o, job);
+    rc = nf_job_start(&o, job);
+    free(command);
+    return rc;
 }
 
 static void missing(struct session *s, const char *what)
@@ -297,6 +306,10 @@ static int run_pass(struct session *s, enum nf_pass_kind kind, bool quiet, int *
             rc = nf_fail(NF_CAPTURE_E_NO_STEP, atomic_load(&s->ring.header->owner)
                          ? "the job took no optimizer step that nearfar could see"
                          : "the job never loaded PyTorch in a Python that nearfar can reach, so no step was seen");
+        if (!rc && kind == NF_PASS_ACCESS && nf_observe_wants_engine(s->observe) &&
+            !atomic_load(&s->ring.header->exact_watching))
+            rc = nf_fail(NF_CAPTURE_E_UNAVAILABLE, "source exact: nothing watched the job's accesses: for engine=tsan link it "
+                         "with libnearfar-tsan, for engine=qemu see what the emulator said");
     }
     if (rc)
         missing(s, nf_pass_kind_name(kind));
@@ -364,14 +377,26 @@ static int finish_capture(struct session *s)
     return rc ? rc : commit(s);
 }
 
+/* Whether the access pass can run this command is asked before the first pass runs it. */
+static int check_command(const struct session *s)
+{
+    char **command = NULL;
+    int rc = s->options->access ? nf_observe_command(s->observe, NF_PASS_ACCESS, s->options->job, &command) : 0;
+
+    free(command);
+    return rc == -ENOENT ? NF_CAPTURE_E_JOB : rc == -EINVAL ? NF_CAPTURE_E_UNAVAILABLE : rc;
+}
+
 static int open_session(struct session *s)
 {
     int rc = nf_observe_new(s->options->sources, s->options->n_sources, &s->observe);
 
+    if (rc == NF_OBSERVE_E_UNAVAILABLE)
+        rc = NF_CAPTURE_E_UNAVAILABLE;
+    else if (!rc)
+        rc = check_command(s);
     if (!rc)
         rc = nf_ring_init(&s->ring, RING_SLOTS);
-    else if (rc == NF_OBSERVE_E_UNAVAILABLE)
-        rc = NF_CAPTURE_E_UNAVAILABLE;
     if (rc)
         s->observe = nf_observe_free(s->observe);
     return rc;

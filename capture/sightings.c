@@ -209,8 +209,9 @@ static struct nf_visit counted_visit(const struct source *from, const struct tou
 {
     uint64_t touches = t->bytes ? (t->accessed_bytes * 256 + t->bytes / 2) / t->bytes : 0;
 
+    touches = touches < 1 ? 1 : touches > UINT16_MAX ? UINT16_MAX : touches;
     return (struct nf_visit){.op = op->op, .offset = t->offset, .bytes = t->bytes, .run = t->bytes, .stride = t->bytes,
-                             .touches_q8 = touches < 1 ? 1 : touches > UINT16_MAX ? UINT16_MAX : (uint16_t)touches,
+                             .touches_q8 = t->time_ns < op->start_ns ? NF_SIGHTING_BETWEEN : (uint16_t)touches,
                              .evidence = from->is.evidence, .pattern = NF_PATTERN_STREAM,
                              .rw = t->rw == NF_RW_WRITE ? NF_RW_WRITE : NF_RW_READ};
 }
@@ -250,7 +251,7 @@ static int settle_touches(struct source *from, const struct op_view *op)
         }
         for (size_t k = i; k < next; k++) {
             from->now.attributed += t[k].accesses;
-            from->now.between_ops += t[k].time_ns < op->start_ns && !from->is.in_ring ? t[k].accesses : 0;
+            from->now.between_ops += t[k].time_ns < op->start_ns ? t[k].accesses : 0;
         }
         rc = add_visit(from, &v, t[i].storage);
     }
@@ -301,6 +302,28 @@ static int by_number(const void *a, const void *b)
     return (x->rw > y->rw) - (x->rw < y->rw);
 }
 
+/* What still waits at the end of a step goes to the next one's first op, unless its storage goes away with this step. */
+static void forget_dead(struct source *from)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < from->touches.n; i++) {
+        if (from->touches.v[i].storage->alive)
+            from->touches.v[kept++] = from->touches.v[i];
+        else
+            from->now.unattributed += from->touches.v[i].accesses;
+    }
+    from->touches.n = kept;
+    kept = 0;
+    for (size_t i = 0; i < from->waiting.n; i++) {
+        if (!from->waiting.v[i].storage || from->waiting.v[i].storage->alive)
+            from->waiting.v[kept++] = from->waiting.v[i];
+        else
+            from->now.unattributed++;
+    }
+    from->waiting.n = kept;
+}
+
 int nf_sightings_finish(struct nf_sightings *s, uint32_t step, struct nf_seen *seen)
 {
     for (unsigned i = 0; i < s->n; i++) {
@@ -308,6 +331,7 @@ int nf_sightings_finish(struct nf_sightings *s, uint32_t step, struct nf_seen *s
         uint64_t hash = from->visits.n;
 
         from->samples.n = 0;
+        forget_dead(from);
         for (size_t k = 0; k < from->visits.n; k++)
             from->visits.v[k].tensor = from->visited.v[k]->number;
         /* Addresses differ from step to step, numbers do not. */

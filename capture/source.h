@@ -57,6 +57,10 @@ struct nf_source_ops {
     /* Required. Environment changes for the job in the passes that need the source; see nf_job_options.environment.
      * Writes at most max pointers to static or thread-lifetime text. Returns how many. */
     size_t (*environment)(const void *options, enum nf_pass_kind pass, const char *ring_path, const char **out, size_t max);
+    /* Optional: the command that runs argv in this pass in its stead, as a new NULL-terminated array whose texts belong to
+     * argv or live as long as the thread does; the caller frees the array. 0, -EINVAL when this command cannot be run so,
+     * -errno (cause set). */
+    int (*command)(const void *options, enum nf_pass_kind pass, char *const *argv, char ***out);
 
     /* The rest: all, or none for a source that only writes into the ring. Called for the access pass alone. */
     /* Checks the options and makes the source; facts are filled. 0, -EINVAL for options, -errno (cause set). */

@@ -100,6 +100,10 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return NF_EXIT_CANNOT;
     }
     rc = ops->open(kept[first + 1], &a.format, &im);
+    if (rc == -ENOTSUP) {
+        nf_command_fail(rc);
+        return NF_EXIT_CANNOT;
+    }
     code = rc ? nf_command_fail(rc) : store(ops, im, &a, n_full, full);
     ops->close(im);
     return code;

@@ -569,7 +569,7 @@ static void print_capture(struct context *c, const char *path)
 
     if (nf_study_query(c->study, "SELECT c.id, c.status, c.message, c.framework, c.language, c.threads, c.job, m.cpu, "
                                  "m.host, ifnull((SELECT max(kind) FROM pass p WHERE p.capture_id = c.id AND p.status = "
-                                 "'running'), 0) FROM capture c JOIN invocation i ON i.id = c.invocation_id JOIN machine m "
+                                 "'running'), 0), c.lifetimes, c.phases, c.durations FROM capture c JOIN invocation i ON i.id = c.invocation_id JOIN machine m "
                                  "ON m.id = i.machine_id WHERE c.id = ?1", &q))
         return;
     nf_query_bind_i64(q, 1, c->capture);
@@ -581,6 +581,10 @@ static void print_capture(struct context *c, const char *path)
         printf(")\n  job       %s\n  run by    %s, %s, %lld thread%s\n  machine   %s (%s)\n", nf_query_text(q, 6),
                nf_query_text(q, 3), nf_query_text(q, 4), (long long)nf_query_i64(q, 5), nf_query_i64(q, 5) == 1 ? "" : "s",
                nf_query_text(q, 8), nf_query_text(q, 7));
+        /* Said where not all of it was seen by nearfar itself. */
+        if (strcmp(nf_query_text(q, 10), "observed") || strcmp(nf_query_text(q, 12), "timed"))
+            printf("  known     lifetimes %s, phases %s, durations %s\n", nf_query_text(q, 10), nf_query_text(q, 11),
+                   nf_query_text(q, 12));
     }
     nf_query_done(q);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "capture/preload/arena.h"
+#include "capture/preload/boundary.h"
 #include "capture/preload/tracker.h"
 #include "capture/preload/writer.h"
 
@@ -27,6 +28,7 @@ static bool forks_guarded;
 static void forget_in_child(void)
 {
     nf_arena_fork_child();
+    nf_boundary_forget();
     nf_tracker_forget(!ring);
     ring = NULL;
 }
@@ -62,6 +64,7 @@ NF_EXPORT int nf_hook_claim(void)
     }
     nf_tracker_attach(header, strcmp(pass, "bare") != 0);
     nf_arena_attach(header);
+    nf_boundary_attach(header);
     previous_mark_ns = nf_writer_now_ns();
     ring = header;
     return 0;
@@ -138,6 +141,7 @@ NF_EXPORT int nf_hook_op(const uint64_t *words, uint32_t n_words)
     tensors = visits + (size_t)n_visits * VISIT_WORDS;
     if (!storages_known(visits, n_visits))
         return 1;
+    nf_boundary_flush(NF_TOUCH_OF_OP);
     if (!nf_writer_begin(1 + n_visits + n_tensors, NF_WRITER_ORDINARY)) {
         nf_arena_boundary(); /* its touches go to the next op: lost events are counted */
         return -1;
@@ -177,6 +181,12 @@ NF_EXPORT int nf_hook_op(const uint64_t *words, uint32_t n_words)
     return 0;
 }
 
+NF_EXPORT void nf_hook_op_begins(void)
+{
+    if (ring)
+        nf_boundary_flush(NF_TOUCH_OUTSIDE);
+}
+
 NF_EXPORT int nf_hook_text(uint32_t id, const char *text, uint32_t length)
 {
     uint32_t pieces = length ? (length + NF_RING_TEXT - 1) / NF_RING_TEXT : 1;
@@ -203,8 +213,10 @@ NF_EXPORT int nf_hook_mark(uint32_t mark, uint32_t name, uint32_t module, uint64
 
     if (!ring)
         return -1;
-    if (mark == NF_MARK_TRAINING_BEGINS)
+    if (mark == NF_MARK_TRAINING_BEGINS) {
+        nf_boundary_training();
         a = previous_mark_ns = nf_writer_now_ns();
+    }
     if (!nf_writer_begin(1, NF_WRITER_VITAL))
         return -1;
     event = nf_writer_slot(0);
@@ -228,6 +240,7 @@ NF_EXPORT int nf_hook_step(void)
     hash = atomic_exchange(&ring->allocation_hash, 0);
     memset(foreign, 0, sizeof foreign);
     foreign_used = 0;
+    nf_boundary_flush(NF_TOUCH_OUTSIDE);
     if (!nf_writer_begin(1, NF_WRITER_VITAL)) {
         previous_mark_ns = now_ns;
         return -1;
@@ -248,6 +261,11 @@ NF_EXPORT int nf_hook_arena(uint64_t *base, uint64_t *bytes)
     return *bytes ? 0 : -1;
 }
 
+NF_EXPORT void nf_hook_observe(const struct nf_exact_observer *observer)
+{
+    nf_boundary_observe(observer);
+}
+
 NF_EXPORT void nf_hook_close(void)
 {
     struct nf_ring_header *header = ring;
@@ -256,6 +274,7 @@ NF_EXPORT void nf_hook_close(void)
         return;
     nf_tracker_detach();
     nf_arena_attach(NULL);
+    nf_boundary_attach(NULL);
     ring = NULL;
     atomic_store(&header->closed, 1);
 }

@@ -91,6 +91,7 @@ check(whole('a.nf') and rows('a.nf', 'SELECT lifetimes, phases, durations, statu
       [('inferred', 'inferred', 'unknown', 'complete')], 'the study says how it knows')
 check(json.loads(rows('a.nf', 'SELECT command FROM invocation')[0][0])[1:] == ['import', 'pytorch-et', 'small.json.gz', '-o', 'a.nf'],
       'the command is kept as it was typed')
+check('lifetimes inferred, phases inferred, durations unknown' in nearfar('show', 'a.nf').stdout, 'and show repeats it')
 roles = {r['role']: r for r in json.loads(nearfar('show', 'a.nf', 'roles', '--json').stdout)}
 check(roles['parameter']['tensors'] == 6 and roles['gradient']['tensors'] == 6, 'parameters and gradients are told')
 refused(nearfar('replay', 'a.nf', '--mode', 'full', '--dry-run'), USAGE, 'no op times', 'asap')
