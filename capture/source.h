@@ -72,6 +72,7 @@ struct nf_source_ops {
     int (*drain)(struct nf_source *s, nf_sample_sink *sink, void *context, uint64_t *complete_ns);
     /* Optional: called some hundred times a second with the storages that are alive now. 0 or -errno (cause set). */
     int (*tick)(struct nf_source *s, const struct nf_storage_map *live);
+    /* Final after a drain of a job that has ended; before, what is on its way may be among the lost. */
     void (*totals)(const struct nf_source *s, struct nf_source_totals *out);
     struct nf_source *(*close)(struct nf_source *s); /* NULL is fine; returns NULL */
 };
