@@ -17,6 +17,7 @@ static const struct group {
 } groups[] = {
     {"codec", bench_codec},
     {"reuse", bench_reuse},
+    {"mrc", bench_mrc},
     {"kernel", bench_kernel},
     {"copy", bench_copy},
     {"pool", bench_pool},
