@@ -21,6 +21,26 @@ static const struct {
 enum { ROLES = sizeof order / sizeof *order };
 _Static_assert((int)ROLES == (int)NF_ROLE_COUNT, "every role has a colour");
 
+const char *nf_canvas_role_colour(unsigned role)
+{
+    for (int i = 0; i < ROLES; i++) {
+        if (order[i].role == role)
+            return order[i].colour;
+    }
+    return "#cccccc";
+}
+
+void nf_canvas_byte_tics(struct nf_canvas *c, char axis, int low, int high, int most)
+{
+    static const char *const prefix[] = {"", "K", "M", "G", "T"};
+
+    nf_buf_printf(&c->script, "set %ctics rotate by 0 (", axis);
+    for (int b = low, step = (high - 1 - low) / most + 1; b <= high; b += step)
+        nf_buf_printf(&c->script, "%s'%d %s%s' %d", b == low ? "" : ", ", 1 << b % 10, prefix[b / 10 < 4 ? b / 10 : 4],
+                      b < 10 ? "B" : "iB", b);
+    nf_buf_puts(&c->script, ")\n");
+}
+
 static double unit_of(double most, const char **name)
 {
     *name = most >= 1 << 30 ? "GiB" : most >= 1 << 20 ? "MiB" : "KiB";
@@ -199,15 +219,9 @@ bool nf_figure_gaps(const struct nf_report *r, struct nf_canvas *c)
     nf_buf_printf(&c->script,
                   "set xlabel 'other traffic between two uses (bytes)'\n"
                   "set ylabel 'tensors used again after it (%s)'\nset yrange [0:*]\n"
-                  "set boxwidth 0.92\nset xrange [%d:%d]\nset xtics rotate by 0 (",
+                  "set boxwidth 0.92\nset xrange [%d:%d]\n",
                   unit_name, low, high + 1);
-    for (int b = low, step = (high - low) / 10 + 1; b <= high + 1; b += step) {
-        static const char *const prefix[] = {"", "K", "M", "G", "T"};
-
-        nf_buf_printf(&c->script, "%s'%d %s%s' %d", b == low ? "" : ", ", 1 << b % 10, prefix[b / 10 < 4 ? b / 10 : 4],
-                      b < 10 ? "B" : "iB", b);
-    }
-    nf_buf_puts(&c->script, ")\n");
+    nf_canvas_byte_tics(c, 'x', low, high + 1, 10);
     if (isfinite(llc) && log2(llc) > low && log2(llc) < high + 1) {
         struct nf_buf mark = {0};
 

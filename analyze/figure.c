@@ -76,16 +76,21 @@ void nf_canvas_head(struct nf_canvas *c, const char *title, const char *line2, c
     }
 }
 
+void nf_canvas_style(struct nf_buf *script)
+{
+    nf_buf_puts(script, "set encoding utf8\n"
+                        "set datafile missing 'NaN'\n"
+                        "set border 3 linecolor rgb '#666666'\n"
+                        "set tics nomirror out textcolor rgb '#222222'\n"
+                        "set grid ytics linecolor rgb '#dddddd' linetype 1 linewidth 0.6\n");
+}
+
 /* The plot runs twice, once per terminal, so that the script alone redraws both files. */
 static void wrap(struct nf_canvas *c, struct nf_buf *out)
 {
     nf_buf_printf(out, "# Redraws %s.svg and %s.pdf from %s.dat: gnuplot %s.gp\n", c->name, c->name, c->name, c->name);
-    nf_buf_puts(out, "set encoding utf8\n"
-                     "set datafile missing 'NaN'\n"
-                     "set border 3 linecolor rgb '#666666'\n"
-                     "set tics nomirror out textcolor rgb '#222222'\n"
-                     "set grid ytics linecolor rgb '#dddddd' linetype 1 linewidth 0.6\n"
-                     "do for [format in \"svg pdf\"] {\n"
+    nf_canvas_style(out);
+    nf_buf_puts(out, "do for [format in \"svg pdf\"] {\n"
                      "if (format eq \"svg\") {\n");
     nf_buf_printf(out,
                   "set terminal svg size %d,%d dynamic noenhanced font 'Helvetica,14' background '#ffffff'\n"

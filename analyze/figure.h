@@ -40,3 +40,9 @@ bool nf_figure_gaps(const struct nf_report *report, struct nf_canvas *c);
 void nf_canvas_text(struct nf_buf *b, const char *text, size_t max);
 /* Title, and below it two smaller lines, at the top left of the figure. */
 void nf_canvas_head(struct nf_canvas *c, const char *title, const char *line2, const char *line3);
+/* What every figure's script begins with: encoding, axes, grid. */
+void nf_canvas_style(struct nf_buf *script);
+/* The colour of a role, "#rrggbb", the same in every figure. */
+const char *nf_canvas_role_colour(unsigned role);
+/* At most about `most` tics of an axis ('x' or 'y') whose values are log2 of bytes, from low to high. */
+void nf_canvas_byte_tics(struct nf_canvas *c, char axis, int low, int high, int most);

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyze/plot.h"
 #include "analyze/sampled.h"
 #include "capture/data-src.h"
 #include "cmd/command.h"
 #include "cmd/show-audit.h"
+#include "cmd/show.h"
 #include "core/base/error.h"
 #include "core/base/units.h"
 #include "core/model/profile.h"
@@ -15,11 +17,13 @@
 #include "core/store/records.h"
 #include "core/store/samples.h"
 
+enum { DEFAULT_PERIOD = 10007 };
+
 struct arguments {
-    uint64_t capture, step_class, llc_bytes, limit;
-    const char *source;
+    uint64_t capture, step_class, llc_bytes, limit, tensor, block, period;
+    const char *source, *by, *plot;
     double ghz;
-    bool json, csv;
+    bool json, csv, reuse, mrc, heat;
 };
 
 static const struct nf_option options[] = {
@@ -29,6 +33,14 @@ static const struct nf_option options[] = {
     {"ghz", 0, NF_OPTION_F64, offsetof(struct arguments, ghz), "GHZ", "clock of the cores that were sampled, for k in the view 'sampled' (default: unknown)"},
     {"limit", 'n', NF_OPTION_U64, offsetof(struct arguments, limit), "ROWS", "at most so many rows (default 40 in text, all otherwise)"},
     {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "audit: what this source saw (default the latest)"},
+    {"reuse", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse), NULL, "reuse distances and times of one step class, instead of a view"},
+    {"mrc", 0, NF_OPTION_FLAG, offsetof(struct arguments, mrc), NULL, "miss-ratio curves of one step class: exact, and every estimator's error"},
+    {"heat", 0, NF_OPTION_FLAG, offsetof(struct arguments, heat), NULL, "what one step class touches, through the step"},
+    {"by", 'b', NF_OPTION_STRING, offsetof(struct arguments, by), "WHAT", "role (--mrc, --reuse), tensor (--reuse, --heat) or address (--heat)"},
+    {"tensor", 't', NF_OPTION_U64, offsetof(struct arguments, tensor), "N", "of --mrc and --reuse: one tensor alone"},
+    {"block", 0, NF_OPTION_BYTES, offsetof(struct arguments, block), "BYTES", "of --mrc and --reuse: what is cached as one (default 64)"},
+    {"period", 0, NF_OPTION_U64, offsetof(struct arguments, period), "N", "of --mrc: line accesses per simulated sample (default 10007)"},
+    {"plot", 'p', NF_OPTION_STRING, offsetof(struct arguments, plot), "FILE", "draw it, too: FILE ends in .svg, .png or .pdf"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
     {"csv", 0, NF_OPTION_FLAG, offsetof(struct arguments, csv), NULL, "rows as CSV"},
     {0},
@@ -525,10 +537,9 @@ static int fill_sql(struct context *c, const struct view *v, struct nf_table *t)
     return rc;
 }
 
-static int load(struct context *c)
+static int load_class(struct context *c)
 {
     const struct arguments *a = c->arguments;
-    uint64_t llc = a->llc_bytes ? a->llc_bytes : nf_record_llc(c->study);
     uint32_t number;
     int rc = nf_record_stream_load(c->study, c->capture, &c->stream);
 
@@ -539,6 +550,16 @@ static int load(struct context *c)
         return nf_fail(-EINVAL, "there is no step class %llu; the capture has %u", (unsigned long long)a->step_class,
                        c->stream->n_classes);
     c->class = &c->stream->classes[number];
+    return 0;
+}
+
+static int load(struct context *c)
+{
+    uint64_t llc = c->arguments->llc_bytes ? c->arguments->llc_bytes : nf_record_llc(c->study);
+    int rc = load_class(c);
+
+    if (rc)
+        return rc;
     rc = nf_profile_init(&c->profile, c->class, llc, 0);
     c->has_profile = !rc;
     return rc ? nf_fail(rc, "out of memory") : 0;
@@ -643,9 +664,48 @@ static int show(struct context *c, const struct view *v, enum nf_table_format fo
     return rc;
 }
 
+/* The views that are options, because they have options of their own. */
+static int show_locality(struct context *c, enum nf_table_format format)
+{
+    const struct arguments *a = c->arguments;
+    struct nf_show s = {.llc_bytes = a->llc_bytes ? a->llc_bytes : nf_record_llc(c->study),
+                        .format = format,
+                        .limit = a->limit,
+                        .by = a->by,
+                        .tensor = a->tensor,
+                        .block = a->block,
+                        .period = a->period,
+                        .plot = a->plot};
+    int rc = load_class(c);
+
+    if (rc)
+        return rc;
+    s.stream = c->stream;
+    s.class = c->class;
+    return a->mrc ? nf_show_mrc(&s) : a->heat ? nf_show_heat(&s) : nf_show_reuse(&s);
+}
+
+/* What the options leave unsaid or contradict; NULL: nothing. */
+static const char *misuse(const struct arguments *a, int n_operands)
+{
+    int chosen = a->reuse + a->mrc + a->heat;
+
+    if (chosen > 1)
+        return "only one of --reuse, --mrc, --heat at a time";
+    if (chosen && n_operands > 1)
+        return "--reuse, --mrc and --heat stand in place of a view";
+    if (!chosen && (a->by || a->plot || a->tensor != UINT64_MAX || a->block != NF_LINE_BYTES || a->period != DEFAULT_PERIOD))
+        return "--by, --tensor, --block, --period and --plot belong to --reuse, --mrc or --heat";
+    if (a->plot && nf_plot_check(a->plot))
+        return nf_error_text(0);
+    return NULL;
+}
+
 static int run(const struct nf_command *self, int argc, char **argv)
 {
-    struct arguments a = {.step_class = UINT64_MAX};
+    struct arguments a = {
+        .step_class = UINT64_MAX, .tensor = UINT64_MAX, .block = NF_LINE_BYTES, .period = DEFAULT_PERIOD};
+    const char *wrong;
     struct context c = {.arguments = &a};
     enum nf_table_format format;
     const struct view *v = NULL;
@@ -655,6 +715,9 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return code;
     if (n < 1 || n > 2)
         return nf_command_usage(self, "a study is wanted, and at most one view");
+    wrong = misuse(&a, n);
+    if (wrong)
+        return nf_command_usage(self, wrong);
     for (size_t i = 0; n == 2 && i < sizeof views / sizeof *views; i++)
         if (!strcmp(views[i].name, argv[first + 1]))
             v = &views[i];
@@ -681,7 +744,9 @@ static int run(const struct nf_command *self, int argc, char **argv)
             c.capture = nf_record_capture_find(c.study, (int64_t)a.capture);
     }
     rc = c.capture < 0 ? (int)c.capture : 0;
-    if (!rc && v) {
+    if (!rc && (a.reuse || a.mrc || a.heat)) {
+        rc = show_locality(&c, format);
+    } else if (!rc && v) {
         rc = show(&c, v, format);
     } else if (!rc) {
         /* Without a view: what is in it, then the tables a newcomer wants first. */
@@ -717,8 +782,9 @@ const struct nf_command nf_cmd_show = {
     .name = "show",
     .about = "print the profile in a study as tables",
     .usage = "show STUDY [VIEW] [OPTIONS]",
-    .text = "views: " VIEW_NAMES ". Without one, an overview.",
+    .text = "views: " VIEW_NAMES ". Without one, an overview.\n"
+            "--reuse, --mrc and --heat show how a step reuses memory.",
     .options = options,
-    .examples = {"nearfar show demo.nf roles", "nearfar show demo.nf gaps --json --limit 100"},
+    .examples = {"nearfar show demo.nf roles", "nearfar show demo.nf --mrc --by role --plot mrc.svg"},
     .run = run,
 };

@@ -18,6 +18,7 @@ static const struct group {
     {"codec", bench_codec},
     {"samples", bench_samples},
     {"reuse", bench_reuse},
+    {"mrc", bench_mrc},
     {"kernel", bench_kernel},
     {"copy", bench_copy},
     {"pool", bench_pool},

@@ -44,6 +44,7 @@ static inline void bench_keep(uint64_t value)
 int bench_codec(struct bench *b);
 int bench_samples(struct bench *b);
 int bench_reuse(struct bench *b);
+int bench_mrc(struct bench *b);
 int bench_kernel(struct bench *b);
 int bench_copy(struct bench *b);
 int bench_pool(struct bench *b);
