@@ -179,7 +179,12 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return NF_EXIT_OK;
     }
     fprintf(stderr, "nearfar: %s\n", message);
-    return rc == NF_CAPTURE_E_JOB ? NF_EXIT_JOB : rc == NF_CAPTURE_E_UNAVAILABLE ? NF_EXIT_CANNOT : NF_EXIT_FAILED;
+    switch (rc) {
+    case -EINVAL: return NF_EXIT_USAGE; /* what a source was told contradicts itself */
+    case NF_CAPTURE_E_JOB: return NF_EXIT_JOB;
+    case NF_CAPTURE_E_UNAVAILABLE: return NF_EXIT_CANNOT;
+    default: return NF_EXIT_FAILED;
+    }
 }
 
 const struct nf_command nf_cmd_capture = {

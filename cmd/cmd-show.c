@@ -10,6 +10,7 @@
 #include "cmd/command.h"
 #include "cmd/show-audit.h"
 #include "cmd/show.h"
+#include "cmd/watches-view.h"
 #include "core/base/error.h"
 #include "core/base/units.h"
 #include "core/model/profile.h"
@@ -67,7 +68,7 @@ struct view {
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
-#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, trials, sources, samples"
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, trials, watches, sources, samples"
 
 /* --- views made by SQL --- */
 
@@ -479,6 +480,11 @@ static int fill_roles(struct context *c, struct nf_table *t)
     return 0;
 }
 
+static int fill_watches(struct context *c, struct nf_table *t)
+{
+    return nf_watches_view(c->study, c->capture, c->class, c->stream->names, t);
+}
+
 static int fill_audit(struct context *c, struct nf_table *t)
 {
     return nf_show_audit(c->study, c->capture, c->stream, c->class, c->arguments->source, t);
@@ -509,6 +515,7 @@ static const struct view views[] = {
      fill_audit_tensors},
     {"sampled", "visits as the CPU's samples show them (pebs, ibs)", nf_sampled_columns, NF_SAMPLED_COLUMNS, NULL, fill_sampled},
     {"trials", "replayed trials", COLUMNS(trial_columns), trial_sql, NULL},
+    {"watches", "accesses of watched words, by tensor", COLUMNS(nf_watches_columns), NULL, fill_watches},
     {"sources", "what each source saw and could not see", COLUMNS(source_columns), source_sql, NULL, true},
     {"samples", "single samples, in the order of their time", COLUMNS(sample_columns), NULL, fill_samples, true},
 };

@@ -10,6 +10,7 @@
 #include "capture/preload/arena.h"
 #include "capture/preload/boundary.h"
 #include "capture/preload/tracker.h"
+#include "capture/preload/trap.h"
 #include "capture/preload/writer.h"
 
 #define NF_EXPORT __attribute__((visibility("default")))
@@ -64,6 +65,7 @@ NF_EXPORT int nf_hook_claim(void)
     }
     nf_tracker_attach(header, strcmp(pass, "bare") != 0);
     nf_arena_attach(header);
+    nf_trap_guard();
     nf_boundary_attach(header);
     previous_mark_ns = nf_writer_now_ns();
     ring = header;
@@ -249,6 +251,7 @@ NF_EXPORT int nf_hook_step(void)
     event->kind = NF_EVENT_STEP;
     event->a = now_ns - previous_mark_ns;
     event->b = hash;
+    event->c = now_ns;
     previous_mark_ns = now_ns;
     nf_writer_commit();
     return 0;
