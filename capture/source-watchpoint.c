@@ -4,6 +4,7 @@
 #include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,9 +186,10 @@ static int open_source(const void *given, struct nf_source **out, struct nf_sour
 }
 
 /* Nothing yet: the job's process may not be the one that trains; tick gets that one. */
+/* Breakpoints are set once the process that trains is known; here only that there is a job to wait for. */
 static int attach(struct nf_source *s, pid_t pid)
 {
-    return 0;
+    return kill(pid, 0) ? nf_fail(-errno, "source watchpoint: the job is gone: %s", strerror(errno)) : 0;
 }
 
 /* --- what the rings say --- */
