@@ -20,6 +20,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18: also of what the job has locked in memory */
+#endif
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
@@ -271,32 +274,44 @@ static void tell(void)
     atomic_store_explicit(&ring->arena_base, nf_arena_start, memory_order_release);
 }
 
+/* Of a shared mapping this drops the table's entries; the pages stay in the file. */
+static bool drop(void)
+{
+    size_t bytes = __atomic_load_n(&top, __ATOMIC_ACQUIRE) * granule;
+    int saved_errno = errno;
+    bool dropped = !madvise((void *)nf_arena_start, bytes, MADV_DONTNEED) ||
+                   !madvise((void *)nf_arena_start, bytes, MADV_DONTNEED_LOCKED);
+
+    errno = saved_errno;
+    return dropped;
+}
+
 void nf_arena_attach(struct nf_ring_header *header)
 {
     ring = header;
+    ops = 0;
     if (!ring)
         return;
     tell();
     if (every && nf_arena_start != nf_arena_end)
-        madvise((void *)nf_arena_start, __atomic_load_n(&top, __ATOMIC_ACQUIRE) * granule, MADV_DONTNEED);
+        drop();
+}
+
+void nf_arena_restart(void)
+{
+    if (!every || !ring || nf_arena_start == nf_arena_end)
+        return;
+    ops = 0;
+    if (!atomic_load_explicit(&ring->arena_base, memory_order_relaxed))
+        tell(); /* the first block came after the claim */
+    if (drop())
+        atomic_fetch_add_explicit(&ring->boundaries, 1, memory_order_relaxed);
 }
 
 void nf_arena_boundary(void)
 {
-    int saved_errno;
-
-    if (!every || !ring || ++ops < every)
-        return;
-    ops = 0;
-    if (nf_arena_start == nf_arena_end)
-        return;
-    if (!atomic_load_explicit(&ring->arena_base, memory_order_relaxed))
-        tell(); /* the first block came after the claim */
-    saved_errno = errno;
-    /* Of a shared mapping this drops the table's entries; the pages stay in the file. */
-    madvise((void *)nf_arena_start, __atomic_load_n(&top, __ATOMIC_ACQUIRE) * granule, MADV_DONTNEED);
-    atomic_fetch_add_explicit(&ring->boundaries, 1, memory_order_relaxed);
-    errno = saved_errno;
+    if (every && ring && ++ops >= every)
+        nf_arena_restart();
 }
 
 /* --- fork --- */

@@ -41,6 +41,9 @@ static inline bool nf_arena_owns(const void *block)
 void nf_arena_attach(struct nf_ring_header *header);
 /* An op has ended: every `every` ops, what is mapped of the arena is dropped from the page table. */
 void nf_arena_boundary(void);
+/* Training begins, or a step has ended: it is dropped now, and the next `every` ops are counted from here. So each step
+ * sees the first touches of its own ops, and the same of them as every other step. */
+void nf_arena_restart(void);
 
 /* The three handlers of pthread_atfork. */
 void nf_arena_fork_prepare(void);

@@ -217,6 +217,7 @@ NF_EXPORT int nf_hook_mark(uint32_t mark, uint32_t name, uint32_t module, uint64
         return -1;
     if (mark == NF_MARK_TRAINING_BEGINS) {
         nf_boundary_training();
+        nf_arena_restart();
         a = previous_mark_ns = nf_writer_now_ns();
     }
     if (!nf_writer_begin(1, NF_WRITER_VITAL))
@@ -243,6 +244,7 @@ NF_EXPORT int nf_hook_step(void)
     memset(foreign, 0, sizeof foreign);
     foreign_used = 0;
     nf_boundary_flush(NF_TOUCH_OUTSIDE);
+    nf_arena_restart();
     if (!nf_writer_begin(1, NF_WRITER_VITAL)) {
         previous_mark_ns = now_ns;
         return -1;

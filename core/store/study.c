@@ -285,7 +285,7 @@ int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **o
     if (!rc)
         rc = nf_sample_table_register(s->db);
     if (rc) {
-        rc = fail(s, rc, "registering visits() and samples()");
+        rc = fail(s, rc, "registering visits(), sightings() and samples()");
         goto fail;
     }
     *out = s;
