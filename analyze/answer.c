@@ -285,7 +285,14 @@ void nf_answer_compute(struct nf_answer *a, const struct nf_dataset *d, const st
     describe_evidence(a, d, c);
     describe_worth(a, d, c);
     describe_accesses(a, usage);
-    say_best(a, c, &b[0]);
+    if (!d->capture.has_durations) {
+        /* Also where trials of a paced mode are there: they paced by times that are not the job's. */
+        a->best = -1;
+        nf_buf_puts(&b[0], "The capture holds no durations of its operators: no slowdown of the job is stated, and what was "
+                           "replayed is its memory accesses alone.");
+    } else {
+        say_best(a, c, &b[0]);
+    }
     say_others(a, c, &b[1]);
     say_worth(a, d, c, f, &b[2]);
     for (int i = 0; i < 3; i++) {

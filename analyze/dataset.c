@@ -153,8 +153,8 @@ static int load_capture(struct nf_dataset *d, struct nf_study *s)
     struct nf_capture_row *c = &d->capture;
     struct nf_query *q;
     int rc = nf_study_query(s,
-                            "SELECT invocation_id, job, job_number, framework, language, threads, status, message"
-                            " FROM capture WHERE id = ?",
+                            "SELECT invocation_id, job, job_number, framework, language, threads, status, message,"
+                            " lifetimes, phases, durations FROM capture WHERE id = ?",
                             &q);
 
     if (rc)
@@ -170,6 +170,10 @@ static int load_capture(struct nf_dataset *d, struct nf_study *s)
         c->threads = nf_query_i64(q, 5);
         c->status = text(d, q, 6);
         c->message = text(d, q, 7);
+        c->lifetimes = text(d, q, 8);
+        c->phases = text(d, q, 9);
+        c->durations = text(d, q, 10);
+        c->has_durations = strcmp(c->durations, "unknown") != 0;
     }
     nf_query_done(q);
     if (rc != 1)

@@ -25,6 +25,8 @@ struct nf_invocation_row {
 struct nf_capture_row {
     int64_t id, invocation_id, job_number, threads;
     const char *job, *framework, *language, *status, *message;
+    const char *lifetimes, *phases, *durations; /* how they are known; durations "unknown": no slowdown can be stated */
+    bool has_durations;
     double bare_step_ns, peak_live_bytes; /* of the step class most steps belong to */
     uint64_t class_hash;                  /* of the same */
     int64_t class_steps;

@@ -184,6 +184,15 @@ static void slowdown_cells(struct nf_document *doc, const struct nf_point *p)
     versus_cell(doc, p);
 }
 
+static void semantics(struct nf_document *doc, const struct nf_curve *c)
+{
+    TABLE(doc, "What each policy may do and see", 3, "policy", "declared semantics");
+    for (size_t i = 0; i < c->policies.n; i++) {
+        word_cell(doc, c->policies.v[i].label);
+        word_cell(doc, c->policies.v[i].semantics);
+    }
+}
+
 static void slowdowns(struct nf_document *doc, const struct nf_report *r)
 {
     const struct nf_curve *c = &r->curve;
@@ -193,6 +202,14 @@ static void slowdowns(struct nf_document *doc, const struct nf_report *r)
 
     shares[n + 1] = 1;
     say(doc, NF_BLOCK_HEADING, "Slowdowns");
+    if (!r->data.capture.has_durations) {
+        say(doc, NF_BLOCK_TEXT,
+            "None is stated: the capture holds no durations of its operators, so how much of the memory's time would hide "
+            "behind compute is unknown. What was replayed is the memory accesses alone.");
+        semantics(doc, c);
+        figure(doc, r, "policy-curve-asap");
+        return;
+    }
     say(doc, NF_BLOCK_TEXT,
         "Medians of step times paired with all-near within a block, with 95 %% bootstrap intervals; n counts pairs. "
         "“vs” compares with %s in the same block and mode: * is significant, ~ is not (Wilcoxon signed-rank, "
@@ -219,11 +236,7 @@ static void slowdowns(struct nf_document *doc, const struct nf_report *r)
             count_cell(doc, (int64_t)((full ? full->slowdown.outliers : 0) + (none ? none->slowdown.outliers : 0)));
         }
     }
-    TABLE(doc, "What each policy may do and see", 3, "policy", "declared semantics");
-    for (size_t i = 0; i < c->policies.n; i++) {
-        word_cell(doc, c->policies.v[i].label);
-        word_cell(doc, c->policies.v[i].semantics);
-    }
+    semantics(doc, c);
     figure(doc, r, "policy-curve-asap");
 }
 
@@ -238,7 +251,7 @@ static void other_modes(struct nf_document *doc, const struct nf_report *r)
     if (!n)
         return;
     TABLE(doc, "Other modes: asap, beside a bandwidth hog, at other parallelisms", 5, "policy", "near", "mode",
-          "slowdown against all-near of the mode", "n");
+          "time against all-near of the mode", "n");
     for (size_t i = 0; i < c->points.n; i++) {
         const struct nf_point *p = &c->points.v[i];
         struct nf_buf b = {0};
@@ -452,10 +465,12 @@ static void provenance(struct nf_document *doc, const struct nf_report *r)
     say(doc, NF_BLOCK_TEXT,
         "Study %s, replay %lld of %lld with trials, seed %lld, capture %lld (%s, %s %s), job %s. Step class %016llx, "
         "%lld "
-        "steps. Reported by nearfar %s; all of it, for programs: provenance.json.",
+        "steps. Lifetimes %s, phases %s, durations %s. Reported by nearfar %s; all of it, for programs: "
+        "provenance.json.",
         d->study, (long long)d->replay.id, (long long)d->replays, (long long)d->replay.seed, (long long)d->capture.id,
         d->capture.status, d->capture.framework, d->capture.language, d->capture.job,
-        (unsigned long long)d->capture.class_hash, (long long)d->capture.class_steps, NEARFAR_VERSION);
+        (unsigned long long)d->capture.class_hash, (long long)d->capture.class_steps, d->capture.lifetimes,
+        d->capture.phases, d->capture.durations, NEARFAR_VERSION);
     TABLE(doc, "Commands", 63, "for", "started (UTC)", "nearfar", "status", "command", "message");
     for (size_t i = 0; i < d->invocations.n; i++) {
         const struct nf_invocation_row *v = &d->invocations.v[i];

@@ -213,7 +213,7 @@ bool nf_figure_policy_curve(const struct nf_report *r, struct nf_canvas *c)
     struct lines l;
 
     choose_lines(curve, false, &l);
-    if (!l.n)
+    if (!l.n || !r->data.capture.has_durations)
         return false;
     curve_head(r, c, &l, "Policy curve",
                "symbols: overlap=full, bars: 95 % interval of its median; thin edge of each band: overlap=none");
@@ -264,8 +264,13 @@ bool nf_figure_asap_curve(const struct nf_report *r, struct nf_canvas *c)
     choose_lines(curve, true, &l);
     if (!l.n)
         return false;
-    curve_head(r, c, &l, "Memory time alone (asap)", "no compute time is replayed; bars: 95 % interval of the median");
+    curve_head(r, c, &l, "Memory time alone (asap)",
+               r->data.capture.has_durations
+                   ? "no compute time is replayed; bars: 95 % interval of the median"
+                   : "no compute time is known: this is no slowdown of the job; bars: 95 % interval of the median");
     curve_axes(c, &l);
+    if (!r->data.capture.has_durations)
+        nf_buf_puts(&c->script, "set ylabel 'time of the memory accesses alone, against all-near' offset -0.3,0\n");
     put_references(curve, c, NF_OVERLAP_ASAP, NF_OVERLAP_ASAP);
     nf_buf_puts(&c->script, "plot ");
     for (size_t i = 0; i < l.n; i++) {

@@ -101,6 +101,9 @@ static void put_capture(struct nf_buf *b, const struct nf_report *r)
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c->class_hash);
     put_text(b, "step_class_hash", hash);
     put_count(b, "steps", c->class_steps);
+    put_text(b, "lifetimes", c->lifetimes);
+    put_text(b, "phases", c->phases);
+    put_text(b, "durations", c->durations);
     put_number(b, "bare_step_ns", c->bare_step_ns);
     put_text(b, "accesses", r->answer.accesses);
     put_text(b, "profile", *r->usage_problem ? r->usage_problem : "known");

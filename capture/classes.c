@@ -263,8 +263,8 @@ static int64_t tensor_row(struct nf_classes *c, const struct nf_reduce *r, const
         }
     }
     rc = nf_study_query(c->study, "INSERT INTO tensor(capture_id, class_id, carry_slot, bytes, dtype_id, shape_id, "
-                                  "name_id, module_id, rank, birth_regime, tracked) "
-                                  "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", &q);
+                                  "name_id, module_id, rank, birth_regime, tracked, device) "
+                                  "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)", &q);
     if (rc)
         return rc;
     nf_query_bind_i64(q, 1, c->capture_id);
@@ -280,6 +280,7 @@ static int64_t tensor_row(struct nf_classes *c, const struct nf_reduce *r, const
     nf_query_bind_i64(q, 9, rank);
     nf_query_bind_i64(q, 10, (int64_t)birth_regime);
     nf_query_bind_i64(q, 11, t->tracked);
+    nf_query_bind_text(q, 12, t->device ? nf_reduce_text(r, t->device) : "cpu");
     rc = nf_query_run(q);
     if (rc)
         return rc;

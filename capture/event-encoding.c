@@ -38,7 +38,7 @@ int nf_event_encode(const char *name, struct nf_event_encoding *out)
     rc = pfm_get_os_event_encoding(name, PFM_PLM3, PFM_OS_PERF_EVENT_EXT, &arg);
     if (rc != PFM_SUCCESS)
         return nf_fail(-ENOENT, "event %s: %s", name, pfm_strerror(rc));
-    *out = (struct nf_event_encoding){attr.type, attr.config, attr.config1, attr.precise_ip};
+    *out = (struct nf_event_encoding){attr.type, attr.config, attr.config1, attr.config2, attr.precise_ip};
     return 0;
 }
 

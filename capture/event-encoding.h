@@ -5,7 +5,7 @@
 
 struct nf_event_encoding {
     uint32_t type;            /* perf_event_attr.type */
-    uint64_t config, config1; /* as the kernel wants them */
+    uint64_t config, config1, config2; /* as the kernel wants them */
     unsigned precise;         /* perf_event_attr.precise_ip */
 };
 

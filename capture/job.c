@@ -70,8 +70,9 @@ static int change_environment(const char *const *changes)
 }
 
 /* In the child. Reports why exec failed through the pipe. */
-static void child(const struct nf_job_options *o, int output_fd, int report_fd, pid_t parent)
+static void child(const struct nf_job_options *o, int output_fd, int report_fd, int go_fd, pid_t parent)
 {
+    char go;
     int rc;
 
     signal(SIGINT, SIG_DFL);
@@ -92,6 +93,9 @@ static void child(const struct nf_job_options *o, int output_fd, int report_fd, 
         dup2(output_fd, STDERR_FILENO);
     }
     rc = change_environment(o->environment);
+    /* The parent closes its end without a word when the job is not to run. */
+    if (o->attach && read(go_fd, &go, 1) != 1)
+        _exit(127);
     if (!rc) {
         execvp(o->argv[0], o->argv);
         rc = -errno;
@@ -104,7 +108,7 @@ static void child(const struct nf_job_options *o, int output_fd, int report_fd, 
 int nf_job_start(const struct nf_job_options *o, struct nf_job *job)
 {
     pid_t parent = getpid();
-    int report[2], rc = 0;
+    int report[2], go[2], rc = 0, attached = 0;
 
     *job = (struct nf_job){.output_fd = -1};
     if (o->quiet) {
@@ -112,7 +116,7 @@ int nf_job_start(const struct nf_job_options *o, struct nf_job *job)
         if (job->output_fd < 0)
             return nf_fail(-errno, "cannot hold the job's output: %s", strerror(errno));
     }
-    if (pipe2(report, O_CLOEXEC)) {
+    if (pipe2(report, O_CLOEXEC) || pipe2(go, O_CLOEXEC)) {
         rc = nf_fail(-errno, "cannot start the job: %s", strerror(errno));
         nf_job_deinit(job);
         return rc;
@@ -120,18 +124,30 @@ int nf_job_start(const struct nf_job_options *o, struct nf_job *job)
     fflush(NULL);
     job->started_ns = nf_now_ns();
     job->pid = fork();
-    if (job->pid == 0)
-        child(o, job->output_fd, report[1], parent);
+    if (job->pid == 0) {
+        close(go[1]);
+        child(o, job->output_fd, report[1], go[0], parent);
+    }
     close(report[1]);
+    close(go[0]);
+    if (job->pid > 0 && o->attach) {
+        attached = o->attach(o->context, job->pid);
+        if (!attached && write(go[1], "", 1) != 1)
+            attached = nf_fail(-errno, "cannot start the job: %s", strerror(errno));
+    }
+    close(go[1]);
     if (job->pid < 0)
         rc = nf_fail(-errno, "cannot start the job: %s", strerror(errno));
+    else if (attached)
+        rc = NF_JOB_E_ATTACH;
     else if (read(report[0], &rc, sizeof rc) != (ssize_t)sizeof rc)
         rc = 0;
     close(report[0]);
     if (rc && job->pid > 0) {
         waitpid(job->pid, NULL, 0);
         job->ended = true;
-        rc = nf_fail(rc, "cannot run '%s': %s", o->argv[0], strerror(-rc));
+        if (!attached)
+            rc = nf_fail(rc, "cannot run '%s': %s", o->argv[0], strerror(-rc));
     }
     if (rc)
         nf_job_deinit(job);

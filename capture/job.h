@@ -10,6 +10,9 @@ struct nf_job_options {
     int cpu;            /* pin it to this CPU; -1: leave it */
     /* Environment changes as NAME=VALUE; "NAME+=VALUE" puts VALUE and ':' in front of what is there. NULL-terminated. */
     const char *const *environment;
+    /* Optional: called while the child exists and has not executed the job yet. Not 0: it never does. */
+    int (*attach)(void *context, pid_t pid);
+    void *context;
 };
 
 struct nf_job {
@@ -21,7 +24,9 @@ struct nf_job {
     uint64_t started_ns;
 };
 
-/* 0, or -errno with the cause set: -ENOENT and -EACCES say that the program cannot be run. */
+/* 0, or -errno with the cause set: -ENOENT and -EACCES say that the program cannot be run. NF_JOB_E_ATTACH: attach failed
+ * and set the cause. */
+enum { NF_JOB_E_ATTACH = 1 };
 int nf_job_start(const struct nf_job_options *o, struct nf_job *job);
 /* Has it ended? Fills exit_status and times once it has. */
 bool nf_job_poll(struct nf_job *job);

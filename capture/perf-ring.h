@@ -11,6 +11,8 @@ struct nf_perf_ring;
 
 struct nf_perf_ring_totals {
     uint64_t lost, throttled;
+    uint64_t delivered; /* sample records handed on */
+    uint64_t counted;   /* the events' counters at the last flush: with a period of 1, what should have been delivered */
 };
 
 struct nf_perf_ring_options {

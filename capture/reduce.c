@@ -42,6 +42,10 @@ struct nf_reduce {
 
     struct nf_storage_map map;
     NF_ARRAY(struct slot) slots;
+    struct nf_sightings *sightings;
+    bool training;
+    bool op_open;         /* the last event was an op or one of its visits: more of them may come */
+    size_t op_visits;     /* where its visits begin */
 
     /* The running step. */
     NF_ARRAY(struct nf_step_op) ops;
@@ -67,7 +71,8 @@ struct nf_reduce *nf_reduce_new(bool with_visits, int (*sink)(void *, const stru
     r->sink = sink;
     r->context = context;
     r->totals.world = 1;
-    if (nf_array_push(&r->texts, (struct text){NULL, 0}))
+    r->sightings = nf_sightings_new();
+    if (!r->sightings || nf_array_push(&r->texts, (struct text){NULL, 0}))
         return nf_reduce_free(r);
     return r;
 }
@@ -80,9 +85,10 @@ struct nf_reduce *nf_reduce_free(struct nf_reduce *r)
         free(r->texts.v[i].chars);
     for (size_t i = 0; i < r->storages.n; i++)
         nf_storage_free(r->storages.v[i]);
+    nf_sightings_free(r->sightings);
     nf_array_free(&r->texts);
     nf_array_free(&r->threads);
-    nf_array_free(&r->map.live);
+    nf_storage_map_deinit(&r->map);
     nf_array_free(&r->slots);
     nf_array_free(&r->ops);
     nf_array_free(&r->visits);
@@ -237,6 +243,8 @@ static int on_tensor(struct nf_reduce *r, const struct nf_event *e)
         s->dtype = e->id;
     if (e->c && e->c <= TEXTS_MAX)
         s->shape = (uint32_t)e->c;
+    if (e->n)
+        s->device = e->n;
     if (e->name && (e->b || !s->name))
         s->name = e->name;
     if (e->module && (e->b || !s->module))
@@ -279,7 +287,58 @@ static int on_op(struct nf_reduce *r, const struct nf_event *e)
         if (r->storages.v[r->unphased]->birth_phase == PHASE_UNSET)
             r->storages.v[r->unphased]->birth_phase = op.phase;
     r->totals.ops++;
+    r->op_open = true;
+    r->op_visits = r->visits.n;
     return nf_array_push(&r->ops, op);
+}
+
+/* Once an op's visits are all there, what the other sources saw until it ended is its. */
+static int close_op(struct nf_reduce *r)
+{
+    if (!r->op_open)
+        return 0;
+    r->op_open = false;
+    return nf_sightings_op(r->sightings, (uint32_t)r->ops.n - 1, r->ops.v[r->ops.n - 1].start_ns,
+                           r->visits.v + r->op_visits, r->visited.v + r->op_visits, r->visits.n - r->op_visits);
+}
+
+int nf_reduce_add_source(struct nf_reduce *r, const struct nf_sighting_source *source)
+{
+    return nf_sightings_add_source(r->sightings, source);
+}
+
+int nf_reduce_sample(struct nf_reduce *r, unsigned source, const struct nf_sample *sample)
+{
+    int rc = close_op(r);
+
+    if (rc)
+        return rc;
+    if (r->training)
+        return nf_sightings_sample(r->sightings, source, sample, &r->map);
+    nf_sightings_outside(r->sightings, source, 1);
+    return 0;
+}
+
+static int on_touch(struct nf_reduce *r, const struct nf_event *e)
+{
+    int source = nf_sightings_ring_source(r->sightings);
+
+    if (source < 0)
+        return 0;
+    if (r->training)
+        return nf_sightings_touch(r->sightings, (unsigned)source, e->address, e->a, e->rw, e->b, e->c, e->time_ns, &r->map);
+    nf_sightings_outside(r->sightings, (unsigned)source, e->b);
+    return 0;
+}
+
+const struct nf_storage_map *nf_reduce_live(const struct nf_reduce *r)
+{
+    return &r->map;
+}
+
+const struct nf_sighting_totals *nf_reduce_sighted(const struct nf_reduce *r, unsigned source)
+{
+    return nf_sightings_totals(r->sightings, source);
 }
 
 /* Do all runs of the visit end within room bytes of its start? */
@@ -443,6 +502,7 @@ static int build_tensors(struct nf_reduce *r)
             .shape = s->shape,
             .name = s->name,
             .module = s->module,
+            .device = s->device,
             .birth_phase = s->birth_phase == PHASE_UNSET ? NF_PHASE_OTHER : s->birth_phase,
             .tracked = s->is_operand,
         };
@@ -604,6 +664,7 @@ static int finish_structure(struct nf_reduce *r)
 static int end_step(struct nf_reduce *r, const struct nf_event *e)
 {
     struct nf_step step = {.dur_ns = e->a, .allocation_hash = e->b};
+    struct nf_seen seen[NF_SIGHTING_SOURCES_MAX] = {{0}};
     /* Lifetimes are told in ops. What lived and died while none ran shows in the next step that has some. */
     bool has_structure = r->with_visits && r->ops.n;
     int rc;
@@ -623,9 +684,18 @@ static int end_step(struct nf_reduce *r, const struct nf_event *e)
     step.n_tensors = (uint32_t)r->tensors.n;
     step.roles = r->roles.v;
     step.n_roles = (uint32_t)r->roles.n;
+    if (has_structure) {
+        rc = nf_sightings_finish(r->sightings, step.number, seen);
+        if (rc)
+            return rc;
+        step.seen = seen;
+        step.n_seen = nf_sightings_sources(r->sightings);
+    }
     rc = r->sink(r->context, &step);
-    if (has_structure)
+    if (has_structure) {
         turn_step(r);
+        nf_sightings_turn(r->sightings);
+    }
     r->ops.n = 0;
     return rc;
 }
@@ -646,12 +716,34 @@ static void forget_setup(struct nf_reduce *r)
     r->unphased = 0;
 }
 
+/* The first step carries in what is alive before its first op. Only there: a running step has numbered its storages. */
+static int carry_alive(struct nf_reduce *r)
+{
+    if (!r->with_visits || r->ops.n || r->totals.steps || r->slots.n)
+        return 0;
+    forget_setup(r);
+    for (size_t i = 0; i < r->storages.n; i++) {
+        struct nf_storage *s = r->storages.v[i];
+
+        /* None is free before the first step: no need to look for one. */
+        s->carry_in = (int32_t)r->slots.n;
+        if (nf_array_push(&r->slots, (struct slot){slot_key(r, s), s}))
+            return -ENOMEM;
+        s->birth = NF_OP_BEFORE;
+    }
+    if (r->storages.n)
+        qsort(r->storages.v, r->storages.n, sizeof *r->storages.v, by_slot);
+    r->unphased = r->storages.n;
+    return 0;
+}
+
 static void on_mark(struct nf_reduce *r, const struct nf_event *e)
 {
     struct nf_reduce_totals *t = &r->totals;
 
     switch (e->id) {
     case NF_MARK_TRAINING_BEGINS:
+        r->training = true;
         if (!r->ops.n && !t->steps)
             forget_setup(r);
         break;
@@ -665,8 +757,8 @@ static void on_mark(struct nf_reduce *r, const struct nf_event *e)
         break;
     }
     case NF_MARK_RUNTIME:
-        snprintf(t->framework, sizeof t->framework, "torch %.50s", nf_reduce_text(r, e->name));
-        snprintf(t->language, sizeof t->language, "python %.50s", nf_reduce_text(r, e->module));
+        snprintf(t->framework, sizeof t->framework, "%s%.50s", e->b ? "" : "torch ", nf_reduce_text(r, e->name));
+        snprintf(t->language, sizeof t->language, "%s%.50s", e->b ? "" : "python ", nf_reduce_text(r, e->module));
         t->threads = e->a < UINT32_MAX ? (uint32_t)e->a : 0;
         break;
     case NF_MARK_UNSUPPORTED: {
@@ -687,7 +779,11 @@ static void on_mark(struct nf_reduce *r, const struct nf_event *e)
 
 int nf_reduce_event(struct nf_reduce *r, const struct nf_event *e)
 {
+    int rc = e->kind == NF_EVENT_VISIT ? 0 : close_op(r);
+
     r->totals.events++;
+    if (rc)
+        return rc;
     switch (e->kind) {
     case NF_EVENT_ALLOC: return r->with_visits ? on_alloc(r, e) : 0;
     case NF_EVENT_FREE: return r->with_visits ? on_free(r, e) : 0;
@@ -696,7 +792,11 @@ int nf_reduce_event(struct nf_reduce *r, const struct nf_event *e)
     case NF_EVENT_OP: return on_op(r, e);
     case NF_EVENT_VISIT: return on_visit(r, e);
     case NF_EVENT_STEP: return end_step(r, e);
-    case NF_EVENT_MARK: on_mark(r, e); return 0;
+    case NF_EVENT_MARK:
+        if (e->id == NF_MARK_CARRIED)
+            return carry_alive(r);
+        on_mark(r, e);
+        return 0;
     case NF_EVENT_CHECKPOINT: {
         struct nf_storage *s = nf_storage_map_find(&r->map, e->address);
 
@@ -704,6 +804,7 @@ int nf_reduce_event(struct nf_reduce *r, const struct nf_event *e)
             s->checkpoint = true;
         return 0;
     }
+    case NF_EVENT_TOUCH: return r->with_visits ? on_touch(r, e) : 0;
     case NF_EVENT_SAVED: return 0; /* a confirmation; the visits decide */
     default: return nf_fail(-EBADMSG, "the job sent an event of kind %u", e->kind);
     }

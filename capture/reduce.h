@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "capture/ring.h"
+#include "capture/sightings.h"
 #include "capture/storage.h"
 #include "core/model/stream.h"
 
@@ -20,6 +21,7 @@ struct nf_step_tensor {
     uint64_t bytes, address;
     int32_t birth, death, carry_in, carry_out;
     uint32_t dtype, shape, name, module; /* text numbers */
+    uint32_t device;                     /* text number; 0: the CPU */
     uint8_t role, birth_phase;
     bool tracked;
 };
@@ -42,6 +44,8 @@ struct nf_step {
     const struct nf_step_tensor *tensors;
     const struct nf_step_role *roles;
     uint32_t n_ops, n_visits, n_tensors, n_roles;
+    const struct nf_seen *seen; /* one per source beside the framework */
+    unsigned n_seen;
 };
 
 struct nf_reduce_totals {
@@ -62,6 +66,14 @@ struct nf_reduce;
 struct nf_reduce *nf_reduce_new(bool with_visits, int (*sink)(void *context, const struct nf_step *step),
                                 void *context); /* NULL: no memory */
 struct nf_reduce *nf_reduce_free(struct nf_reduce *r);
+/* A source beside the framework; before the first event. Its index, or -errno. */
+int nf_reduce_add_source(struct nf_reduce *r, const struct nf_sighting_source *source);
+/* A sample of such a source, in order of time among the events: what the job said before it has been given before.
+ * 0 or -ENOMEM. */
+int nf_reduce_sample(struct nf_reduce *r, unsigned source, const struct nf_sample *sample);
+/* The storages alive now. */
+const struct nf_storage_map *nf_reduce_live(const struct nf_reduce *r);
+const struct nf_sighting_totals *nf_reduce_sighted(const struct nf_reduce *r, unsigned source);
 /* 0, -ENOMEM, what the sink returned, or -EBADMSG for events that contradict the ring's format. */
 int nf_reduce_event(struct nf_reduce *r, const struct nf_event *e);
 const struct nf_reduce_totals *nf_reduce_totals(const struct nf_reduce *r);

@@ -2,12 +2,12 @@
 /* The shared ring between the job and the tool: fixed 64-byte events in a memory file that the tool creates and
  * the job maps. Writers are the threads of the one captured process; they take a spin lock for the few stores a
  * batch needs, so that an op and its visits stand together. There is one reader, which takes no lock. A writer never
- * waits for the reader: a batch that finds no room is counted in `lost` and dropped. This header is all that the
- * job's side (capture/hook) and the tool's side share. */
+ * waits for the reader, except under the exact source: a batch that finds no room is counted in `lost` and dropped. This
+ * header is all that the job's side (capture/hook) and the tool's side share. */
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { NF_RING_VERSION = 1, NF_RING_TEXT = 32 };
+enum { NF_RING_VERSION = 2, NF_RING_TEXT = 32 };
 #define NF_RING_MAGIC 0x4e46524e47303031ull /* "NFRNG001" */
 /* Environment of the job: path of the ring (/proc/<tool>/fd/N), "bare" | "timing" | "access". */
 #define NF_RING_ENV "NEARFAR_RING"
@@ -19,7 +19,7 @@ enum nf_event_kind {
     NF_EVENT_TEXT = 3,   /* id = text number (> 0), name = total length, module = byte offset of this piece; text[] */
     NF_EVENT_TENSOR = 4, /* address of the storage, a = storage bytes, id = dtype text, name = name text,
                             module = module text, b = role (enum nf_role) announced by the framework or 0,
-                            c = shape text */
+                            c = shape text, n = device text or 0 for the CPU */
     NF_EVENT_OP = 5,     /* id = op name text, module, phase, microbatch; a = start ns, b = duration ns;
                             n = NF_EVENT_VISITs that follow directly */
     NF_EVENT_VISIT = 6,  /* address of the first byte, a = bytes, b = run, c = stride, rw, pattern */
@@ -28,7 +28,8 @@ enum nf_event_kind {
     NF_EVENT_CHECKPOINT = 9, /* address of a tensor given to torch.utils.checkpoint */
     NF_EVENT_SAVED = 10,     /* address of a tensor autograd saved (confirmation only) */
     NF_EVENT_TOUCH = 11,     /* what the op that follows touched, seen exactly: address, a = bytes from first to last of one
-                                run without holes, b = accesses, c = bytes accessed; rw read or write */
+                                run without holes, b = accesses, c = bytes accessed; rw read or write;
+                                id = enum nf_touch_owner (capture/exact/exact.h): 1: not the op's, but touched before it */
 };
 
 enum nf_mark {
@@ -37,9 +38,11 @@ enum nf_mark {
     NF_MARK_BACKWARD_ENDS = 3,
     NF_MARK_SKIPPED_DEVICE = 4,  /* a = storages on devices that are not captured yet */
     NF_MARK_PARAMETER_HASH = 5,  /* the 32 bytes of the SHA-256 in address, a, b, c (big-endian words) */
-    NF_MARK_RUNTIME = 6,         /* name = text of torch version, module = text of python version, a = threads */
+    NF_MARK_RUNTIME = 6,         /* name = text of torch version, module = text of python version, a = threads;
+                                    b = 1: the texts are a framework and a language as they stand */
     NF_MARK_UNSUPPORTED = 7,     /* name = text of the reason: what the hook met and cannot see */
     NF_MARK_RANK = 8,            /* a = rank, b = world size */
+    NF_MARK_CARRIED = 9,         /* what is allocated now was there before the first op: the first step carries it in */
 };
 
 struct nf_event {
@@ -72,6 +75,12 @@ struct nf_ring_header {
     _Atomic uint64_t live_bytes, peak_bytes, allocations;
     _Atomic uint64_t allocation_hash; /* over the sizes of storages of 4 KiB and more since the last step */
     _Atomic uint32_t closed;          /* the hook's exit handler ran */
-    uint32_t reserved[3];
+    _Atomic uint32_t arena_reads_bytes; /* how finely page faults show reads; 4096, 65536 (fault-around) or 2097152 */
+    _Atomic uint32_t exact_watching;    /* 1: an engine of the exact source watches the arena */
+    uint32_t reserved[1];
+    /* Where tensors live when the arena is on (capture/preload/arena.h); base is stored last, 0 before. */
+    _Atomic uint64_t arena_base, arena_bytes;
+    _Atomic uint64_t boundaries; /* times its page table was emptied */
+    char pad3[40];
 };
 _Static_assert(sizeof(struct nf_ring_header) % 64 == 0, "slots start on a cache line");

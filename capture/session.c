@@ -8,16 +8,16 @@
 
 #include "capture/classes.h"
 #include "capture/job.h"
+#include "capture/observe.h"
 #include "capture/reduce.h"
 #include "capture/ring-reader.h"
-#include "capture/source.h"
 #include "core/base/buf.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/store/records.h"
 
 /* 16 MiB: some fifty steps of a small GPT, far more than the tool takes to write a new step class. */
-enum { RING_SLOTS = 1 << 18, BATCH = 4096 };
+enum { RING_SLOTS = 1 << 18 };
 /* An idle reader looks again after this long; the ring holds hundreds of times as much. */
 enum { IDLE_NS = 1000000 };
 /* Steps are committed together up to this long; a kill loses no more. */
@@ -28,7 +28,7 @@ enum { IDLE_NS = 1000000 };
 struct session {
     struct nf_study *study;
     const struct nf_capture_options *options;
-    const struct nf_source_ops *source;
+    struct nf_observe *observe;
     struct nf_ring ring;
     struct nf_classes *classes;
     int64_t capture_id, machine_id, bare_pass_id;
@@ -105,6 +105,8 @@ static int on_step(void *context, const struct nf_step *step)
         rc = (int)class_id;
     if (!rc)
         rc = write_step(s, step, class_id);
+    if (!rc)
+        rc = nf_observe_step(s->observe, step, class_id);
     if (s->kind == NF_PASS_TIMING && !class_id)
         s->unmatched++;
     nf_progress("%s pass: step %u, %u step class%s", nf_pass_kind_name(s->kind), step->number + 1,
@@ -113,24 +115,12 @@ static int on_step(void *context, const struct nf_step *step)
         rc = nf_classes_write_times(s->classes, s->bare_pass_id);
         s->times_ns = nf_now_ns();
     }
-    if (!rc && nf_now_ns() - s->committed_ns > COMMIT_NS)
-        rc = commit(s);
-    return rc;
-}
-
-/* Reads what the ring holds. 1 when there was something, 0 when not, or an error. */
-static int drain(struct session *s)
-{
-    static struct nf_event batch[BATCH];
-    uint32_t n = nf_ring_read(&s->ring, batch, BATCH);
-
-    for (uint32_t i = 0; i < n; i++) {
-        int rc = nf_reduce_event(s->reduce, &batch[i]);
-
-        if (rc)
-            return rc == -ENOMEM ? nf_fail(rc, "out of memory") : rc;
+    if (!rc && nf_now_ns() - s->committed_ns > COMMIT_NS) {
+        rc = nf_observe_commit(s->observe);
+        if (!rc)
+            rc = commit(s);
     }
-    return n > 0;
+    return rc;
 }
 
 static int insert_pass(struct session *s)
@@ -145,10 +135,12 @@ static int insert_pass(struct session *s)
         return rc;
     nf_query_bind_i64(q, 1, s->capture_id);
     nf_query_bind_i64(q, 2, s->kind);
-    nf_query_bind_text(q, 3, s->source->name);
-    nf_query_bind_i64(q, 4, s->kind == NF_PASS_ACCESS ? s->source->evidence : NF_ACCESS_UNKNOWN);
+    nf_query_bind_text(q, 3, "framework");
+    nf_query_bind_i64(q, 4, s->kind == NF_PASS_ACCESS ? NF_ACCESS_FRAMEWORK : NF_ACCESS_UNKNOWN);
     rc = nf_query_run(q);
     s->pass_id = nf_study_last_id(s->study);
+    if (!rc && s->kind == NF_PASS_ACCESS)
+        rc = nf_observe_begin(s->observe, s->study, s->pass_id, s->reduce);
     return rc ? rc : commit(s);
 }
 
@@ -162,6 +154,8 @@ static int update_pass(struct session *s, const struct nf_job *job)
 
     if (!rc && s->kind == NF_PASS_TIMING)
         rc = nf_classes_write_times(s->classes, s->bare_pass_id);
+    if (!rc && s->kind == NF_PASS_ACCESS)
+        rc = nf_observe_end(s->observe, s->reduce);
     if (!rc)
         rc = nf_study_query(
             s->study,
@@ -216,7 +210,7 @@ static int follow(struct session *s, struct nf_job *job)
 
     for (;;) {
         bool ended = nf_job_poll(job);
-        int rc = first ? 0 : drain(s);
+        int rc = first ? 0 : nf_observe_drain(s->observe, &s->ring, s->reduce, ended);
 
         if (rc < 0 || rc > 1)
             first = rc;
@@ -234,11 +228,24 @@ static int follow(struct session *s, struct nf_job *job)
 static int start_job(struct session *s, bool quiet, struct nf_job *job)
 {
     const char *environment[16] = {0};
+    char **command;
+    int rc;
     struct nf_job_options o = {.argv = s->options->job, .quiet = quiet, .cpu = s->options->cpu, .environment = environment};
 
+    if (s->kind == NF_PASS_ACCESS) {
+        o.attach = nf_observe_attach;
+        o.context = s->observe;
+    }
+    rc = nf_observe_command(s->observe, s->kind, s->options->job, &command);
+    if (rc)
+        return rc;
+    if (command)
+        o.argv = command;
     nf_ring_reset(&s->ring);
-    s->source->environment(NULL, s->kind, s->ring.path, environment, sizeof environment / sizeof *environment - 1);
-    return nf_job_start(&o, job);
+    nf_observe_environment(s->observe, s->kind, s->ring.path, environment, sizeof environment / sizeof *environment - 1);
+    rc = nf_job_start(&o, job);
+    free(command);
+    return rc;
 }
 
 static void missing(struct session *s, const char *what)
@@ -266,7 +273,7 @@ static int run_pass(struct session *s, enum nf_pass_kind kind, bool quiet, int *
     if (!rc) {
         rc = start_job(s, quiet, &job);
         if (rc)
-            rc = NF_CAPTURE_E_JOB;
+            rc = rc == NF_JOB_E_ATTACH ? NF_CAPTURE_E_UNAVAILABLE : NF_CAPTURE_E_JOB;
     }
     if (!rc) {
         rc = follow(s, &job);
@@ -299,6 +306,10 @@ static int run_pass(struct session *s, enum nf_pass_kind kind, bool quiet, int *
             rc = nf_fail(NF_CAPTURE_E_NO_STEP, atomic_load(&s->ring.header->owner)
                          ? "the job took no optimizer step that nearfar could see"
                          : "the job never loaded PyTorch in a Python that nearfar can reach, so no step was seen");
+        if (!rc && kind == NF_PASS_ACCESS && nf_observe_wants_engine(s->observe) &&
+            !atomic_load(&s->ring.header->exact_watching))
+            rc = nf_fail(NF_CAPTURE_E_UNAVAILABLE, "source exact: nothing watched the job's accesses: for engine=tsan link it "
+                         "with libnearfar-tsan, for engine=qemu see what the emulator said");
     }
     if (rc)
         missing(s, nf_pass_kind_name(kind));
@@ -366,16 +377,29 @@ static int finish_capture(struct session *s)
     return rc ? rc : commit(s);
 }
 
+/* Whether the access pass can run this command is asked before the first pass runs it. */
+static int check_command(const struct session *s)
+{
+    char **command = NULL;
+    int rc = s->options->access ? nf_observe_command(s->observe, NF_PASS_ACCESS, s->options->job, &command) : 0;
+
+    free(command);
+    return rc == -ENOENT ? NF_CAPTURE_E_JOB : rc == -EINVAL ? NF_CAPTURE_E_UNAVAILABLE : rc;
+}
+
 static int open_session(struct session *s)
 {
-    char why[256] = "";
+    int rc = nf_observe_new(s->options->sources, s->options->n_sources, &s->observe);
 
-    s->source = nf_source_find(s->options->source);
-    if (!s->source)
-        return -EINVAL;
-    if (s->source->probe(why, sizeof why))
-        return nf_fail(NF_CAPTURE_E_UNAVAILABLE, "source %s: %s", s->source->name, why);
-    return nf_ring_init(&s->ring, RING_SLOTS);
+    if (rc == NF_OBSERVE_E_UNAVAILABLE)
+        rc = NF_CAPTURE_E_UNAVAILABLE;
+    else if (!rc)
+        rc = check_command(s);
+    if (!rc)
+        rc = nf_ring_init(&s->ring, RING_SLOTS);
+    if (rc)
+        s->observe = nf_observe_free(s->observe);
+    return rc;
 }
 
 /* Rows that a killed capture left 'running'. */
@@ -446,6 +470,7 @@ int nf_capture_run(struct nf_study *study, int64_t invocation, const struct nf_c
     }
     nf_study_rollback(study);
     nf_classes_free(s.classes);
+    nf_observe_free(s.observe);
     nf_ring_deinit(&s.ring);
     return rc;
 }
@@ -491,6 +516,7 @@ int nf_capture_time_job(const struct nf_capture_options *o, uint64_t **step_ns, 
     *n = (uint32_t)times.ns.n;
     nf_job_deinit(&job);
     nf_reduce_free(s.reduce);
+    nf_observe_free(s.observe);
     nf_ring_deinit(&s.ring);
     return rc;
 }

@@ -1,25 +1,27 @@
 #pragma once
 /* One capture: the job run once per pass, its events reduced into the study. */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/store/study.h"
 
 struct nf_capture_options {
     char *const *job;  /* NULL-terminated argv */
-    const char *source;
+    const char *const *sources; /* "NAME:options" of what observes beside the framework */
+    size_t n_sources;
     bool bare, timing, access;
     int cpu; /* -1: not pinned */
     bool quiet;
 };
 #define NF_CAPTURE_OPTIONS_INIT                                                                      \
-    (struct nf_capture_options) { .source = "framework", .bare = true, .timing = true, .access = true, .cpu = -1 }
+    (struct nf_capture_options) { .bare = true, .timing = true, .access = true, .cpu = -1 }
 
 /* Conditions beside -errno (cause set). In both what was captured is committed. */
 enum {
     NF_CAPTURE_E_JOB = 1,         /* the job could not be run, failed, or was interrupted */
     NF_CAPTURE_E_NO_STEP = 2,     /* it ended well, but no optimizer step was seen */
-    NF_CAPTURE_E_UNAVAILABLE = 3, /* the source cannot work here */
+    NF_CAPTURE_E_UNAVAILABLE = 3, /* a source cannot work here */
 };
 
 /* *capture_id: the row, > 0 once it exists. *job_status: exit status of the last pass that ran. */

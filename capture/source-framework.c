@@ -9,9 +9,7 @@
 
 #include "capture/ring.h"
 
-/* The folder that holds preload/libnearfar-preload.so and hook/: NEARFAR_LIBDIR, beside the program in its build tree, or
- * installed. Empty when nowhere. */
-static const char *library_folder(void)
+const char *nf_source_library_folder(void)
 {
     static char folder[PATH_MAX];
     static const char *const places[] = {"capture", "../lib/nearfar"};
@@ -47,8 +45,8 @@ static int probe(char *why, size_t size)
 {
     char path[PATH_MAX + 64];
 
-    snprintf(path, sizeof path, "%s/hook/sitecustomize.py", library_folder());
-    if (!*library_folder() || access(path, R_OK)) {
+    snprintf(path, sizeof path, "%s/hook/sitecustomize.py", nf_source_library_folder());
+    if (!*nf_source_library_folder() || access(path, R_OK)) {
         snprintf(why, size, "its hook is not beside the program; set NEARFAR_LIBDIR to the folder with hook/");
         return -ENOENT;
     }
@@ -61,8 +59,8 @@ static size_t environment(const void *options, enum nf_pass_kind pass, const cha
     const char *const all[] = {preload, hook, ring, kind};
     size_t n = 0;
 
-    snprintf(preload, sizeof preload, "LD_PRELOAD+=%s/preload/libnearfar-preload.so", library_folder());
-    snprintf(hook, sizeof hook, "PYTHONPATH+=%s/hook", library_folder());
+    snprintf(preload, sizeof preload, "LD_PRELOAD+=%s/preload/libnearfar-preload.so", nf_source_library_folder());
+    snprintf(hook, sizeof hook, "PYTHONPATH+=%s/hook", nf_source_library_folder());
     snprintf(ring, sizeof ring, NF_RING_ENV "=%s", ring_path);
     snprintf(kind, sizeof kind, NF_PASS_ENV "=%s", nf_pass_kind_name(pass));
     for (; n < sizeof all / sizeof *all && n < max; n++)

@@ -39,7 +39,7 @@ struct nf_source_facts {
 };
 
 struct nf_source_totals {
-    uint64_t lost, throttled, undecoded, other_process;
+    uint64_t lost, throttled, undecoded;
 };
 
 typedef int nf_sample_sink(void *context, const struct nf_sample *samples, size_t n); /* 0 or an error, forwarded */
@@ -57,6 +57,10 @@ struct nf_source_ops {
     /* Required. Environment changes for the job in the passes that need the source; see nf_job_options.environment.
      * Writes at most max pointers to static or thread-lifetime text. Returns how many. */
     size_t (*environment)(const void *options, enum nf_pass_kind pass, const char *ring_path, const char **out, size_t max);
+    /* Optional: the command that runs argv in this pass in its stead, as a new NULL-terminated array whose texts belong to
+     * argv or live as long as the thread does; the caller frees the array. 0, -EINVAL when this command cannot be run so,
+     * -errno (cause set). */
+    int (*command)(const void *options, enum nf_pass_kind pass, char *const *argv, char ***out);
 
     /* The rest: all, or none for a source that only writes into the ring. Called for the access pass alone. */
     /* Checks the options and makes the source; facts are filled. 0, -EINVAL for options, -errno (cause set). */
@@ -68,6 +72,7 @@ struct nf_source_ops {
     int (*drain)(struct nf_source *s, nf_sample_sink *sink, void *context, uint64_t *complete_ns);
     /* Optional: called some hundred times a second with the storages that are alive now. 0 or -errno (cause set). */
     int (*tick)(struct nf_source *s, const struct nf_storage_map *live);
+    /* Final after a drain of a job that has ended; before, what is on its way may be among the lost. */
     void (*totals)(const struct nf_source *s, struct nf_source_totals *out);
     struct nf_source *(*close)(struct nf_source *s); /* NULL is fine; returns NULL */
 };

@@ -5,10 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture/source-exact.h"
 #include "capture/source-framework.h"
+#include "capture/source-ibs.h"
+#include "capture/source-page-fault.h"
+#include "capture/source-pebs.h"
 #include "core/base/error.h"
 
-const struct nf_source_ops *const nf_sources[] = {&nf_source_framework, NULL};
+const struct nf_source_ops *const nf_sources[] = {
+    &nf_source_framework, &nf_source_page_fault, &nf_source_pebs, &nf_source_ibs, &nf_source_exact, NULL,
+};
 
 const struct nf_source_ops *nf_source_find(const char *name)
 {
@@ -38,13 +44,14 @@ int nf_source_parse(const char *spec, const struct nf_source_ops **out, void **o
         return -EINVAL;
     if (!(*out)->options)
         return colon ? nf_fail(-EINVAL, "source %s takes no options", (*out)->name) : 0;
-    *options = calloc(1, (*out)->options_size);
+    /* Texts among the options point into what was parsed: it lives behind them. */
+    *options = calloc(1, (*out)->options_size + strlen(spec) + 1);
     if (!*options)
         return -ENOMEM;
     if (colon) {
-        pairs = strdup(colon + 1);
-        rc = pairs ? nf_options_parse_pairs((*out)->options, pairs, *options) : -ENOMEM;
-        free(pairs);
+        pairs = (char *)*options + (*out)->options_size;
+        memcpy(pairs, colon + 1, strlen(colon + 1) + 1);
+        rc = nf_options_parse_pairs((*out)->options, pairs, *options);
     }
     if (rc) {
         free(*options);

@@ -26,20 +26,29 @@ struct nf_storage *nf_storage_free(struct nf_storage *s)
     return NULL;
 }
 
-/* Index of the first live storage that starts after address. */
+void nf_storage_map_deinit(struct nf_storage_map *m)
+{
+    nf_array_free(&m->live);
+    nf_array_free(&m->starts);
+}
+
+/* Index of the first live storage that starts after address. Without a branch on what is compared: the addresses of
+ * samples are unpredictable, and each wrong guess of the CPU costs as much as half the search. Three comparisons at once,
+ * so that half as many steps wait for the one before. */
 static size_t upper(const struct nf_storage_map *m, uint64_t address)
 {
-    size_t low = 0, high = m->live.n;
+    const uint64_t *base = m->starts.v;
+    size_t n = m->starts.n, more = 0;
 
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
+    for (; n >= 4; n -= n / 4 * 3) {
+        size_t q = n / 4;
 
-        if (m->live.v[mid]->address <= address)
-            low = mid + 1;
-        else
-            high = mid;
+        base += q * ((size_t)(base[q - 1] <= address) + (size_t)(base[2 * q - 1] <= address) +
+                     (size_t)(base[3 * q - 1] <= address));
     }
-    return low;
+    for (size_t i = 0; i < n; i++)
+        more += base[i] <= address;
+    return (size_t)(base - m->starts.v) + more;
 }
 
 struct nf_storage *nf_storage_map_find(const struct nf_storage_map *m, uint64_t address)
@@ -66,11 +75,14 @@ int nf_storage_map_add(struct nf_storage_map *m, struct nf_storage *s)
 {
     size_t i = upper(m, s->address);
 
-    if (nf_array_reserve(&m->live, m->live.n + 1))
+    if (nf_array_reserve(&m->live, m->live.n + 1) || nf_array_reserve(&m->starts, m->starts.n + 1))
         return -ENOMEM;
     memmove(m->live.v + i + 1, m->live.v + i, (m->live.n - i) * sizeof *m->live.v);
+    memmove(m->starts.v + i + 1, m->starts.v + i, (m->starts.n - i) * sizeof *m->starts.v);
     m->live.v[i] = s;
+    m->starts.v[i] = s->address;
     m->live.n++;
+    m->starts.n++;
     return 0;
 }
 
@@ -81,7 +93,9 @@ void nf_storage_map_remove(struct nf_storage_map *m, struct nf_storage *s)
     if (!i || m->live.v[i - 1] != s)
         return;
     memmove(m->live.v + i - 1, m->live.v + i, (m->live.n - i) * sizeof *m->live.v);
+    memmove(m->starts.v + i - 1, m->starts.v + i, (m->starts.n - i) * sizeof *m->starts.v);
     m->live.n--;
+    m->starts.n--;
 }
 
 int nf_storage_add_role(struct nf_storage *s, uint8_t role, uint32_t name)

@@ -23,16 +23,19 @@ struct nf_storage {
     bool visited_backward; /* in the current step, backward or recompute phase */
     bool visited_step;     /* in the current step */
     bool checkpoint;       /* given to torch.utils.checkpoint in this step */
-    uint32_t dtype, shape, name, module; /* text numbers; 0 unknown */
+    uint32_t dtype, shape, name, module, device; /* text numbers; 0 unknown, of the device the CPU */
     uint32_t born_by;      /* op index that first wrote it, to inherit its module; UINT32_MAX none */
     NF_ARRAY(struct nf_storage_role) roles;
 };
 
-/* Sorted by address; a few thousand at most, so an array with memmove beats a tree. */
+/* Sorted by address; a few thousand at most, so an array with memmove beats a tree. What is zeroed is empty. */
 struct nf_storage_map {
     NF_ARRAY(struct nf_storage *) live;
+    NF_ARRAY(uint64_t) starts; /* live's addresses: a search stays in these */
 };
 
+/* Does not free the storages. */
+void nf_storage_map_deinit(struct nf_storage_map *m);
 struct nf_storage *nf_storage_new(uint64_t address, uint64_t bytes); /* NULL: no memory */
 struct nf_storage *nf_storage_free(struct nf_storage *s);
 /* The live storage containing address, or NULL. */

@@ -13,14 +13,15 @@
 #include "core/store/records.h"
 
 struct arguments {
-    const char *output, *source, *passes;
+    const char *output, *passes;
+    struct nf_option_list sources;
     uint64_t cpu;
     bool quiet;
 };
 
 static const struct nf_option options[] = {
     {"output", 'o', NF_OPTION_STRING, offsetof(struct arguments, output), "STUDY", "the study to add the capture to (created when absent)"},
-    {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "capture source (default framework; see nearfar doctor)"},
+    {"source", 's', NF_OPTION_LIST, offsetof(struct arguments, sources), "NAME[:OPTIONS]", "observe with this source beside the framework; several are fine (see nearfar doctor)"},
     {"passes", 'p', NF_OPTION_STRING, offsetof(struct arguments, passes), "LIST", "of bare,access,timing (default all three; the job runs once for each)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "pin the job to one CPU"},
     {"quiet", 'q', NF_OPTION_FLAG, offsetof(struct arguments, quiet), NULL, "hide the job's output in every pass, not only after the first"},
@@ -85,7 +86,7 @@ static void summarize(struct nf_study *study, int64_t capture)
 
 static int run(const struct nf_command *self, int argc, char **argv)
 {
-    struct arguments a = {.source = "framework", .cpu = UINT64_MAX};
+    struct arguments a = {.cpu = UINT64_MAX};
     struct nf_capture_options o = NF_CAPTURE_OPTIONS_INIT;
     struct nf_study *study;
     int64_t invocation, capture = 0;
@@ -100,10 +101,18 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "the job's command is missing (after --)");
     if (a.passes && parse_passes(a.passes, &o))
         return nf_command_usage(self, "--passes wants a list of bare, access, timing");
-    if (!nf_source_find(a.source))
-        return nf_command_usage(self, nf_error_text(0));
+    for (size_t i = 0; i < a.sources.n; i++) {
+        const struct nf_source_ops *ops;
+        void *source_options;
+
+        rc = nf_source_parse(a.sources.v[i], &ops, &source_options);
+        free(source_options);
+        if (rc)
+            return rc == -EINVAL ? nf_command_usage(self, nf_error_text(0)) : nf_command_fail(rc);
+    }
     o.job = argv + first;
-    o.source = a.source;
+    o.sources = a.sources.v;
+    o.n_sources = a.sources.n;
     o.quiet = a.quiet;
     o.cpu = a.cpu == UINT64_MAX ? -1 : (int)a.cpu;
     rc = nf_study_open(a.output, NF_STUDY_CREATE, &study);

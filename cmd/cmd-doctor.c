@@ -7,7 +7,9 @@
 
 #include "analyze/writer.h"
 #include "capture/event-encoding.h"
+#include "capture/import.h"
 #include "capture/perf-probe.h"
+#include "capture/source-exact.h"
 #include "capture/source.h"
 #include "cmd/command.h"
 #include "core/base/error.h"
@@ -71,6 +73,10 @@ static void dependencies(struct nf_table *t)
     row(t, "dependency", "libpfm4", rc, text, rc ? nf_error_text(rc) : "");
     rc = nf_devices_probe(text, sizeof text);
     row(t, "dependency", "libcxl, libdaxctl", rc, text, text);
+    rc = nf_source_exact_probe("qemu", text, sizeof text);
+    row(t, "dependency", "source exact, engine qemu", rc, text, text);
+    rc = nf_source_exact_probe("tsan", text, sizeof text);
+    row(t, "dependency", "source exact, engine tsan", rc, text, text);
     rc = ask("gnuplot --version 2>/dev/null", text, sizeof text);
     row(t, "dependency", "gnuplot", rc, text, "not found on PATH: reports come without figures (package gnuplot-nox)");
     rc = ask("python3 -c 'import torch; print(\"torch\", torch.__version__)' 2>/dev/null", text, sizeof text);
@@ -98,6 +104,10 @@ static int run(const struct nf_command *self, int argc, char **argv)
     for (size_t i = 0; nf_sources[i]; i++) {
         rc = nf_sources[i]->probe(why, sizeof why);
         row(t, "capture source", nf_sources[i]->name, rc, nf_sources[i]->about, why);
+    }
+    for (size_t i = 0; nf_imports[i]; i++) {
+        rc = nf_imports[i]->probe(why, sizeof why);
+        row(t, "import format", nf_imports[i]->name, rc, nf_imports[i]->about, why);
     }
     for (size_t i = 0; nf_tier_providers[i]; i++) {
         rc = nf_tier_providers[i]->probe(why, sizeof why);

@@ -25,7 +25,7 @@ struct arguments {
 static const struct nf_option options[] = {
     {"policy", 'p', NF_OPTION_LIST, offsetof(struct arguments, policies), "NAME", "a policy, 'name:key=value', './mine.so' or 'all' (repeat or separate by commas; default all)"},
     {"near", 'n', NF_OPTION_STRING, offsetof(struct arguments, near), "SHARES", "near capacities as shares of peak live: 10%,20% or 10%..100% (default 10%..100%)"},
-    {"mode", 'm', NF_OPTION_STRING, offsetof(struct arguments, mode), "LIST", "of asap,full,none: how compute time is spent (default all three)"},
+    {"mode", 'm', NF_OPTION_STRING, offsetof(struct arguments, mode), "LIST", "of asap,full,none: how compute time is spent (default all three; asap alone for a capture without op times)"},
     {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier, near first: numa:node=0, emulated:latency-x=3 (repeat; default local memory and an emulated far tier)"},
     {"far-latency", 0, NF_OPTION_F64, offsetof(struct arguments, far_latency_x), "X", "latency of the emulated far tier in multiples of local (default 2)"},
     {"far-bandwidth", 0, NF_OPTION_F64, offsetof(struct arguments, far_bandwidth_x), "X", "its bandwidth in multiples of local (default 0.5)"},
@@ -158,6 +158,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "--mode wants a list of asap, full, none");
     o.overlaps = a.mode ? modes : all_modes;
     o.n_overlaps = a.mode ? o.n_overlaps : NF_OVERLAP_COUNT;
+    o.overlaps_asked = a.mode;
     if (split_policies(&a.policies, store, sizeof store, policies, &o.n_policies))
         return nf_command_usage(self, "too many policies");
     if (check_policies(policies, o.n_policies))

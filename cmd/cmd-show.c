@@ -5,19 +5,24 @@
 #include <string.h>
 
 #include "analyze/plot.h"
+#include "analyze/sampled.h"
+#include "capture/data-src.h"
 #include "cmd/command.h"
 #include "cmd/show.h"
+#include "cmd/show-audit.h"
 #include "core/base/error.h"
 #include "core/base/units.h"
 #include "core/model/profile.h"
 #include "core/model/stats.h"
 #include "core/store/records.h"
+#include "core/store/samples.h"
 
 enum { DEFAULT_PERIOD = 10007 };
 
 struct arguments {
     uint64_t capture, step_class, llc_bytes, limit, tensor, block, period;
-    const char *by, *plot;
+    const char *source, *by, *plot;
+    double ghz;
     bool json, csv, reuse, mrc, heat;
 };
 
@@ -25,6 +30,7 @@ static const struct nf_option options[] = {
     {"capture", 'c', NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "which capture (default the latest)"},
     {"class", 'k', NF_OPTION_U64, offsetof(struct arguments, step_class), "N", "which step class (default the steady one)"},
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC that separates bursts and filters misses (default: measured, else as the CPU reports)"},
+    {"ghz", 0, NF_OPTION_F64, offsetof(struct arguments, ghz), "GHZ", "clock of the cores that were sampled, for k in the view 'sampled' (default: unknown)"},
     {"limit", 'n', NF_OPTION_U64, offsetof(struct arguments, limit), "ROWS", "at most so many rows (default 40 in text, all otherwise)"},
     {"reuse", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse), NULL, "reuse distances and times of one step class, instead of a view"},
     {"mrc", 0, NF_OPTION_FLAG, offsetof(struct arguments, mrc), NULL, "miss-ratio curves of one step class: exact, and every estimator's error"},
@@ -34,6 +40,7 @@ static const struct nf_option options[] = {
     {"block", 0, NF_OPTION_BYTES, offsetof(struct arguments, block), "BYTES", "of --mrc and --reuse: what is cached as one (default 64)"},
     {"period", 0, NF_OPTION_U64, offsetof(struct arguments, period), "N", "of --mrc: line accesses per simulated sample (default 10007)"},
     {"plot", 'p', NF_OPTION_STRING, offsetof(struct arguments, plot), "FILE", "draw it, too: FILE ends in .svg, .png or .pdf"},
+    {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "audit: what this source saw (default the latest)"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
     {"csv", 0, NF_OPTION_FLAG, offsetof(struct arguments, csv), NULL, "rows as CSV"},
     {0},
@@ -56,10 +63,11 @@ struct view {
     size_t n_columns;
     const char *sql; /* ?1 = capture; columns as above, then fill is NULL */
     int (*fill)(struct context *c, struct nf_table *t);
+    bool of_samples; /* needs an observation, and no steps */
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
-#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, trials"
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, trials, sources, samples"
 
 /* --- views made by SQL --- */
 
@@ -138,6 +146,92 @@ static const char trial_sql[] =
     "'measured-device' WHEN 2 THEN 'measured-proxy' WHEN 3 THEN 'emulated-machine' WHEN 4 THEN 'injected-delay' WHEN 5 THEN "
     "'modelled' WHEN 6 THEN 'assumed' ELSE 'unknown' END, t.message FROM trial t JOIN replay r ON r.id = t.replay_id WHERE "
     "r.capture_id = ?1 ORDER BY t.id";
+
+static const struct nf_column source_columns[] = {
+    {"lost_share", "lost", NF_COLUMN_SHARE},
+    {"source", "source", NF_COLUMN_TEXT},
+    {"evidence", "evidence", NF_COLUMN_TEXT},
+    {"validated", "tried on hardware", NF_COLUMN_TEXT},
+    {"resolution_bytes", "resolution", NF_COLUMN_BYTES},
+    {"rw", "read/write", NF_COLUMN_TEXT},
+    {"samples", "samples", NF_COLUMN_INTEGER},
+    {"attributed", "attributed", NF_COLUMN_INTEGER},
+    {"between_ops", "of it between ops", NF_COLUMN_INTEGER},
+    {"unattributed", "unattributed", NF_COLUMN_INTEGER},
+    {"out_of_arena", "out of arena", NF_COLUMN_INTEGER},
+    {"other_process", "other process", NF_COLUMN_INTEGER},
+    {"outside_steps", "outside steps", NF_COLUMN_INTEGER},
+    {"lost_samples", "lost samples", NF_COLUMN_INTEGER},
+    {"throttled", "throttled", NF_COLUMN_INTEGER},
+    {"undecoded", "undecoded", NF_COLUMN_INTEGER},
+    {"events", "events", NF_COLUMN_TEXT},
+    {"notes", "notes", NF_COLUMN_TEXT},
+};
+static const char source_sql[] =
+    "SELECT CAST(o.lost AS REAL) / nullif(o.lost + o.samples, 0), o.source, CASE o.evidence WHEN 1 THEN 'framework' WHEN 2 "
+    "THEN 'pebs' WHEN 3 THEN 'ibs' WHEN 4 THEN 'watchpoint' WHEN 5 THEN 'page-fault' WHEN 6 THEN 'exact' ELSE 'unknown' END, "
+    "CASE o.validated WHEN 0 THEN 'not validated on hardware' ELSE 'validated' END, o.resolution_bytes, o.rw, o.samples, "
+    "o.attributed, o.between_ops, o.unattributed, o.out_of_arena, o.other_process, o.outside_steps, o.lost, o.throttled, "
+    "o.undecoded, ifnull((SELECT group_concat(name, ', ') FROM sample_event e WHERE e.observation_id = o.id), ''), o.notes "
+    "FROM observation o JOIN pass p ON p.id = o.pass_id WHERE p.capture_id = ?1 ORDER BY o.id";
+
+/* Said before anything else where so much is missing that the rest must be read with it in mind. */
+static void warn_lost(struct context *c)
+{
+    struct nf_query *q;
+
+    if (nf_study_query(c->study, "SELECT o.source, 100.0 * o.lost / (o.lost + o.samples) FROM observation o JOIN pass p ON "
+                                 "p.id = o.pass_id WHERE p.capture_id = ?1 AND o.lost * 99 > o.samples ORDER BY o.id", &q))
+        return;
+    nf_query_bind_i64(q, 1, c->capture);
+    while (nf_query_step(q) == 1)
+        fprintf(stderr, "%s: %.1f %% of the samples were lost\n", nf_query_text(q, 0), nf_query_f64(q, 1));
+    nf_query_done(q);
+}
+
+static const struct nf_column sample_columns[] = {
+    {"source", "source", NF_COLUMN_TEXT},     {"event", "event", NF_COLUMN_TEXT},
+    {"time_ns", "time", NF_COLUMN_INTEGER},   {"pid", "pid", NF_COLUMN_INTEGER},
+    {"tid", "tid", NF_COLUMN_INTEGER},        {"cpu", "cpu", NF_COLUMN_INTEGER},
+    {"address", "address", NF_COLUMN_HEX},    {"ip", "ip", NF_COLUMN_HEX},
+    {"rw", "read/write", NF_COLUMN_TEXT},     {"level", "data source", NF_COLUMN_TEXT},
+    {"weight", "cycles", NF_COLUMN_INTEGER},  {"period", "period", NF_COLUMN_INTEGER},
+    {"step", "step", NF_COLUMN_INTEGER},      {"op", "op", NF_COLUMN_INTEGER},
+    {"tensor", "tensor", NF_COLUMN_INTEGER},  {"offset", "offset", NF_COLUMN_INTEGER},
+};
+static const char sample_sql[] =
+    "SELECT o.source, e.name, s.time_ns, s.pid, s.tid, s.cpu, s.address, s.ip, s.rw, s.data_src, s.weight, s.period, s.step, "
+    "s.op, s.tensor, s.offset FROM observation o JOIN pass p ON p.id = o.pass_id JOIN samples(o.id) s LEFT JOIN sample_event "
+    "e ON e.observation_id = o.id AND e.number = s.event WHERE p.capture_id = ?1 ORDER BY o.id LIMIT ?2";
+
+static int fill_samples(struct context *c, struct nf_table *t)
+{
+    /* One more than is printed, so that it is known whether there are more. */
+    uint64_t most = c->arguments->limit ? c->arguments->limit + 1 : c->arguments->json || c->arguments->csv ? INT64_MAX : 41;
+    struct nf_query *q;
+    int rc = nf_study_query(c->study, sample_sql, &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, c->capture);
+    nf_query_bind_i64(q, 2, (int64_t)(most > INT64_MAX ? INT64_MAX : most));
+    while ((rc = nf_query_step(q)) == 1) {
+        for (int i = 0; i < (int)(sizeof sample_columns / sizeof *sample_columns); i++) {
+            char text[NF_DATA_SRC_TEXT];
+
+            if (nf_query_is_null(q, i))
+                nf_table_unknown(t);
+            else if (!strcmp(sample_columns[i].name, "level"))
+                nf_table_text(t, nf_data_src_text((uint64_t)nf_query_i64(q, i), text, sizeof text));
+            else if (nf_query_is_number(q, i))
+                nf_table_integer(t, nf_query_i64(q, i));
+            else
+                nf_table_text(t, nf_query_text(q, i));
+        }
+    }
+    nf_query_done(q);
+    return rc;
+}
 
 /* --- views made from the stream --- */
 
@@ -385,6 +479,21 @@ static int fill_roles(struct context *c, struct nf_table *t)
     return 0;
 }
 
+static int fill_audit(struct context *c, struct nf_table *t)
+{
+    return nf_show_audit(c->study, c->capture, c->stream, c->class, c->arguments->source, t);
+}
+
+static int fill_audit_tensors(struct context *c, struct nf_table *t)
+{
+    return nf_show_audit_tensors(c->study, c->capture, c->stream, c->class, c->arguments->source, t);
+}
+
+static int fill_sampled(struct context *c, struct nf_table *t)
+{
+    return nf_sampled_fill(c->study, c->capture, c->stream, c->class, c->arguments->ghz, t);
+}
+
 static const struct view views[] = {
     {"classes", "step classes: steps of the same structure", COLUMNS(class_columns), class_sql, NULL},
     {"passes", "the job's runs: bare, access, timing", COLUMNS(pass_columns), pass_sql, NULL},
@@ -394,7 +503,14 @@ static const struct view views[] = {
     {"tensors", "tensors of one step class", COLUMNS(tensor_columns), NULL, fill_tensors},
     {"ops", "operators of one step class", COLUMNS(op_columns), NULL, fill_ops},
     {"gaps", "gaps between bursts, largest size x gap first", COLUMNS(gap_columns), NULL, fill_gaps},
+    {"audit", "what a source saw against what the framework said, by operator", nf_show_audit_columns,
+     NF_SHOW_AUDIT_COLUMNS, NULL, fill_audit},
+    {"audit-tensors", "the same by tensor", nf_show_audit_tensor_columns, NF_SHOW_AUDIT_TENSOR_COLUMNS, NULL,
+     fill_audit_tensors},
+    {"sampled", "visits as the CPU's samples show them (pebs, ibs)", nf_sampled_columns, NF_SAMPLED_COLUMNS, NULL, fill_sampled},
     {"trials", "replayed trials", COLUMNS(trial_columns), trial_sql, NULL},
+    {"sources", "what each source saw and could not see", COLUMNS(source_columns), source_sql, NULL, true},
+    {"samples", "single samples, in the order of their time", COLUMNS(sample_columns), NULL, fill_samples, true},
 };
 
 static int fill_sql(struct context *c, const struct view *v, struct nf_table *t)
@@ -474,7 +590,7 @@ static void print_capture(struct context *c, const char *path)
 
     if (nf_study_query(c->study, "SELECT c.id, c.status, c.message, c.framework, c.language, c.threads, c.job, m.cpu, "
                                  "m.host, ifnull((SELECT max(kind) FROM pass p WHERE p.capture_id = c.id AND p.status = "
-                                 "'running'), 0) FROM capture c JOIN invocation i ON i.id = c.invocation_id JOIN machine m "
+                                 "'running'), 0), c.lifetimes, c.phases, c.durations FROM capture c JOIN invocation i ON i.id = c.invocation_id JOIN machine m "
                                  "ON m.id = i.machine_id WHERE c.id = ?1", &q))
         return;
     nf_query_bind_i64(q, 1, c->capture);
@@ -486,6 +602,10 @@ static void print_capture(struct context *c, const char *path)
         printf(")\n  job       %s\n  run by    %s, %s, %lld thread%s\n  machine   %s (%s)\n", nf_query_text(q, 6),
                nf_query_text(q, 3), nf_query_text(q, 4), (long long)nf_query_i64(q, 5), nf_query_i64(q, 5) == 1 ? "" : "s",
                nf_query_text(q, 8), nf_query_text(q, 7));
+        /* Said where not all of it was seen by nearfar itself. */
+        if (strcmp(nf_query_text(q, 10), "observed") || strcmp(nf_query_text(q, 12), "timed"))
+            printf("  known     lifetimes %s, phases %s, durations %s\n", nf_query_text(q, 10), nf_query_text(q, 11),
+                   nf_query_text(q, 12));
     }
     nf_query_done(q);
 }
@@ -523,7 +643,9 @@ static int show(struct context *c, const struct view *v, enum nf_table_format fo
     struct nf_table *t = nf_table_new(v->columns, v->n_columns);
     int rc = t ? 0 : nf_fail(-ENOMEM, "out of memory");
 
-    if (!rc && v->fill && !c->stream)
+    if (!rc && v->of_samples)
+        warn_lost(c);
+    if (!rc && v->fill && !v->of_samples && !c->stream)
         rc = load(c);
     if (!rc)
         rc = v->fill ? v->fill(c, t) : fill_sql(c, v, t);
@@ -607,7 +729,20 @@ static int run(const struct nf_command *self, int argc, char **argv)
     rc = nf_study_open(argv[first], NF_STUDY_READ, &c.study);
     if (rc)
         return nf_command_fail(rc);
-    c.capture = nf_record_capture_find(c.study, (int64_t)a.capture);
+    c.capture = v && v->of_samples ? nf_observation_capture(c.study, (int64_t)a.capture)
+                                   : nf_record_capture_find(c.study, (int64_t)a.capture);
+    if (!v && !(a.reuse || a.mrc || a.heat) && c.capture == -ENOENT) {
+        /* Samples alone, as from a perf.data file: there are no steps to give an overview of. */
+        int64_t capture = nf_observation_capture(c.study, (int64_t)a.capture);
+
+        for (size_t i = 0; i < sizeof views / sizeof *views && capture > 0; i++)
+            if (!strcmp(views[i].name, "sources"))
+                v = &views[i];
+        if (capture > 0)
+            c.capture = capture;
+        else
+            c.capture = nf_record_capture_find(c.study, (int64_t)a.capture);
+    }
     rc = c.capture < 0 ? (int)c.capture : 0;
     if (!rc && (a.reuse || a.mrc || a.heat)) {
         rc = show_locality(&c, format);

@@ -113,10 +113,16 @@ static int wish(struct session *s)
     };
     char why[128];
 
+    for (size_t i = 0; i < o->n_overlaps && o->overlaps_asked && !s->timed; i++)
+        if (o->overlaps[i] != NF_OVERLAP_ASAP)
+            return nf_fail(-EINVAL, "capture %lld holds no op times, and %s paces by them: --mode asap replays its memory "
+                           "accesses alone", (long long)s->capture, nf_overlap_name(o->overlaps[i]));
     if (!s->timed) {
         w.overlaps = OVERLAPS_UNTIMED;
         w.n_overlaps = sizeof OVERLAPS_UNTIMED / sizeof *OVERLAPS_UNTIMED;
-        nf_info("the capture holds no op times: replaying as fast as possible (overlap asap) only");
+        if (!o->overlaps_asked)
+            nf_info("capture %lld holds no op times: its memory accesses alone are replayed (overlap asap), and there is "
+                    "no slowdown of the job to state", (long long)s->capture);
     }
     if (o->hog && nf_hog_probe(why, sizeof why))
         return nf_fail(-ENODEV, "%s", why);

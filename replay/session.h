@@ -17,7 +17,8 @@ struct nf_replay_options {
     const double *near_shares;   /* of peak live, in (0, 1] */
     size_t n_near_shares;        /* 0: 10 %, 20 %, ... 100 % */
     const enum nf_overlap *overlaps;
-    size_t n_overlaps;           /* 0: full and none, which bracket the truth; asap when the capture holds no times */
+    size_t n_overlaps;           /* 0: full and none, which bracket the truth */
+    bool overlaps_asked;         /* a capture without times is replayed asap alone; true: refuse the others instead */
     const char *const *tiers;    /* specs in tier order, near first: "provider:key=value" or "name=provider:..." */
     size_t n_tiers;              /* 0: local memory near, an emulated far tier */
     double far_latency_x, far_bandwidth_x; /* of the emulated far tier; 0: 2 and 0.5 */

@@ -26,6 +26,8 @@ CREATE TABLE observation(
   lost INTEGER NOT NULL DEFAULT 0,       -- said to be lost by the kernel
   throttled INTEGER NOT NULL DEFAULT 0,  -- times the kernel throttled an event
   undecoded INTEGER NOT NULL DEFAULT 0,  -- records that contradict their format
+  arena_base INTEGER NOT NULL DEFAULT 0, -- the memory it watches, of which tensors outside are not seen
+  arena_bytes INTEGER NOT NULL DEFAULT 0,       -- 0: all memory
   notes TEXT NOT NULL DEFAULT ''
 ) STRICT;
 

@@ -282,7 +282,7 @@ class Recorder:
     def access_mode(self):
         """Every operand's extents as well."""
         state, plans, make_plan, fail = self.state, self.plans, self.plan, self.fail
-        clock, record = time.monotonic_ns, self._recorder()
+        clock, record, begins = time.monotonic_ns, self._recorder(), self.ring.op_begins
 
         class NearfarAccess(TorchDispatchMode):
             supports_higher_order_operators = True
@@ -291,6 +291,8 @@ class Recorder:
                 plan = plans.get(id(func)) or make_plan(func)
                 if plan.silent or state.off:
                     return plan.call(*args, **kwargs) if kwargs else plan.call(*args)
+                if begins:
+                    begins()
                 begin = clock()
                 result = plan.call(*args, **kwargs) if kwargs else plan.call(*args)
                 duration = clock() - begin

@@ -1,5 +1,6 @@
 """The hook's way to the preloaded library: events as packed bytes, texts as numbers."""
 import ctypes
+import os
 import struct
 
 EVENT_TEXT, EVENT_TENSOR, EVENT_MARK, EVENT_CHECKPOINT = 3, 4, 8, 9
@@ -32,6 +33,8 @@ class Ring:
         self.claim = function("nf_hook_claim")
         self.op = function("nf_hook_op", chars, uint32)
         self.foreign = function("nf_hook_foreign", uint64, result=None)
+        # Only the exact source wants to hear of an op before it runs.
+        self.op_begins = function("nf_hook_op_begins", result=None) if os.environ.get("NEARFAR_EXACT") else None
         self.step = function("nf_hook_step")
         self.close = function("nf_hook_close", result=None)
         self._emit = function("nf_hook_emit", chars, uint32)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capture/preload/arena.h"
+#include "capture/preload/boundary.h"
 #include "capture/preload/tracker.h"
 #include "capture/preload/writer.h"
 
@@ -20,24 +22,27 @@ static struct nf_ring_header *ring; /* set while this process owns it and hasn't
 static uint64_t previous_mark_ns;
 static uint64_t foreign[FOREIGN_SLOTS]; /* 0: empty; callers hold Python's lock */
 static unsigned foreign_used;
+static bool forks_guarded;
 
 /* The child of a captured process is none. Before the claim it may be the one that trains: it starts anew. */
 static void forget_in_child(void)
 {
+    nf_arena_fork_child();
+    nf_boundary_forget();
     nf_tracker_forget(!ring);
     ring = NULL;
 }
 
+/* At load, not at the first tracked block: the arena may have blocks before. */
+__attribute__((constructor)) static void guard_forks(void)
+{
+    if (getenv(NF_RING_ENV))
+        forks_guarded = !pthread_atfork(nf_arena_fork_prepare, nf_arena_fork_parent, forget_in_child);
+}
+
 NF_EXPORT int nf_hook_track(void)
 {
-    static int registered;
-
-    if (!getenv(NF_RING_ENV))
-        return -1;
-    if (!registered && pthread_atfork(NULL, NULL, forget_in_child) != 0)
-        return -1;
-    registered = 1;
-    return nf_tracker_start() ? 0 : -1;
+    return forks_guarded && nf_tracker_start() ? 0 : -1;
 }
 
 NF_EXPORT int nf_hook_claim(void)
@@ -58,6 +63,8 @@ NF_EXPORT int nf_hook_claim(void)
         return 1;
     }
     nf_tracker_attach(header, strcmp(pass, "bare") != 0);
+    nf_arena_attach(header);
+    nf_boundary_attach(header);
     previous_mark_ns = nf_writer_now_ns();
     ring = header;
     return 0;
@@ -134,8 +141,11 @@ NF_EXPORT int nf_hook_op(const uint64_t *words, uint32_t n_words)
     tensors = visits + (size_t)n_visits * VISIT_WORDS;
     if (!storages_known(visits, n_visits))
         return 1;
-    if (!nf_writer_begin(1 + n_visits + n_tensors, NF_WRITER_ORDINARY))
+    nf_boundary_flush(NF_TOUCH_OF_OP);
+    if (!nf_writer_begin(1 + n_visits + n_tensors, NF_WRITER_ORDINARY)) {
+        nf_arena_boundary(); /* its touches go to the next op: lost events are counted */
         return -1;
+    }
     for (uint32_t i = 0; i < n_tensors; i++, tensors += TENSOR_WORDS) {
         event = nf_writer_slot(slot++);
         event->kind = NF_EVENT_TENSOR;
@@ -167,7 +177,14 @@ NF_EXPORT int nf_hook_op(const uint64_t *words, uint32_t n_words)
         event->pattern = (uint8_t)(visits[4] >> 8);
     }
     nf_writer_commit();
+    nf_arena_boundary();
     return 0;
+}
+
+NF_EXPORT void nf_hook_op_begins(void)
+{
+    if (ring)
+        nf_boundary_flush(NF_TOUCH_OUTSIDE);
 }
 
 NF_EXPORT int nf_hook_text(uint32_t id, const char *text, uint32_t length)
@@ -196,8 +213,10 @@ NF_EXPORT int nf_hook_mark(uint32_t mark, uint32_t name, uint32_t module, uint64
 
     if (!ring)
         return -1;
-    if (mark == NF_MARK_TRAINING_BEGINS)
+    if (mark == NF_MARK_TRAINING_BEGINS) {
+        nf_boundary_training();
         a = previous_mark_ns = nf_writer_now_ns();
+    }
     if (!nf_writer_begin(1, NF_WRITER_VITAL))
         return -1;
     event = nf_writer_slot(0);
@@ -221,6 +240,7 @@ NF_EXPORT int nf_hook_step(void)
     hash = atomic_exchange(&ring->allocation_hash, 0);
     memset(foreign, 0, sizeof foreign);
     foreign_used = 0;
+    nf_boundary_flush(NF_TOUCH_OUTSIDE);
     if (!nf_writer_begin(1, NF_WRITER_VITAL)) {
         previous_mark_ns = now_ns;
         return -1;
@@ -234,6 +254,18 @@ NF_EXPORT int nf_hook_step(void)
     return 0;
 }
 
+NF_EXPORT int nf_hook_arena(uint64_t *base, uint64_t *bytes)
+{
+    *base = nf_arena_base();
+    *bytes = nf_arena_size();
+    return *bytes ? 0 : -1;
+}
+
+NF_EXPORT void nf_hook_observe(const struct nf_exact_observer *observer)
+{
+    nf_boundary_observe(observer);
+}
+
 NF_EXPORT void nf_hook_close(void)
 {
     struct nf_ring_header *header = ring;
@@ -241,6 +273,8 @@ NF_EXPORT void nf_hook_close(void)
     if (!header)
         return;
     nf_tracker_detach();
+    nf_arena_attach(NULL);
+    nf_boundary_attach(NULL);
     ring = NULL;
     atomic_store(&header->closed, 1);
 }

@@ -22,6 +22,8 @@ int nf_hook_op(const uint64_t *words, uint32_t n_words);
 /* Storages that others allocated and that were announced as TENSORs. Known until the end of the step, because such a
  * storage goes away unseen. */
 void nf_hook_foreign(uint64_t address);
+/* An op begins. Optional: sets what was touched since the last one ended apart from it, under the exact source. */
+void nf_hook_op_begins(void);
 /* The text of a number > 0, any length. 0; -1 when it was lost: say it again later. */
 int nf_hook_text(uint32_t id, const char *text, uint32_t length);
 /* A mark with its values (enum nf_mark). The training mark sets the clock for the first step and gets its time here. */
@@ -29,5 +31,10 @@ int nf_hook_mark(uint32_t mark, uint32_t name, uint32_t module, uint64_t a);
 /* The end of an optimizer step: writes the time since the previous step (or the training mark) and the allocator
  * hash, and starts both anew. */
 int nf_hook_step(void);
+/* The range in which large tensors live (capture/preload/arena.h). 0; -1 and zeros when there is none. */
+int nf_hook_arena(uint64_t *base, uint64_t *bytes);
 /* No events after this one. */
 void nf_hook_close(void);
+/* For the runtime library of the exact source's engine tsan, which lives in the job: before the claim. */
+struct nf_exact_observer;
+void nf_hook_observe(const struct nf_exact_observer *observer);

@@ -1,5 +1,5 @@
 /* The allocator functions that tensors come from, interposed. Each calls the next definition and tells the tracker.
- * Blocks are never altered, so malloc_usable_size and friends need no care. */
+ * The blocks are the next allocator's own, unaltered, or the arena's. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -7,6 +7,7 @@
 #include <malloc.h>
 #include <string.h>
 
+#include "capture/preload/arena.h"
 #include "capture/preload/tracker.h"
 
 #define NF_EXPORT __attribute__((visibility("default")))
@@ -20,6 +21,7 @@ static struct {
     void *(*memalign)(size_t, size_t);
     void *(*realloc)(void *, size_t);
     void (*free)(void *);
+    size_t (*malloc_usable_size)(void *);
 } next;
 
 static _Atomic int resolved;
@@ -73,6 +75,7 @@ static bool resolve(void)
     *(void **)&next.memalign = dlsym(RTLD_NEXT, "memalign");
     *(void **)&next.realloc = dlsym(RTLD_NEXT, "realloc");
     *(void **)&next.free = dlsym(RTLD_NEXT, "free");
+    *(void **)&next.malloc_usable_size = dlsym(RTLD_NEXT, "malloc_usable_size");
     resolving = 0;
     atomic_store_explicit(&resolved, 1, memory_order_release);
     errno = saved_errno;
@@ -105,40 +108,57 @@ static bool note_free(void *block, size_t *bytes)
     return tracked;
 }
 
+/* A block of the arena, or NULL: then the next allocator is asked, which also judges odd alignments. */
+static void *arena_alloc(size_t alignment, size_t bytes)
+{
+    if (alignment < NF_TRACKER_ALIGNMENT || alignment & (alignment - 1))
+        return NULL;
+    return nf_arena_alloc(alignment, bytes);
+}
+
 NF_EXPORT int posix_memalign(void **block, size_t alignment, size_t bytes)
 {
+    void *own;
     int r;
 
     if (!resolve()) {
         *block = early_alloc(alignment, bytes);
         return *block ? 0 : ENOMEM;
     }
-    r = next.posix_memalign(block, alignment, bytes);
+    own = arena_alloc(alignment, bytes);
+    if (own)
+        *block = own;
+    r = own ? 0 : next.posix_memalign(block, alignment, bytes);
     if (r == 0)
         note_alloc(*block, alignment, bytes);
     return r;
 }
 
-NF_EXPORT void *aligned_alloc(size_t alignment, size_t bytes)
+static void *aligned(void *(*function)(size_t, size_t), size_t alignment, size_t bytes)
 {
-    void *block;
+    void *block = arena_alloc(alignment, bytes);
 
-    if (!resolve())
-        return early_alloc(alignment, bytes);
-    block = next.aligned_alloc(alignment, bytes);
+    if (!block)
+        block = function(alignment, bytes);
     note_alloc(block, alignment, bytes);
     return block;
 }
 
+NF_EXPORT void *aligned_alloc(size_t alignment, size_t bytes)
+{
+    return resolve() ? aligned(next.aligned_alloc, alignment, bytes) : early_alloc(alignment, bytes);
+}
+
 NF_EXPORT void *memalign(size_t alignment, size_t bytes)
 {
-    void *block;
+    return resolve() ? aligned(next.memalign, alignment, bytes) : early_alloc(alignment, bytes);
+}
 
-    if (!resolve())
-        return early_alloc(alignment, bytes);
-    block = next.memalign(alignment, bytes);
-    note_alloc(block, alignment, bytes);
-    return block;
+NF_EXPORT size_t malloc_usable_size(void *block)
+{
+    if (nf_arena_owns(block))
+        return nf_arena_usable(block);
+    return !block || is_early(block) || !resolve() ? 0 : next.malloc_usable_size(block);
 }
 
 NF_EXPORT void free(void *block)
@@ -150,7 +170,25 @@ NF_EXPORT void free(void *block)
         return;
     if (nf_tracker_may_hold(block))
         note_free(block, &bytes);
-    next.free(block);
+    if (nf_arena_owns(block))
+        nf_arena_free(block);
+    else
+        next.free(block);
+}
+
+/* A realloc of a block of the arena: by the C library's contract the result need not be aligned. */
+static void *arena_move(void *block, size_t bytes)
+{
+    size_t old_bytes = nf_arena_usable(block);
+    void *moved = bytes ? nf_arena_alloc(NF_TRACKER_ALIGNMENT, bytes) : NULL;
+
+    if (!moved && bytes)
+        moved = malloc(bytes);
+    if (moved)
+        memcpy(moved, block, bytes < old_bytes ? bytes : old_bytes);
+    if (moved || !bytes)
+        nf_arena_free(block);
+    return moved;
 }
 
 NF_EXPORT void *realloc(void *block, size_t bytes)
@@ -166,7 +204,7 @@ NF_EXPORT void *realloc(void *block, size_t bytes)
     /* Forgotten before the call: its address may be another thread's block before the call returns. */
     if (nf_tracker_may_hold(block))
         tracked = note_free(block, &old_bytes);
-    moved = next.realloc(block, bytes);
+    moved = nf_arena_owns(block) ? arena_move(block, bytes) : next.realloc(block, bytes);
     if (!tracked)
         return moved;
     if (moved)
@@ -174,4 +212,16 @@ NF_EXPORT void *realloc(void *block, size_t bytes)
     else if (bytes)
         note_alloc(block, NF_TRACKER_ALIGNMENT, old_bytes);
     return moved;
+}
+
+/* The C library's own would hand a block of the arena to its own realloc. */
+NF_EXPORT void *reallocarray(void *block, size_t n, size_t size)
+{
+    size_t bytes;
+
+    if (__builtin_mul_overflow(n, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return realloc(block, bytes);
 }

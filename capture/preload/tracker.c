@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "capture/preload/boundary.h"
 #include "capture/preload/writer.h"
 
 struct block {
@@ -186,6 +187,7 @@ void nf_tracker_forget(bool go_on)
 static void forget(struct shard *s, struct block *block)
 {
     atomic_fetch_sub_explicit(&counters->live_bytes, block->bytes, memory_order_relaxed);
+    nf_boundary_block(block->address, block->bytes);
     write_event(NF_EVENT_FREE, block->address, 0);
     erase(s, block);
 }

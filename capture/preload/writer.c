@@ -12,6 +12,7 @@ static struct nf_ring_header *ring;
 static struct nf_event *slots;
 static uint64_t slot_mask;
 static uint64_t reserved_slots; /* for vital events */
+static _Atomic bool patient;
 
 /* The open batch; guarded by the ring's writer lock. */
 static uint64_t batch_head, batch_time_ns;
@@ -67,18 +68,52 @@ struct nf_ring_header *nf_writer_map(const char *path)
     return header;
 }
 
+void nf_writer_be_patient(void)
+{
+    atomic_store(&patient, true);
+}
+
+/* Sleeps until the reader has moved on from `tail`; false when it seems to be dead. */
+static bool reader_moved(uint64_t tail)
+{
+    const struct timespec nap = {.tv_nsec = 50000};
+    uint64_t since_ns = nf_writer_now_ns();
+
+    while (atomic_load(&patient)) {
+        nanosleep(&nap, NULL);
+        if (atomic_load_explicit(&ring->tail, memory_order_acquire) != tail)
+            return true;
+        if (nf_writer_now_ns() - since_ns > NF_WRITER_PATIENCE_NS)
+            atomic_store(&patient, false);
+    }
+    return false;
+}
+
+/* Takes the writer's lock when there is room for n slots. */
+static bool find_room(uint64_t n, uint64_t *head)
+{
+    for (;;) {
+        uint64_t tail;
+
+        nf_spin_lock(&ring->writer_lock);
+        *head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+        tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+        if (*head - tail + n <= slot_mask + 1)
+            return true;
+        nf_spin_unlock(&ring->writer_lock);
+        if (n > slot_mask + 1 || !reader_moved(tail))
+            return false;
+    }
+}
+
 bool nf_writer_begin(uint32_t n, enum nf_writer_class class)
 {
     uint64_t keep = class == NF_WRITER_VITAL ? 0 : reserved_slots;
-    uint64_t head, used;
+    uint64_t head;
 
     if (!thread_id)
         thread_id = (uint32_t)syscall(SYS_gettid);
-    nf_spin_lock(&ring->writer_lock);
-    head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-    used = head - atomic_load_explicit(&ring->tail, memory_order_acquire);
-    if (used + n + keep > slot_mask + 1) {
-        nf_spin_unlock(&ring->writer_lock);
+    if (!find_room(n + keep, &head)) {
         atomic_fetch_add_explicit(&ring->lost, n, memory_order_relaxed);
         return false;
     }

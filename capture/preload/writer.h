@@ -1,5 +1,5 @@
 #pragma once
-/* The job's end of the ring (capture/ring.h): maps it, writes batches of events, never waits for the reader.
+/* The job's end of the ring (capture/ring.h): maps it, writes batches of events, waits for the reader only when told to.
  * One per process. Nothing here allocates from the heap, because the writer runs inside posix_memalign and free. */
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,6 +12,11 @@ enum nf_writer_class { NF_WRITER_ORDINARY = 0, NF_WRITER_VITAL = 1 };
 
 /* Maps the ring and checks its header. NULL when there is none or it isn't ours. */
 struct nf_ring_header *nf_writer_map(const char *path);
+
+/* From now on a batch without room waits for the reader instead of being lost, unless it asks for more than the ring
+ * holds. A reader that takes nothing for NF_WRITER_PATIENCE_NS is taken for dead; nobody waits for it again. */
+#define NF_WRITER_PATIENCE_NS 20000000000ull
+void nf_writer_be_patient(void);
 
 /* Takes the lock when n slots are free: the caller fills nf_writer_slot(0..n-1), then commits. Without room the n
  * events are counted as lost and the answer is false. */

@@ -11,6 +11,7 @@
 #include "core/base/buf.h"
 #include "core/base/error.h"
 #include "core/store/visit-codec.h"
+#include "core/store/visit-rows.h"
 
 /* The value after "key :" in a /proc file, or "unknown". */
 static void proc_value(const char *path, const char *key, char *out, size_t size)
@@ -405,11 +406,8 @@ static int load_tensors(struct nf_study *s, struct nf_step_class *c)
 
 static int load_visits(struct nf_study *s, struct nf_step_class *c)
 {
-    struct nf_visit_codec *codec = NULL;
-    uint64_t *sizes = NULL;
     struct nf_query *q;
-    uint32_t at = 0;
-    /* A chunk that claims more than it can hold is refused below; here it must not ask for memory. */
+    /* A chunk that claims more than it can hold is refused later; here it must not ask for memory. */
     _Static_assert(NF_VISIT_CHUNK == 4096, "the largest chunk, as the query has it");
     int rc = count(s, "SELECT coalesce(sum(min(visits, 4096)), 0) FROM visit_chunk WHERE class_id = ?1", c->id,
                    &c->n_visits);
@@ -417,54 +415,21 @@ static int load_visits(struct nf_study *s, struct nf_step_class *c)
     if (rc)
         return rc;
     c->visits = zeroed(c->n_visits, sizeof *c->visits);
-    sizes = zeroed(c->n_tensors, sizeof *sizes);
-    codec = nf_visit_codec_new();
-    if (!c->visits || !sizes || !codec) {
-        rc = -ENOMEM;
-        goto out;
-    }
-    for (uint32_t i = 0; i < c->n_tensors; i++)
-        sizes[i] = c->tensors[i].bytes;
+    if (!c->visits)
+        return -ENOMEM;
     rc = nf_study_query(s, "SELECT visits, raw_bytes, crc32, data, codec FROM visit_chunk WHERE class_id = ?1 ORDER BY "
                            "number",
                         &q);
     if (rc)
-        goto out;
+        return rc;
     nf_query_bind_i64(q, 1, c->id);
-    while ((rc = nf_query_step(q)) == 1) {
-        size_t size, n = (size_t)nf_query_i64(q, 0);
-        const void *data = nf_query_blob(q, 3, &size);
-
-        if (n > c->n_visits - at) {
-            rc = nf_fail(-EBADMSG, "step class %lld has more visits than it says", (long long)c->id);
-            break;
-        }
-        if (nf_query_i64(q, 4) != NF_VISIT_CODEC) {
-            rc = nf_fail(-EBADMSG, "visits of step class %lld are coded in the unknown way %lld", (long long)c->id,
-                         (long long)nf_query_i64(q, 4));
-            break;
-        }
-        rc = nf_visit_decode(codec, data, size, (size_t)nf_query_i64(q, 1), (uint32_t)nf_query_i64(q, 2), sizes,
-                             c->n_tensors, c->visits + at, n);
-        if (rc)
-            break;
-        at += (uint32_t)n;
-    }
-    nf_query_done(q);
+    rc = nf_visit_rows_read(q, "visits", c, c->visits, c->n_visits);
     for (uint32_t i = 0; !rc && i < c->n_visits; i++) {
-        struct nf_op *o;
+        struct nf_op *o = &c->ops[c->visits[i].op];
 
-        if (c->visits[i].op >= c->n_ops || (i && c->visits[i].op < c->visits[i - 1].op)) {
-            rc = nf_fail(-EBADMSG, "visits of step class %lld are out of order", (long long)c->id);
-            break;
-        }
-        o = &c->ops[c->visits[i].op];
         if (!o->n_visits++)
             o->first_visit = i;
     }
-out:
-    nf_visit_codec_free(codec);
-    free(sizes);
     return rc;
 }
 

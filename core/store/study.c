@@ -13,6 +13,7 @@
 #include "core/base/array.h"
 #include "core/base/error.h"
 #include "core/store/migration.h"
+#include "core/store/sample-table.h"
 #include "core/store/visit-table.h"
 
 /* "NFST" in the file's application_id says that it is a study. */
@@ -281,8 +282,10 @@ int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **o
     if (rc)
         goto fail;
     rc = nf_visit_table_register(s->db);
+    if (!rc)
+        rc = nf_sample_table_register(s->db);
     if (rc) {
-        rc = fail(s, rc, "registering visits()");
+        rc = fail(s, rc, "registering visits() and samples()");
         goto fail;
     }
     *out = s;

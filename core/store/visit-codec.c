@@ -1,12 +1,12 @@
 #include "core/store/visit-codec.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
 
 #include "core/base/error.h"
+#include "core/store/crc32c.h"
 
 /* Flags of a visit. Bits 0-1 rw, 2-3 pattern; the rest ask for columns. */
 enum {
@@ -65,39 +65,6 @@ static int room(uint8_t **p, size_t *cap, size_t need)
     *p = q;
     *cap = need;
     return 0;
-}
-
-/* CRC-32C, bitwise table of 256: the blobs are a few KiB. */
-static uint32_t crc32c(const uint8_t *p, size_t n)
-{
-    static uint32_t table[8][256];
-    static bool ready;
-    uint32_t crc = ~0u;
-
-    if (!__atomic_load_n(&ready, __ATOMIC_ACQUIRE)) {
-        for (uint32_t i = 0; i < 256; i++) {
-            uint32_t c = i;
-
-            for (int bit = 0; bit < 8; bit++)
-                c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
-            table[0][i] = c;
-        }
-        for (uint32_t i = 0; i < 256; i++)
-            for (int k = 1; k < 8; k++)
-                table[k][i] = table[k - 1][i] >> 8 ^ table[0][table[k - 1][i] & 0xff];
-        __atomic_store_n(&ready, true, __ATOMIC_RELEASE);
-    }
-    for (; n >= 8; n -= 8, p += 8) {
-        uint64_t w;
-
-        memcpy(&w, p, 8);
-        w ^= crc;
-        crc = table[7][w & 0xff] ^ table[6][w >> 8 & 0xff] ^ table[5][w >> 16 & 0xff] ^ table[4][w >> 24 & 0xff] ^
-              table[3][w >> 32 & 0xff] ^ table[2][w >> 40 & 0xff] ^ table[1][w >> 48 & 0xff] ^ table[0][w >> 56];
-    }
-    for (; n; n--, p++)
-        crc = crc >> 8 ^ table[0][(crc ^ *p) & 0xff];
-    return ~crc;
 }
 
 static inline uint8_t *put(uint8_t *p, uint64_t v)
@@ -210,7 +177,7 @@ int nf_visit_encode(struct nf_visit_codec *c, const struct nf_visit *v, size_t n
     got = ZSTD_compressCCtx(c->compressor, c->out, c->out_cap, c->raw, *raw_size, LEVEL);
     if (ZSTD_isError(got))
         return nf_fail(-EIO, "compressing visits: %s", ZSTD_getErrorName(got));
-    *crc = crc32c(c->raw, *raw_size);
+    *crc = nf_crc32c(c->raw, *raw_size);
     *data = c->out;
     *size = got;
     return 0;
@@ -234,7 +201,7 @@ int nf_visit_decode(struct nf_visit_codec *c, const void *data, size_t size, siz
     got = ZSTD_decompressDCtx(c->decompressor, c->raw, raw_size, data, size);
     if (ZSTD_isError(got) || got != raw_size)
         return nf_fail(-EBADMSG, "a chunk of visits does not decompress");
-    if (crc32c(c->raw, raw_size) != crc)
+    if (nf_crc32c(c->raw, raw_size) != crc)
         return nf_fail(-EBADMSG, "a chunk of visits fails its checksum");
     flags = c->raw;
     p = flags + n;

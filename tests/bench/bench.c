@@ -16,6 +16,7 @@ static const struct group {
     int (*run)(struct bench *b);
 } groups[] = {
     {"codec", bench_codec},
+    {"samples", bench_samples},
     {"reuse", bench_reuse},
     {"mrc", bench_mrc},
     {"kernel", bench_kernel},

@@ -18,6 +18,7 @@ static const char *const kind_names[] = {
     [NF_EVENT_ALLOC] = "alloc",   [NF_EVENT_FREE] = "free",   [NF_EVENT_TEXT] = "text", [NF_EVENT_TENSOR] = "tensor",
     [NF_EVENT_OP] = "op",         [NF_EVENT_VISIT] = "visit", [NF_EVENT_STEP] = "step", [NF_EVENT_MARK] = "mark",
     [NF_EVENT_CHECKPOINT] = "checkpoint", [NF_EVENT_SAVED] = "saved",
+    [NF_EVENT_TOUCH] = "touch",
 };
 
 enum { TEXTS = 1 << 16 };
@@ -77,6 +78,7 @@ static void print_event(const struct nf_event *e)
         printf(", \"phase\": %u, \"microbatch\": %u, \"n\": %u", e->phase, e->microbatch, e->n);
         break;
     case NF_EVENT_VISIT: printf(", \"rw\": %u, \"pattern\": %u", e->rw, e->pattern); break;
+    case NF_EVENT_TOUCH: printf(", \"rw\": %u, \"owner\": %u", e->rw, e->id); break;
     case NF_EVENT_MARK:
         printf(", \"mark\": %u", e->id);
         print_text("name", e->name);
@@ -159,8 +161,10 @@ int main(int argc, char **argv)
     }
     drain(ring);
     printf("{\"kind\": \"end\", \"job\": %d, \"owner\": %u, \"others\": %u, \"lost\": %" PRIu64 ", \"live\": %" PRIu64
-           ", \"peak\": %" PRIu64 ", \"allocations\": %" PRIu64 ", \"closed\": %u, \"exit\": %d, \"signal\": %d}\n",
+           ", \"peak\": %" PRIu64 ", \"allocations\": %" PRIu64 ", \"closed\": %u, "
+           "\"watching\": %u, \"exit\": %d, \"signal\": %d}\n",
            (int)job, ring->owner, ring->others, ring->lost, ring->live_bytes, ring->peak_bytes, ring->allocations,
-           ring->closed, WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+           ring->closed, ring->exact_watching, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+           WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     return 0;
 }

@@ -10,7 +10,7 @@ import time
 from system import NEARFAR, WORK, check, finish, job, nearfar, refused, rows, torch_python, whole
 
 USAGE, FAILED, JOB = 2, 1, 4
-COMMANDS = 'capture show sql tiers replay run analyze doctor'.split()
+COMMANDS = 'capture import show sql tiers replay run analyze doctor'.split()
 
 # --- help and usage ---
 for name in COMMANDS:

@@ -6,7 +6,7 @@ import subprocess
 
 from system import NEARFAR, WORK, check, finish, job, nearfar, rows, whole
 
-COMMANDS = 'capture show sql tiers replay run analyze doctor'.split()
+COMMANDS = 'capture import show sql tiers replay run analyze doctor'.split()
 
 # The options in the examples exist: on a study that is missing they fail on the study, not on themselves.
 for name in COMMANDS:

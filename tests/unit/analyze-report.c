@@ -576,6 +576,37 @@ static void test_left_out(void **state)
     sample_deinit(&m);
 }
 
+/* A capture without durations has no slowdown, whatever was replayed of it. */
+static void test_no_durations(void **state)
+{
+    struct sample m;
+
+    sample_init(&m, "[]");
+    insert(m.s, query(m.s, "UPDATE capture SET durations = 'unknown', lifetimes = 'inferred', phases = 'inferred'"));
+    add_replay(&m, 256 * MIB);
+    for (int b = 0; b < 10; b++) {
+        for (int overlap = 0; overlap <= 2; overlap++) {
+            struct trial near = {.policy = "all-near", .share = 1, .step_ns = 1e6, .block = b, .overlap = overlap};
+            struct trial lru = {.policy = "lru", .share = 0.2, .step_ns = 2e6, .block = b, .overlap = overlap};
+
+            add_trial(&m, &near);
+            add_trial(&m, &lru);
+        }
+    }
+    assert_int_equal(write_report(&m), 0);
+    assert_parses(&m);
+    assert_has(&m, "summary.md", "no slowdown of the job is stated");
+    assert_has(&m, "summary.md", "Lifetimes inferred, phases inferred, durations unknown.");
+    assert_has(&m, "provenance.json", "\"durations\": \"unknown\"");
+    assert_lacks(&m, "summary.md", "Slowdown against all-near");
+    assert_lacks(&m, "summary.md", "lru is the");
+    assert_false(exists(&m, "policy-curve.gp"));
+    assert_true(exists(&m, "policy-curve-asap.gp"));
+    assert_has(&m, "policy-curve-asap.gp", "time of the memory accesses alone");
+    assert_has(&m, "policy-curve-asap.gp", "this is no slowdown of the job");
+    sample_deinit(&m);
+}
+
 static void test_hostile(void **state)
 {
     struct sample m;
@@ -656,7 +687,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known),         cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
         cmocka_unit_test(test_left_out),      cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_gnuplot),
-        cmocka_unit_test(test_gnuplot_fails),
+        cmocka_unit_test(test_gnuplot_fails),   cmocka_unit_test(test_no_durations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

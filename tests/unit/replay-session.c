@@ -199,6 +199,27 @@ static void untimed_captures_run_as_fast_as_possible(void **state)
     nf_study_close(s);
 }
 
+static void untimed_captures_are_not_paced(void **state)
+{
+    static const enum nf_overlap asap[] = {NF_OVERLAP_ASAP}, paced[] = {NF_OVERLAP_ASAP, NF_OVERLAP_NONE};
+    struct nf_study *s = write_study(false);
+    struct nf_replay_options o = small_replay();
+    struct nf_replay_result r;
+
+    o.blocks = 1;
+    o.overlaps_asked = true;
+    o.overlaps = paced;
+    o.n_overlaps = 2;
+    assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
+    assert_non_null(strstr(nf_error_text(-EINVAL), "holds no op times, and overlap=none paces by them: --mode asap"));
+    assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    o.overlaps = asap;
+    o.n_overlaps = 1;
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    assert_int_equal(r.planned, 4);
+    nf_study_close(s);
+}
+
 static void a_dry_run_writes_nothing(void **state)
 {
     struct nf_study *s = write_study(true);
@@ -387,6 +408,7 @@ int main(void)
         cmocka_unit_test(replays_a_study),
         cmocka_unit_test(keeps_what_was_done),
         cmocka_unit_test(untimed_captures_run_as_fast_as_possible),
+        cmocka_unit_test(untimed_captures_are_not_paced),
         cmocka_unit_test(a_dry_run_writes_nothing),
         cmocka_unit_test(refuses_in_words),
         cmocka_unit_test(plans_every_trial_once),

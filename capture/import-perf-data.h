@@ -1,0 +1,4 @@
+#pragma once
+#include "capture/import.h"
+
+extern const struct nf_import_ops nf_import_perf_data;

@@ -1,0 +1,473 @@
+#include "capture/observe.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "capture/sighting-rows.h"
+#include "core/base/array.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/store/samples.h"
+
+/* Events wait here until no sample from before them can still come; a source that is late for longer than this many
+ * events (64 MiB) is not waited for. */
+enum { BATCH = 4096, QUEUE_MAX = 1 << 20, ENVIRONMENT_MAX = 16 };
+/* How often sources hear which storages live. */
+#define TICK_NS 10000000ull
+
+struct taking_part {
+    const struct nf_source_ops *ops;
+    void *options;
+    const char *spec; /* borrowed */
+    struct nf_source *source; /* NULL: not in this pass, or one that only writes into the ring */
+    struct nf_source_facts facts;
+    struct nf_observation row;        /* id 0: none (the framework, or another pass) */
+    struct nf_sample_writer *writer;  /* of a source that does not see all */
+    unsigned number;                  /* at the reducer */
+};
+
+struct key {
+    uint64_t time_ns;
+    uint32_t at; /* in samples */
+};
+
+struct incoming {
+    struct nf_sample sample;
+    uint32_t from; /* index in sources */
+};
+
+struct nf_observe {
+    struct taking_part *sources;
+    size_t n;
+    struct nf_study *study;
+    struct nf_sighting_rows *rows;
+    bool merging; /* some source delivers samples in this pass */
+    NF_ARRAY(struct nf_event) events;
+    size_t events_done;
+    NF_ARRAY(struct incoming) samples;
+    NF_ARRAY(struct key) keys; /* of samples, sorted by time */
+    uint64_t ticked_ns;
+    /* While draining. */
+    size_t draining;
+    const struct nf_ring_header *header;
+};
+
+static int add_source(struct nf_observe *o, const char *spec)
+{
+    struct taking_part *t = &o->sources[o->n];
+    char why[256] = "";
+    int rc = nf_source_parse(spec, &t->ops, &t->options);
+
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < o->n; i++) {
+        if (o->sources[i].ops == t->ops) {
+            free(t->options);
+            t->options = NULL;
+            return i ? nf_fail(-EINVAL, "source %s is named twice", t->ops->name) : 0; /* the framework may be named */
+        }
+    }
+    o->n++;
+    t->spec = spec;
+    if (t->ops->probe(why, sizeof why))
+        return nf_fail(NF_OBSERVE_E_UNAVAILABLE, "source %s: %s", t->ops->name, why);
+    if (!t->ops->open)
+        return 0;
+    /* Bad options are found before the job runs for the first time. */
+    rc = t->ops->open(t->options, &t->source, &t->facts);
+    if (!rc)
+        t->source = t->ops->close(t->source);
+    return rc == -EINVAL || rc == -ENOMEM || !rc ? rc : NF_OBSERVE_E_UNAVAILABLE;
+}
+
+/* Two sources that both want to place the tensors cannot take part in one capture. */
+static int check_environment(const struct nf_observe *o)
+{
+    const char *changes[ENVIRONMENT_MAX];
+    size_t n = nf_observe_environment(o, NF_PASS_ACCESS, "", changes, ENVIRONMENT_MAX);
+
+    for (size_t i = 0; i < n; i++) {
+        size_t name = (size_t)(strchr(changes[i], '=') - changes[i]) + 1;
+
+        for (size_t k = 0; k < i; k++)
+            if (changes[i][name - 2] != '+' && !strncmp(changes[i], changes[k], name) && strcmp(changes[i], changes[k]))
+                return nf_fail(-EINVAL, "these sources cannot take part in one capture (both set %.*s for the job); capture "
+                               "once with each", (int)name - 1, changes[i]);
+    }
+    return 0;
+}
+
+int nf_observe_new(const char *const *specs, size_t n, struct nf_observe **out)
+{
+    struct nf_observe *o = calloc(1, sizeof *o);
+    int rc;
+
+    *out = NULL;
+    if (o)
+        o->sources = calloc(n + 1, sizeof *o->sources);
+    if (!o || !o->sources) {
+        free(o);
+        return -ENOMEM;
+    }
+    rc = add_source(o, "framework");
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = add_source(o, specs[i]);
+    if (!rc && o->n > NF_SIGHTING_SOURCES_MAX)
+        rc = nf_fail(-EINVAL, "at most %d sources take part in a capture", NF_SIGHTING_SOURCES_MAX);
+    if (!rc)
+        rc = check_environment(o);
+    if (rc)
+        nf_observe_free(o);
+    else
+        *out = o;
+    return rc;
+}
+
+static void close_sources(struct nf_observe *o)
+{
+    for (size_t i = 0; i < o->n; i++) {
+        o->sources[i].writer = nf_sample_writer_free(o->sources[i].writer);
+        if (o->sources[i].ops->close)
+            o->sources[i].source = o->sources[i].ops->close(o->sources[i].source);
+    }
+}
+
+struct nf_observe *nf_observe_free(struct nf_observe *o)
+{
+    if (!o)
+        return NULL;
+    close_sources(o);
+    for (size_t i = 0; i < o->n; i++)
+        free(o->sources[i].options);
+    nf_sighting_rows_free(o->rows);
+    nf_array_free(&o->events);
+    nf_array_free(&o->samples);
+    nf_array_free(&o->keys);
+    free(o->sources);
+    free(o);
+    return NULL;
+}
+
+size_t nf_observe_environment(const struct nf_observe *o, enum nf_pass_kind kind, const char *ring_path, const char **out,
+                              size_t max)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < o->n; i++)
+        n += o->sources[i].ops->environment(o->sources[i].options, kind, ring_path, out + n, max - n);
+    return n;
+}
+
+int nf_observe_command(const struct nf_observe *o, enum nf_pass_kind kind, char *const *argv, char ***out)
+{
+    *out = NULL;
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sources[i].ops->command)
+            return o->sources[i].ops->command(o->sources[i].options, kind, argv, out);
+    return 0;
+}
+
+bool nf_observe_wants_engine(const struct nf_observe *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sources[i].ops->open && !o->sources[i].ops->drain)
+            return true;
+    return false;
+}
+
+static int insert_observation(struct nf_observe *o, struct taking_part *t, int64_t pass_id)
+{
+    const char *colon = strchr(t->spec, ':');
+    int rc;
+
+    t->row = (struct nf_observation){
+        .pass_id = pass_id,
+        .source = t->ops->name,
+        .options = colon ? colon + 1 : "",
+        .rw = t->facts.rw,
+        .notes = t->facts.notes,
+        .evidence = (uint8_t)t->ops->evidence,
+        .validated = t->facts.validated,
+        .resolution_bytes = t->facts.resolution_bytes,
+        .boundary_ops = t->facts.boundary_ops,
+    };
+    rc = nf_observation_insert(o->study, &t->row);
+    for (unsigned i = 0; i < t->facts.n_events && !rc; i++) {
+        const struct nf_source_event *e = &t->facts.events[i];
+        const struct nf_sample_event event = {e->name, e->meaning, e->type, e->config, e->config1, e->config2, e->period,
+                                              e->precise, e->rw};
+
+        rc = nf_observation_event(o->study, t->row.id, (uint16_t)i, &event);
+    }
+    if (!rc && !t->facts.sees_all) {
+        t->writer = nf_sample_writer_new(o->study, t->row.id);
+        rc = t->writer ? 0 : nf_fail(-ENOMEM, "out of memory");
+    }
+    return rc;
+}
+
+static int begin_source(struct nf_observe *o, struct taking_part *t, int64_t pass_id, struct nf_reduce *reduce)
+{
+    struct nf_sighting_source is;
+    int rc = t->ops->open(t->options, &t->source, &t->facts);
+
+    if (rc)
+        return rc;
+    is = (struct nf_sighting_source){
+        .sees_all = t->facts.sees_all,
+        .rw_observed = !strcmp(t->facts.rw, "observed"),
+        .in_ring = !t->ops->drain,
+        .resolution_bytes = t->facts.resolution_bytes,
+        .evidence = (uint8_t)t->ops->evidence,
+    };
+    rc = nf_reduce_add_source(reduce, &is);
+    if (rc < 0)
+        return rc;
+    t->number = (unsigned)rc;
+    o->merging |= t->ops->drain != NULL;
+    return insert_observation(o, t, pass_id);
+}
+
+int nf_observe_begin(struct nf_observe *o, struct nf_study *study, int64_t pass_id, struct nf_reduce *reduce)
+{
+    int rc = 0;
+
+    o->study = study;
+    o->merging = false;
+    o->events.n = o->events_done = o->samples.n = o->keys.n = 0;
+    nf_sighting_rows_free(o->rows);
+    o->rows = nf_sighting_rows_new(study);
+    if (!o->rows)
+        return nf_fail(-ENOMEM, "out of memory");
+    for (size_t i = 0; i < o->n && !rc; i++)
+        if (o->sources[i].ops->open)
+            rc = begin_source(o, &o->sources[i], pass_id, reduce);
+    return rc;
+}
+
+int nf_observe_attach(void *context, pid_t pid)
+{
+    struct nf_observe *o = context;
+    int rc = 0;
+
+    for (size_t i = 0; i < o->n && !rc; i++)
+        if (o->sources[i].source && o->sources[i].ops->attach)
+            rc = o->sources[i].ops->attach(o->sources[i].source, pid);
+    return rc;
+}
+
+/* --- one order of time --- */
+
+static int on_samples(void *context, const struct nf_sample *samples, size_t n)
+{
+    struct nf_observe *o = context;
+    struct taking_part *t = &o->sources[o->draining];
+    uint32_t owner = atomic_load(&o->header->owner);
+    uint64_t base = atomic_load(&o->header->arena_base), bytes = atomic_load(&o->header->arena_bytes);
+
+    t->row.samples += n;
+    for (size_t i = 0; i < n; i++) {
+        const struct nf_sample *s = &samples[i];
+
+        if (!owner || o->samples.n == UINT32_MAX)
+            t->row.outside_steps++;
+        else if (s->pid != owner)
+            t->row.other_process++;
+        else if (t->facts.boundary_ops && s->address - base >= bytes)
+            t->row.out_of_arena++;
+        else if (nf_array_push(&o->keys, (struct key){s->time_ns, (uint32_t)o->samples.n}) ||
+                 nf_array_push(&o->samples, (struct incoming){*s, (uint32_t)o->draining}))
+            return nf_fail(-ENOMEM, "out of memory for samples");
+    }
+    return 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct key *x = a, *y = b;
+
+    if (x->time_ns != y->time_ns)
+        return x->time_ns > y->time_ns ? 1 : -1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+static void sort_keys(struct nf_observe *o)
+{
+    for (size_t i = 1; i < o->keys.n; i++) {
+        if (o->keys.v[i - 1].time_ns > o->keys.v[i].time_ns) {
+            qsort(o->keys.v, o->keys.n, sizeof *o->keys.v, by_time);
+            return;
+        }
+    }
+}
+
+/* Hands on events, and before each the samples that are not younger, as far as the sources are complete. */
+static int merge(struct nf_observe *o, struct nf_reduce *reduce, uint64_t complete_ns)
+{
+    size_t sample = 0, event = o->events_done, kept = 0;
+    int rc = 0;
+
+    for (; event < o->events.n && !rc; event++) {
+        const struct nf_event *e = &o->events.v[event];
+
+        if (e->time_ns > complete_ns && o->events.n - event < QUEUE_MAX)
+            break;
+        for (; sample < o->keys.n && o->keys.v[sample].time_ns <= e->time_ns && !rc; sample++) {
+            const struct incoming *in = &o->samples.v[o->keys.v[sample].at];
+
+            rc = nf_reduce_sample(reduce, o->sources[in->from].number, &in->sample);
+        }
+        if (!rc)
+            rc = nf_reduce_event(reduce, e);
+    }
+    o->events_done = event;
+    if (event == o->events.n)
+        o->events.n = o->events_done = 0;
+    /* What is left moves to the front; its keys are rewritten, in order. */
+    if (sample == o->keys.n) {
+        o->keys.n = o->samples.n = 0;
+    } else if (sample > o->keys.n / 2) {
+        NF_ARRAY(struct incoming) rest = {0};
+
+        if (nf_array_reserve(&rest, o->keys.n - sample))
+            return nf_fail(-ENOMEM, "out of memory for samples");
+        for (; sample < o->keys.n; sample++, kept++) {
+            rest.v[rest.n++] = o->samples.v[o->keys.v[sample].at];
+            o->keys.v[kept] = (struct key){o->keys.v[sample].time_ns, (uint32_t)kept};
+        }
+        o->keys.n = kept;
+        nf_array_free(&o->samples);
+        o->samples.v = rest.v;
+        o->samples.n = rest.n;
+        o->samples.cap = rest.cap;
+    } else if (sample) {
+        memmove(o->keys.v, o->keys.v + sample, (o->keys.n - sample) * sizeof *o->keys.v);
+        o->keys.n -= sample;
+    }
+    return rc == -ENOMEM ? nf_fail(rc, "out of memory") : rc;
+}
+
+static int drain_sources(struct nf_observe *o, struct nf_reduce *reduce, uint64_t *complete_ns)
+{
+    uint64_t now_ns = nf_now_ns();
+    bool tick = now_ns - o->ticked_ns >= TICK_NS;
+    int rc = 0;
+
+    *complete_ns = UINT64_MAX;
+    for (size_t i = 0; i < o->n && !rc; i++) {
+        struct taking_part *t = &o->sources[i];
+        uint64_t until_ns = UINT64_MAX;
+
+        if (!t->source || !t->ops->drain)
+            continue;
+        o->draining = i;
+        if (tick && t->ops->tick)
+            rc = t->ops->tick(t->source, nf_reduce_live(reduce));
+        if (!rc)
+            rc = t->ops->drain(t->source, on_samples, o, &until_ns);
+        if (until_ns < *complete_ns)
+            *complete_ns = until_ns;
+    }
+    if (tick)
+        o->ticked_ns = now_ns;
+    return rc;
+}
+
+int nf_observe_drain(struct nf_observe *o, struct nf_ring *ring, struct nf_reduce *reduce, bool ended)
+{
+    static struct nf_event batch[BATCH];
+    uint32_t n = nf_ring_read(ring, batch, BATCH);
+    uint64_t complete_ns;
+    int rc = 0;
+
+    if (!o->merging) {
+        for (uint32_t i = 0; i < n && !rc; i++)
+            rc = nf_reduce_event(reduce, &batch[i]);
+        return rc == -ENOMEM ? nf_fail(rc, "out of memory") : rc ? rc : n > 0;
+    }
+    o->header = ring->header;
+    if (o->events_done > BATCH && o->events_done > o->events.n / 2) {
+        memmove(o->events.v, o->events.v + o->events_done, (o->events.n - o->events_done) * sizeof *o->events.v);
+        o->events.n -= o->events_done;
+        o->events_done = 0;
+    }
+    if (nf_array_reserve(&o->events, o->events.n + n))
+        return nf_fail(-ENOMEM, "out of memory for events");
+    if (n)
+        memcpy(o->events.v + o->events.n, batch, n * sizeof *batch);
+    o->events.n += n;
+    /* After the ring was read: what the job said by then, its faults are there. */
+    rc = drain_sources(o, reduce, &complete_ns);
+    if (rc)
+        return rc;
+    sort_keys(o);
+    rc = merge(o, reduce, ended && !n ? UINT64_MAX : complete_ns);
+    return rc ? rc : n > 0;
+}
+
+int nf_observe_step(struct nf_observe *o, const struct nf_step *step, int64_t class_id)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < o->n && !rc; i++) {
+        const struct taking_part *t = &o->sources[i];
+        const struct nf_seen *seen = &step->seen[t->number];
+
+        if (!t->row.id || t->number >= step->n_seen || class_id <= 0)
+            continue;
+        if (t->facts.sees_all)
+            rc = nf_sighting_rows_put(o->rows, t->row.id, class_id, step, seen);
+        else
+            rc = nf_sample_writer_add(t->writer, seen->samples, seen->n_samples);
+    }
+    return rc;
+}
+
+int nf_observe_commit(struct nf_observe *o)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < o->n && !rc; i++)
+        if (o->sources[i].writer)
+            rc = nf_sample_writer_flush(o->sources[i].writer);
+    return rc;
+}
+
+static int update_observation(struct nf_observe *o, struct taking_part *t, const struct nf_reduce *reduce)
+{
+    const struct nf_sighting_totals *seen = nf_reduce_sighted(reduce, t->number);
+    struct nf_source_totals totals = {0};
+    struct nf_observation *row = &t->row;
+
+    if (t->source && t->ops->totals)
+        t->ops->totals(t->source, &totals);
+    if (!t->ops->drain)
+        row->samples = seen->samples;
+    row->attributed = seen->attributed;
+    row->between_ops = seen->between_ops;
+    row->unattributed = seen->unattributed;
+    row->outside_steps = row->samples - row->attributed - row->unattributed - row->out_of_arena - row->other_process;
+    row->lost = totals.lost;
+    row->throttled = totals.throttled;
+    row->undecoded = totals.undecoded;
+    if (t->facts.boundary_ops && o->header) {
+        row->arena_base = atomic_load(&o->header->arena_base);
+        row->arena_bytes = atomic_load(&o->header->arena_bytes);
+    }
+    return nf_observation_update(o->study, row);
+}
+
+int nf_observe_end(struct nf_observe *o, const struct nf_reduce *reduce)
+{
+    int rc = nf_observe_commit(o);
+
+    for (size_t i = 0; i < o->n && !rc; i++) {
+        if (o->sources[i].row.id)
+            rc = update_observation(o, &o->sources[i], reduce);
+        o->sources[i].row.id = 0;
+    }
+    close_sources(o);
+    return rc;
+}

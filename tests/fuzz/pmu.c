@@ -1,0 +1,118 @@
+/* What the kernel's files say of a PMU, the CPU and its memory, as somebody might have recorded or made them up. The first
+ * byte chooses: event terms with their formats, /proc/cpuinfo, or the memory's block size. */
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "capture/numa-of.h"
+#include "capture/pmu-machine.h"
+#include "capture/pmu-sysfs.h"
+#include "tests/fuzz/fuzz.h"
+
+static char root[64];
+
+static int drop(const char *path, const struct stat *s, int kind, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+static void remove_root(void)
+{
+    nftw(root, drop, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void put(const char *path, const void *data, size_t n)
+{
+    char full[512];
+    FILE *f;
+
+    snprintf(full, sizeof full, "%s%s", root, path);
+    for (char *p = full + strlen(root) + 1; (p = strchr(p, '/')); p++) {
+        *p = '\0';
+        mkdir(full, 0755);
+        *p = '/';
+    }
+    f = fopen(full, "we");
+    if (!f || fwrite(data, 1, n, f) != n || fclose(f))
+        abort();
+}
+
+/* "terms\nformat of a\nformat of b\n": a and b may stand among the terms. */
+static void terms(char *text)
+{
+    static const char *const files[] = {"/sys/bus/event_source/devices/cpu/format/a",
+                                        "/sys/bus/event_source/devices/cpu/format/b"};
+    struct nf_event_encoding e = {.type = 4}, again = {.type = 4};
+    char *rest = text, *line = strsep(&rest, "\n");
+    struct nf_pmu pmu;
+    int rc;
+
+    put("/sys/bus/event_source/devices/cpu/type", "4\n", 2);
+    for (size_t i = 0; i < 2; i++) {
+        char *format = strsep(&rest, "\n");
+
+        put(files[i], format ? format : "", format ? strlen(format) : 0);
+    }
+    put("/sys/bus/event_source/devices/cpu/events/x", line, strlen(line));
+    if (nf_pmu_open(root, "cpu", &pmu))
+        abort();
+    rc = nf_pmu_terms(&pmu, line, &e);
+    if (rc > 0 || (!rc && e.type != 4))
+        abort();
+    /* The same text as an event file says the same, unless it is too long for one. */
+    if (!rc && strlen(line) < 200 && !strchr(line, '\n') && *line &&
+        (nf_pmu_event(&pmu, "x", &again) || e.config != again.config || e.config1 != again.config1 ||
+         e.config2 != again.config2))
+        abort();
+}
+
+static void memory(const char *text, size_t size)
+{
+    struct nf_numa_of *n;
+    char line[64];
+
+    put("/sys/devices/system/node/node0/memory7/state", "online\n", 7);
+    put("/sys/devices/system/memory/block_size_bytes", text, size);
+    if (nf_numa_of_new(root, &n))
+        return;
+    nf_numa_of_text(n, line, sizeof line);
+    if (nf_numa_of(n, UINT64_MAX) > 0 || nf_numa_of(n, 0) != NF_NUMA_NONE)
+        abort();
+    nf_numa_of_free(n);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct nf_pmu_machine m;
+    char *text;
+
+    if (!*root) {
+        snprintf(root, sizeof root, "/tmp/nearfar-fuzz-pmu-XXXXXX");
+        if (!mkdtemp(root))
+            abort();
+        atexit(remove_root);
+    }
+    text = size ? malloc(size) : NULL;
+    if (!text)
+        return 0;
+    memcpy(text, data + 1, size - 1);
+    text[size - 1] = '\0';
+    switch (data[0] % 3) {
+    case 0: terms(text); break;
+    case 1:
+        put("/proc/cpuinfo", text, size - 1);
+        put("/proc/self/status", text, size - 1);
+        put("/proc/sys/kernel/osrelease", text, size - 1);
+        nf_pmu_machine_read(root, &m);
+        if (!memchr(m.vendor, '\0', sizeof m.vendor))
+            abort();
+        break;
+    default: memory(text, size - 1);
+    }
+    free(text);
+    return 0;
+}
