@@ -112,8 +112,10 @@ void nf_audit_view_say_source(const struct nf_audit_view *v, struct nf_buf *b)
 
     nf_buf_printf(b, "evidence: %s at ", nf_access_evidence_name(o->evidence));
     nf_print_bytes(b, o->resolution_bytes);
-    if (o->boundary_ops)
-        nf_buf_printf(b, ", every %u op%s", o->boundary_ops, o->boundary_ops == 1 ? "" : "s");
+    if (o->boundary_ops == 1)
+        nf_buf_puts(b, ", every op");
+    else if (o->boundary_ops)
+        nf_buf_printf(b, ", every %u ops", o->boundary_ops);
     nf_buf_printf(b, ", against framework; reads and writes %s%s%s", o->rw,
                   o->validated ? "" : "; not validated on hardware", o->lost ? "; SAMPLES WERE LOST" : "");
 }
@@ -134,8 +136,12 @@ void nf_audit_view_say_agreement(const struct nf_audit_view *v, struct nf_buf *b
 
 void nf_audit_view_say_steps(const struct nf_audit_view *v, struct nf_buf *b)
 {
-    nf_buf_printf(b, "The first of %lld step%s of this class that %s saw is compared; %lld touched exactly the same",
-                  (long long)v->steps, v->steps == 1 ? "" : "s", v->source, (long long)v->equal_steps);
+    if (v->steps == 1)
+        nf_buf_printf(b, "%s saw one step of this class", v->source);
+    else
+        nf_buf_printf(b, "Of %lld steps of this class that %s saw the first is compared; %lld of the others touched exactly "
+                         "the same",
+                      (long long)v->steps, v->source, (long long)v->equal_steps - 1);
 }
 
 void nf_audit_view_say_unwatched(const struct nf_audit_view *v, struct nf_buf *b)

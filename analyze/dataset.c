@@ -219,6 +219,11 @@ static int load_passes(struct nf_dataset *d, struct nf_study *s)
     return rc;
 }
 
+static int load_sources(struct nf_dataset *d, struct nf_study *s)
+{
+    return nf_sources_init(&d->sources, s, d->capture.id);
+}
+
 static int load_tiers(struct nf_dataset *d, struct nf_study *s)
 {
     struct nf_query *q;
@@ -435,7 +440,7 @@ static int load_provenance(struct nf_dataset *d, struct nf_study *s)
 int nf_dataset_init(struct nf_dataset *d, struct nf_study *study, int64_t replay, int64_t capture)
 {
     static int (*const loads[])(struct nf_dataset *, struct nf_study *) = {
-        load_capture, load_passes, load_tiers, load_trials, load_live_runs, load_provenance};
+        load_capture, load_passes, load_sources, load_tiers, load_trials, load_live_runs, load_provenance};
     const char *slash = strrchr(nf_study_path(study), '/');
     int rc;
 
@@ -456,6 +461,7 @@ void nf_dataset_deinit(struct nf_dataset *d)
     nf_array_free(&d->machines);
     nf_array_free(&d->invocations);
     nf_array_free(&d->passes);
+    nf_sources_deinit(&d->sources);
     nf_array_free(&d->tiers);
     nf_array_free(&d->trials);
     nf_array_free(&d->live_runs);

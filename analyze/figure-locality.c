@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "analyze/writer.h"
 #include "core/base/units.h"
 
 /* Okabe and Ito's, which differ in grey as well. */
@@ -191,9 +192,11 @@ static void time_tics(struct nf_canvas *c, int low, int high)
     static const char *const units[] = {"ns", "us", "ms", "s"};
     bool first = true;
 
-    nf_buf_puts(&c->script, "set xtics rotate by 0 (");
+    /* What is used again at once has its place with what is below 2 ns. */
+    nf_buf_puts(&c->script, low ? "set xtics rotate by 0 (" : "set xtics rotate by 0 ('0' 0.5");
+    first = low != 0;
     for (int power = 0; power * log2(10) <= high; power++) {
-        if (power * log2(10) < low)
+        if (power * log2(10) < low || (!power && !low))
             continue;
         nf_buf_printf(&c->script, "%s'%.0f %s' %.4f", first ? "" : ", ", pow(10, power < 9 ? power % 3 : power - 9),
                       units[power < 9 ? power / 3 : 3], power * log2(10));
@@ -301,4 +304,37 @@ void nf_figure_heat(struct nf_canvas *c, const struct nf_locality_head *head, co
     nf_buf_printf(&c->script,
                   "plot '%s.dat' using 1:2:3:4:5 with boxxyerror fillstyle solid noborder fillcolor palette notitle\n",
                   c->name);
+}
+
+static double llc_of(const struct nf_report *r)
+{
+    return isfinite(r->data.replay.llc_effective_bytes) ? r->data.replay.llc_effective_bytes : 0;
+}
+
+bool nf_figure_miss_ratio(const struct nf_report *r, struct nf_canvas *c)
+{
+    const struct nf_accesses *a = &r->accesses;
+    char evidence[256];
+    struct nf_locality_head head = {"Miss-ratio curve: exact, and its estimates (dashed)", evidence, a->step};
+
+    if (!a->has_curves)
+        return false;
+    snprintf(evidence, sizeof evidence,
+             "evidence: accesses %s; LRU over captured addresses, each block once per visit; samples simulated", a->evidence);
+    nf_figure_mrc(c, &head, &a->mrc, &a->roles, false, llc_of(r));
+    return true;
+}
+
+bool nf_figure_reuse_by_role(const struct nf_report *r, struct nf_canvas *c)
+{
+    const struct nf_accesses *a = &r->accesses;
+    char evidence[256];
+    struct nf_locality_head head = {"Reuse of accessed bytes by role: distance and time", evidence, a->step};
+
+    if (!a->has_curves)
+        return false;
+    snprintf(evidence, sizeof evidence, "evidence: accesses %s; exact distances; %s", a->evidence,
+             a->reuse.timed ? "op times measured in the timing pass, corrected to the bare step time" : "ops untimed");
+    nf_figure_reuse(c, &head, &a->reuse, &a->roles, llc_of(r));
+    return true;
 }

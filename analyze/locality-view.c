@@ -148,6 +148,17 @@ void nf_locality_evidence(const struct nf_step_class *c, char *text, size_t size
     }
 }
 
+void nf_locality_step(const struct nf_step_class *c, char *text, size_t size)
+{
+    char visited[NF_UNITS_TEXT], live[NF_UNITS_TEXT];
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < c->n_visits; i++)
+        bytes += (double)c->visits[i].bytes;
+    snprintf(text, size, "steady state of one step: %u ops, %u visits of %s, %u tensors, peak live %s", c->n_ops,
+             c->n_visits, nf_format_bytes(visited, bytes), c->n_tensors, nf_format_bytes(live, (double)c->peak_live_bytes));
+}
+
 /* --- miss-ratio curves --- */
 
 static int fuse(const struct nf_locality *l, uint64_t period)

@@ -85,5 +85,7 @@ extern const struct nf_column nf_reuse_columns[NF_REUSE_COLUMNS];
 void nf_reuse_set_octaves(const struct nf_reuse_set *r, const struct nf_tensor_groups *g, const char *evidence,
                           struct nf_table *t);
 
+/* "steady state of one step: 334 ops, 752 visits of 123.78 MiB, ..." */
+void nf_locality_step(const struct nf_step_class *c, char *text, size_t size);
 /* "framework", or the kinds of evidence with their shares of the visited bytes. */
 void nf_locality_evidence(const struct nf_step_class *c, char *text, size_t size);

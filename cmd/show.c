@@ -16,21 +16,16 @@ enum {
 int nf_show_facts_init(struct nf_show_facts *f, const struct nf_show *s, const char *how)
 {
     const struct nf_step_class *c = s->class;
-    char visited[NF_UNITS_TEXT], live[NF_UNITS_TEXT];
-    double bytes = 0;
+    char live[NF_UNITS_TEXT];
 
     if (s->block < BLOCK_MIN || s->block > BLOCK_MAX || s->block & (s->block - 1))
         return nf_fail(-EINVAL, "--block must be a power of two from %d to %d bytes", BLOCK_MIN, BLOCK_MAX);
     if (c->peak_live_bytes / s->block > FOOTPRINT_BLOCKS_MAX)
         return nf_fail(-EINVAL, "%s live in blocks of %llu bytes are more than this can follow; a larger --block can",
                        nf_format_bytes(live, (double)c->peak_live_bytes), (unsigned long long)s->block);
-    for (uint32_t i = 0; i < c->n_visits; i++)
-        bytes += (double)c->visits[i].bytes;
     nf_locality_evidence(c, f->accesses, sizeof f->accesses);
     snprintf(f->evidence, sizeof f->evidence, "evidence: accesses %s; %s", f->accesses, how);
-    snprintf(f->step, sizeof f->step, "steady state of one step: %u ops, %u visits of %s, %u tensors, peak live %s",
-             c->n_ops, c->n_visits, nf_format_bytes(visited, bytes), c->n_tensors,
-             nf_format_bytes(live, (double)c->peak_live_bytes));
+    nf_locality_step(c, f->step, sizeof f->step);
     if (s->format == NF_TABLE_TEXT)
         printf("%s\n%s\n\n", f->step, f->evidence);
     return 0;
