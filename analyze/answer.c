@@ -16,18 +16,6 @@ struct band {
     double low, high, middle;
 };
 
-/* As much of a text as fits, never half a character. */
-static void keep(char *to, size_t size, const struct nf_buf *from)
-{
-    size_t n = from->n < size ? from->n : size - 1;
-
-    while (n && n < from->n && (from->data[n] & 0xc0) == 0x80)
-        n--;
-    if (n)
-        memcpy(to, from->data, n);
-    to[n] = '\0';
-}
-
 static bool band_of(const struct nf_curve *c, uint32_t policy, double share, struct band *b)
 {
     if (!nf_curve_band(c, policy, share, &b->full, &b->none))
@@ -229,7 +217,7 @@ static void describe_evidence(struct nf_answer *a, const struct nf_dataset *d, c
     }
     if (c->evidence >> NF_EVIDENCE_INJECTED_DELAY & 1)
         nf_buf_printf(&b, ", k assumed for up to %.3g %% of far bytes", assumed_share(c) * 100);
-    keep(a->evidence, sizeof a->evidence, &b);
+    nf_print_keep(a->evidence, sizeof a->evidence, &b);
     nf_buf_deinit(&b);
 }
 
@@ -249,7 +237,7 @@ static void describe_worth(struct nf_answer *a, const struct nf_dataset *d, cons
         nf_buf_printf(&b, " < %d × ", LLC_MULTIPLE);
         nf_print_bytes(&b, llc);
         nf_buf_puts(&b, " effective LLC)");
-        keep(a->resident, sizeof a->resident, &b);
+        nf_print_keep(a->resident, sizeof a->resident, &b);
     }
     nf_buf_deinit(&b);
 }
@@ -265,7 +253,7 @@ static void describe_accesses(struct nf_answer *a, const struct nf_usage *u)
     }
     if (!b.n)
         nf_buf_puts(&b, "unknown");
-    keep(a->accesses, sizeof a->accesses, &b);
+    nf_print_keep(a->accesses, sizeof a->accesses, &b);
     nf_buf_deinit(&b);
 }
 
@@ -296,7 +284,7 @@ void nf_answer_compute(struct nf_answer *a, const struct nf_dataset *d, const st
     say_others(a, c, &b[1]);
     say_worth(a, d, c, f, &b[2]);
     for (int i = 0; i < 3; i++) {
-        keep(a->sentence[i], sizeof a->sentence[i], &b[i]);
+        nf_print_keep(a->sentence[i], sizeof a->sentence[i], &b[i]);
         nf_buf_deinit(&b[i]);
     }
 }

@@ -4,47 +4,17 @@
 #include <math.h>
 #include <string.h>
 
+#include "analyze/print.h"
 #include "core/base/buf.h"
 #include "core/base/error.h"
 #include "core/model/stats.h"
 #include "core/model/words.h"
 
-/* Bytes of the well-formed UTF-8 sequence at s, 0 if there is none. */
-static size_t sequence(const unsigned char *s)
-{
-    size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : 4;
-
-    if (n == 4 && (s[0] < 0xf0 || s[0] > 0xf4))
-        return 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f)) /* overlong forms, surrogates, beyond U+10FFFF */
-        return 0;
-    return n;
-}
-
 static const char *text(struct nf_dataset *d, const struct nf_query *q, int column)
 {
-    const unsigned char *s = (const unsigned char *)nf_query_text(q, column);
     struct nf_buf b = {0};
 
-    nf_buf_puts(&b, "");
-    while (*s) {
-        size_t n = sequence(s);
-
-        if (n == 1 && (*s < 0x20 || *s == 0x7f))
-            nf_buf_puts(&b, " ");
-        else if (n == 3 && s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe) /* U+FFFE, U+FFFF: not allowed in XML */
-            nf_buf_puts(&b, "\xef\xbf\xbd");
-        else if (n)
-            nf_buf_add(&b, s, n);
-        else
-            nf_buf_puts(&b, "\xef\xbf\xbd");
-        s += n ? n : 1;
-    }
+    nf_print_clean(&b, nf_query_text(q, column));
     if (b.failed || nf_array_push(&d->texts, b.data)) {
         nf_buf_deinit(&b);
         d->failed = true;
@@ -247,6 +217,11 @@ static int load_passes(struct nf_dataset *d, struct nf_study *s)
     }
     nf_query_done(q);
     return rc;
+}
+
+static int load_sources(struct nf_dataset *d, struct nf_study *s)
+{
+    return nf_sources_init(&d->sources, s, d->capture.id);
 }
 
 static int load_tiers(struct nf_dataset *d, struct nf_study *s)
@@ -465,7 +440,7 @@ static int load_provenance(struct nf_dataset *d, struct nf_study *s)
 int nf_dataset_init(struct nf_dataset *d, struct nf_study *study, int64_t replay, int64_t capture)
 {
     static int (*const loads[])(struct nf_dataset *, struct nf_study *) = {
-        load_capture, load_passes, load_tiers, load_trials, load_live_runs, load_provenance};
+        load_capture, load_passes, load_sources, load_tiers, load_trials, load_live_runs, load_provenance};
     const char *slash = strrchr(nf_study_path(study), '/');
     int rc;
 
@@ -486,6 +461,7 @@ void nf_dataset_deinit(struct nf_dataset *d)
     nf_array_free(&d->machines);
     nf_array_free(&d->invocations);
     nf_array_free(&d->passes);
+    nf_sources_deinit(&d->sources);
     nf_array_free(&d->tiers);
     nf_array_free(&d->trials);
     nf_array_free(&d->live_runs);

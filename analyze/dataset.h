@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "analyze/sources.h"
 #include "core/base/array.h"
 #include "core/store/study.h"
 
@@ -82,6 +83,7 @@ struct nf_dataset {
     NF_ARRAY(struct nf_machine_row) machines;
     NF_ARRAY(struct nf_invocation_row) invocations;
     NF_ARRAY(struct nf_pass_row) passes;
+    struct nf_sources sources; /* what took part beside the framework */
     NF_ARRAY(struct nf_tier_row) tiers;
     NF_ARRAY(struct nf_trial_row) trials;
     NF_ARRAY(struct nf_live_row) live_runs;

@@ -24,8 +24,7 @@ static struct nf_block *add(struct nf_document *doc, enum nf_block_kind kind, ch
     return &doc->blocks.v[doc->blocks.n - 1];
 }
 
-static void __attribute__((format(printf, 3, 4)))
-say(struct nf_document *doc, enum nf_block_kind kind, const char *fmt, ...)
+void nf_document_say(struct nf_document *doc, enum nf_block_kind kind, const char *fmt, ...)
 {
     char *text = NULL;
     va_list ap;
@@ -37,8 +36,7 @@ say(struct nf_document *doc, enum nf_block_kind kind, const char *fmt, ...)
     add(doc, kind, text);
 }
 
-/* Takes what was printed into b. */
-static void say_buf(struct nf_document *doc, enum nf_block_kind kind, struct nf_buf *b)
+void nf_document_say_buf(struct nf_document *doc, enum nf_block_kind kind, struct nf_buf *b)
 {
     add(doc, kind, b->failed ? NULL : b->data);
     *b = (struct nf_buf){0};
@@ -103,13 +101,44 @@ static void table(struct nf_document *doc, const char *title, uint32_t left, con
         note_cell(doc, header[i]);
 }
 
+void nf_document_table(struct nf_document *doc, const char *title, const struct nf_table *t, const char *const *columns,
+                       size_t rows_max)
+{
+    const char *headings[NF_DOCUMENT_COLUMNS];
+    const struct nf_column *all;
+    size_t at[NF_DOCUMENT_COLUMNS], n = 0, n_all, rows = nf_table_rows(t);
+    uint32_t left = 0;
+
+    all = nf_table_columns(t, &n_all);
+    for (size_t i = 0; columns ? columns[i] != NULL : i < n_all; i++) {
+        size_t k = i;
+
+        for (k = columns ? 0 : i; columns && k < n_all && strcmp(all[k].name, columns[i]) != 0; k++)
+            ;
+        if (k == n_all || n == NF_DOCUMENT_COLUMNS)
+            continue;
+        left |= (uint32_t)(all[k].kind == NF_COLUMN_TEXT) << n;
+        headings[n] = all[k].heading;
+        at[n++] = k;
+    }
+    table(doc, title, left, headings, n);
+    for (size_t row = 0; row < rows && row < rows_max; row++) {
+        for (size_t k = 0; k < n; k++) {
+            struct nf_buf b = {0};
+
+            nf_table_cell(t, row, at[k], &b);
+            cell(doc, &b);
+        }
+    }
+}
+
 #define TABLE(doc, title, left, ...)                                                                                   \
     do {                                                                                                               \
         static const char *const header[] = {__VA_ARGS__};                                                             \
         table(doc, title, left, header, sizeof header / sizeof *header);                                               \
     } while (0)
 
-static void figure(struct nf_document *doc, const struct nf_report *r, const char *name)
+void nf_document_figure(struct nf_document *doc, const struct nf_report *r, const char *name)
 {
     for (size_t i = 0; i < r->n_figures; i++) {
         struct nf_block *block;
@@ -124,11 +153,36 @@ static void figure(struct nf_document *doc, const struct nf_report *r, const cha
 
 /* --- The chapters. --- */
 
+/* What is missing goes before what is said without it. */
+static void losses(struct nf_document *doc, const struct nf_report *r)
+{
+    const struct nf_dataset *d = &r->data;
+
+    for (size_t i = 0; i < d->passes.n; i++) {
+        double lost = (double)d->passes.v[i].lost_events, all = lost + (double)d->passes.v[i].events;
+
+        if (lost > 0.01 * all)
+            nf_document_say(doc, NF_BLOCK_LEAD, "Read this first: %.1f %% of the events of the %s pass were lost.",
+                            100 * lost / all, nf_pass_kind_name(d->passes.v[i].kind));
+    }
+    for (size_t i = 0; i < d->sources.rows.n; i++) {
+        struct nf_buf b = {0};
+
+        if (!nf_source_lost_much(&d->sources.rows.v[i]))
+            continue;
+        nf_buf_puts(&b, "Read this first: ");
+        nf_source_say_lost(&d->sources.rows.v[i], &b);
+        nf_buf_puts(&b, "; what it did not see is not what did not happen.");
+        nf_document_say_buf(doc, NF_BLOCK_LEAD, &b);
+    }
+}
+
 static void answer(struct nf_document *doc, const struct nf_report *r)
 {
+    losses(doc, r);
     for (int i = 0; i < 3; i++)
-        say(doc, NF_BLOCK_LEAD, "%s", r->answer.sentence[i]);
-    figure(doc, r, "policy-curve");
+        nf_document_say(doc, NF_BLOCK_LEAD, "%s", r->answer.sentence[i]);
+    nf_document_figure(doc, r, "policy-curve");
 }
 
 static void belief(struct nf_document *doc, const struct nf_report *r)
@@ -136,8 +190,8 @@ static void belief(struct nf_document *doc, const struct nf_report *r)
     const struct nf_fidelity *f = &r->fidelity;
     struct nf_buf b = {0};
 
-    say(doc, NF_BLOCK_HEADING, "Can it be believed?");
-    say(doc, NF_BLOCK_TEXT,
+    nf_document_say(doc, NF_BLOCK_HEADING, "Can it be believed?");
+    nf_document_say(doc, NF_BLOCK_TEXT,
         "Consistency is not fidelity: the all-near replay was fitted to the captured step. Fidelity is the error of a "
         "prediction nothing was fitted to, the step time beside a bandwidth hog on another core, replayed and real.");
     TABLE(doc, "Consistency and fidelity", 1, "mode", "consistency: all-near step / captured bare step", "n",
@@ -160,7 +214,7 @@ static void belief(struct nf_document *doc, const struct nf_report *r)
     if (r->data.replay.scale != 1)
         nf_buf_printf(&b, " The replay ran at %.4g of the captured bytes: its step times are not those of the job.",
                       r->data.replay.scale);
-    say_buf(doc, NF_BLOCK_TEXT, &b);
+    nf_document_say_buf(doc, NF_BLOCK_TEXT, &b);
 }
 
 static void versus_cell(struct nf_document *doc, const struct nf_point *p)
@@ -201,16 +255,16 @@ static void slowdowns(struct nf_document *doc, const struct nf_report *r)
     size_t n = nf_curve_shares(c, shares + 1, SHARES_MAX);
 
     shares[n + 1] = 1;
-    say(doc, NF_BLOCK_HEADING, "Slowdowns");
+    nf_document_say(doc, NF_BLOCK_HEADING, "Slowdowns");
     if (!r->data.capture.has_durations) {
-        say(doc, NF_BLOCK_TEXT,
+        nf_document_say(doc, NF_BLOCK_TEXT,
             "None is stated: the capture holds no durations of its operators, so how much of the memory's time would hide "
             "behind compute is unknown. What was replayed is the memory accesses alone.");
         semantics(doc, c);
-        figure(doc, r, "policy-curve-asap");
+        nf_document_figure(doc, r, "policy-curve-asap");
         return;
     }
-    say(doc, NF_BLOCK_TEXT,
+    nf_document_say(doc, NF_BLOCK_TEXT,
         "Medians of step times paired with all-near within a block, with 95 %% bootstrap intervals; n counts pairs. "
         "“vs” compares with %s in the same block and mode: * is significant, ~ is not (Wilcoxon signed-rank, "
         "two-sided, "
@@ -237,7 +291,7 @@ static void slowdowns(struct nf_document *doc, const struct nf_report *r)
         }
     }
     semantics(doc, c);
-    figure(doc, r, "policy-curve-asap");
+    nf_document_figure(doc, r, "policy-curve-asap");
 }
 
 /* Points beyond the headline: beside a hog, at other parallelisms, without compute time. */
@@ -273,9 +327,9 @@ static void demand(struct nf_document *doc, const struct nf_report *r)
 {
     const struct nf_curve *c = &r->curve;
 
-    say(doc, NF_BLOCK_HEADING, "Far demand, and what policies cost");
-    figure(doc, r, "far-demand");
-    say(doc, NF_BLOCK_TEXT,
+    nf_document_say(doc, NF_BLOCK_HEADING, "Far demand, and what policies cost");
+    nf_document_figure(doc, r, "far-demand");
+    nf_document_say(doc, NF_BLOCK_TEXT,
         "Per measured step, medians over blocks. Shares of time are of the measured step. Floored: compute time whose "
         "residual was below zero. Assumed k: far bytes injected under an assumed parallelism. Late: past deadlines. "
         "Stolen: gaps in which the pacing loop itself did not run. Saturated: trials that missed deadlines "
@@ -312,9 +366,9 @@ static void profile(struct nf_document *doc, const struct nf_report *r)
     const struct nf_usage *u = &r->usage;
     struct nf_buf b = {0};
 
-    say(doc, NF_BLOCK_HEADING, "The captured profile");
+    nf_document_say(doc, NF_BLOCK_HEADING, "The captured profile");
     if (*r->usage_problem) {
-        say(doc, NF_BLOCK_TEXT, "unknown: %s.", r->usage_problem);
+        nf_document_say(doc, NF_BLOCK_TEXT, "unknown: %s.", r->usage_problem);
         return;
     }
     nf_buf_printf(&b, "The steady of %u step classes: %u ops, %u tensors, %u visits, peak live ", u->n_classes,
@@ -328,9 +382,9 @@ static void profile(struct nf_document *doc, const struct nf_report *r)
                   r->answer.accesses);
     nf_print_bytes(&b, u->llc_bytes ? (double)u->llc_bytes : NAN);
     nf_buf_puts(&b, "): two uses with more other traffic between them lie in two bursts.");
-    say_buf(doc, NF_BLOCK_TEXT, &b);
-    figure(doc, r, "live-bytes");
-    figure(doc, r, "gaps");
+    nf_document_say_buf(doc, NF_BLOCK_TEXT, &b);
+    nf_document_figure(doc, r, "live-bytes");
+    nf_document_figure(doc, r, "gaps");
     TABLE(doc, "Roles", 1, "role", "tensors", "carried over", "bytes", "at the step's peak", "own peak", "read",
           "written", "past the LLC", "bursts", "gaps", "median gap", "90 % gap", "median gap of the step");
     for (unsigned i = 0; i < NF_ROLE_COUNT; i++) {
@@ -365,7 +419,7 @@ static void machines(struct nf_document *doc, const struct nf_report *r)
     const struct nf_dataset *d = &r->data;
     struct nf_buf b = {0};
 
-    say(doc, NF_BLOCK_HEADING, "Machine and tiers");
+    nf_document_say(doc, NF_BLOCK_HEADING, "Machine and tiers");
     TABLE(doc, "Machines", 15, "host", "CPU", "kernel", "hypervisor", "CPUs", "nodes", "memory", "LLC as reported");
     for (size_t i = 0; i < d->machines.n; i++) {
         const struct nf_machine_row *m = &d->machines.v[i];
@@ -390,7 +444,7 @@ static void machines(struct nf_document *doc, const struct nf_report *r)
     nf_print_bytes(&b, d->replay.page_bytes);
     nf_buf_printf(&b, "; replayed with %lld threads; conditions of the measurement: %s", (long long)d->replay.threads,
                   *d->replay.conditions ? d->replay.conditions : "unknown");
-    say_buf(doc, NF_BLOCK_TEXT, &b);
+    nf_document_say_buf(doc, NF_BLOCK_TEXT, &b);
     TABLE(doc, "Tiers: what was wanted and what was measured, injection included", 7, "tier", "provider", "evidence",
           "target latency", "measured latency", "target read", "measured read", "measured write", "stream k",
           "gather k");
@@ -415,7 +469,7 @@ static void machines(struct nf_document *doc, const struct nf_report *r)
         fixed_cell(doc, t->gather_parallelism);
     }
     if (!d->tiers.n)
-        say(doc, NF_BLOCK_TEXT, "The testbed's tiers are unknown.");
+        nf_document_say(doc, NF_BLOCK_TEXT, "The testbed's tiers are unknown.");
 }
 
 static void left_out(struct nf_document *doc, const struct nf_report *r)
@@ -430,8 +484,8 @@ static void left_out(struct nf_document *doc, const struct nf_report *r)
     }
     for (size_t i = 0; i < r->curve.points.n; i++)
         unpaired += r->curve.points.v[i].unpaired;
-    say(doc, NF_BLOCK_HEADING, "Left out");
-    say(doc, NF_BLOCK_TEXT,
+    nf_document_say(doc, NF_BLOCK_HEADING, "Left out");
+    nf_document_say(doc, NF_BLOCK_TEXT,
         "%zu of %zu trials are in no curve: %zu unsteady, %zu failed, %zu for other reasons. %zu more had no usable "
         "all-near "
         "trial in their block. %lld trials were planned; the replay is %s%s%s.",
@@ -461,8 +515,8 @@ static void provenance(struct nf_document *doc, const struct nf_report *r)
 {
     const struct nf_dataset *d = &r->data;
 
-    say(doc, NF_BLOCK_HEADING, "Provenance");
-    say(doc, NF_BLOCK_TEXT,
+    nf_document_say(doc, NF_BLOCK_HEADING, "Provenance");
+    nf_document_say(doc, NF_BLOCK_TEXT,
         "Study %s, replay %lld of %lld with trials, seed %lld, capture %lld (%s, %s %s), job %s. Step class %016llx, "
         "%lld "
         "steps. Lifetimes %s, phases %s, durations %s. Reported by nearfar %s; all of it, for programs: "
@@ -503,7 +557,7 @@ static void provenance(struct nf_document *doc, const struct nf_report *r)
 int nf_document_init(struct nf_document *doc, const struct nf_report *r)
 {
     static void (*const chapters[])(struct nf_document *, const struct nf_report *) = {
-        answer, belief, slowdowns, demand, profile, machines, left_out, provenance};
+        answer, belief, slowdowns, demand, profile, nf_chapter_accesses, machines, left_out, provenance};
 
     *doc = (struct nf_document){0};
     for (size_t i = 0; i < sizeof chapters / sizeof *chapters; i++)

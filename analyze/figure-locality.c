@@ -1,9 +1,10 @@
 #include "analyze/figure-locality.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "analyze/plot.h"
+#include "analyze/writer.h"
 #include "core/base/units.h"
 
 /* Okabe and Ito's, which differ in grey as well. */
@@ -36,8 +37,16 @@ static void mark(struct nf_canvas *c, double bytes, double low, double high)
         log2(bytes), log2(bytes), nf_format_bytes(text, bytes), log2(bytes));
 }
 
-void nf_figure_mrc(struct nf_canvas *c, const struct nf_locality_head *head, const struct nf_mrc_line *lines, size_t n,
-                   uint64_t reach_bytes, double mark_bytes)
+struct line {
+    const struct nf_mrc *curve;
+    const char *colour; /* NULL: chosen by place */
+    bool dashed;        /* an estimate */
+    char name[128];
+};
+enum { LINES_MAX = 2 * NF_FIGURE_GROUPS };
+
+static void put_lines(struct nf_canvas *c, const struct nf_locality_head *head, const struct line *lines, size_t n,
+                      uint64_t reach_bytes, double mark_bytes)
 {
     uint32_t block_bytes = lines[0].curve->block_bytes;
     double first = log2((double)nf_mrc_size(block_bytes, reach_bytes, 0)), last = log2((double)reach_bytes);
@@ -63,14 +72,49 @@ void nf_figure_mrc(struct nf_canvas *c, const struct nf_locality_head *head, con
     mark(c, mark_bytes, floor(first), ceil(last));
     nf_buf_puts(&c->script, "plot ");
     for (size_t i = 0; i < n; i++) {
-        nf_buf_printf(&c->script, "%s'%s' using 1:%zu with lines linewidth %s linecolor rgb '%s'%s title ",
-                      i ? ", \\\n  " : "", nf_plot_data, i + 2, lines[i].dashed ? "1.4" : "2",
+        nf_buf_printf(&c->script, "%s'%s.dat' using 1:%zu with lines linewidth %s linecolor rgb '%s'%s title ",
+                      i ? ", \\\n  " : "", c->name, i + 2, lines[i].dashed ? "1.4" : "2",
                       lines[i].colour ? lines[i].colour : colours[i % COLOURS],
                       lines[i].dashed ? " dashtype (8,5)" : "");
         nf_canvas_text(&c->script, lines[i].name, 40);
     }
     nf_buf_puts(&c->script, "\n");
 }
+
+void nf_figure_mrc(struct nf_canvas *c, const struct nf_locality_head *head, const struct nf_mrc_set *m,
+                   const struct nf_tensor_groups *g, bool by_group, double mark_bytes)
+{
+    struct line lines[LINES_MAX];
+    size_t n = 0;
+
+    for (uint32_t at = g->first; by_group && at <= g->n && n + 2 <= LINES_MAX; at++) {
+        const char *colour =
+            at && g->roles[at - 1] >= 0 ? nf_canvas_role_colour((unsigned)g->roles[at - 1]) : "#555555";
+
+        lines[n] = (struct line){&m->curves[NF_MRC_EXACT][at], colour, false, ""};
+        snprintf(lines[n].name, sizeof lines[n].name, "%s", nf_tensor_groups_name(g, at));
+        n++;
+        lines[n++] = (struct line){&m->curves[NF_MRC_FUSED][at], colour, true, ""};
+    }
+    for (int i = 0; !by_group && i < NF_MRC_ESTIMATORS; i++, n++) {
+        const struct nf_mrc *curve = &m->curves[i][g->first];
+        struct nf_mrc_error error;
+
+        lines[n] = (struct line){curve, NULL, i != NF_MRC_EXACT, ""};
+        if (i == NF_MRC_EXACT || nf_mrc_compare(&m->curves[NF_MRC_EXACT][g->first], curve, &error))
+            snprintf(lines[n].name, sizeof lines[n].name, "%s", curve->estimator);
+        else
+            snprintf(lines[n].name, sizeof lines[n].name, "%s, error %.4f", curve->estimator, error.mean);
+    }
+    put_lines(c, head, lines, n, m->reach, mark_bytes);
+}
+
+/* One group of the stack. */
+struct layer {
+    const char *name, *colour;
+    const struct nf_histogram *distances; /* in blocks */
+    const struct nf_histogram *times;     /* ns, or bytes of traffic */
+};
 
 /* Weight of octave b: values 2^b to 2^(b+1), what is below 2^low with the first. */
 static double octave(const struct nf_histogram *h, int b, int low, double unit)
@@ -80,7 +124,7 @@ static double octave(const struct nf_histogram *h, int b, int low, double unit)
     return nf_histogram_above(h, from) - nf_histogram_above(h, to);
 }
 
-static void octaves_of(const struct nf_reuse_layer *layers, size_t n, bool times, double unit, int *low, int *high)
+static void octaves_of(const struct layer *layers, size_t n, bool times, double unit, int *low, int *high)
 {
     double first = INFINITY, last = 0;
 
@@ -113,7 +157,7 @@ static void octaves_of(const struct nf_reuse_layer *layers, size_t n, bool times
 }
 
 /* One panel: its rows go into the data as an index of their own. */
-static void put_panel(struct nf_canvas *c, const struct nf_reuse_layer *layers, size_t n, bool times, double unit,
+static void put_panel(struct nf_canvas *c, const struct layer *layers, size_t n, bool times, double unit,
                       int low, int high, int index)
 {
     for (int b = low; b < high; b++) {
@@ -129,8 +173,8 @@ static void put_panel(struct nf_canvas *c, const struct nf_reuse_layer *layers, 
     nf_buf_puts(&c->data, "\n\n");
     nf_buf_printf(&c->script, "set xrange [%d:%d]\nplot ", low, high);
     for (size_t i = n; i-- > 0;) {
-        nf_buf_printf(&c->script, "%s'%s' index %d using 1:%zu with boxes fillstyle solid noborder fillcolor rgb '%s' ",
-                      i + 1 < n ? ", \\\n  " : "", nf_plot_data, index, i + 2,
+        nf_buf_printf(&c->script, "%s'%s.dat' index %d using 1:%zu with boxes fillstyle solid noborder fillcolor rgb '%s' ",
+                      i + 1 < n ? ", \\\n  " : "", c->name, index, i + 2,
                       layers[i].colour ? layers[i].colour : colours[i % COLOURS]);
         if (index) {
             nf_buf_puts(&c->script, "notitle");
@@ -148,9 +192,11 @@ static void time_tics(struct nf_canvas *c, int low, int high)
     static const char *const units[] = {"ns", "us", "ms", "s"};
     bool first = true;
 
-    nf_buf_puts(&c->script, "set xtics rotate by 0 (");
+    /* What is used again at once has its place with what is below 2 ns. */
+    nf_buf_puts(&c->script, low ? "set xtics rotate by 0 (" : "set xtics rotate by 0 ('0' 0.5");
+    first = low != 0;
     for (int power = 0; power * log2(10) <= high; power++) {
-        if (power * log2(10) < low)
+        if (power * log2(10) < low || (!power && !low))
             continue;
         nf_buf_printf(&c->script, "%s'%.0f %s' %.4f", first ? "" : ", ", pow(10, power < 9 ? power % 3 : power - 9),
                       units[power < 9 ? power / 3 : 3], power * log2(10));
@@ -159,11 +205,21 @@ static void time_tics(struct nf_canvas *c, int low, int high)
     nf_buf_puts(&c->script, ")\n");
 }
 
-void nf_figure_reuse(struct nf_canvas *c, const struct nf_locality_head *head, const struct nf_reuse_layer *layers,
-                     size_t n, uint32_t block_bytes, bool timed, double mark_bytes)
+void nf_figure_reuse(struct nf_canvas *c, const struct nf_locality_head *head, const struct nf_reuse_set *r,
+                     const struct nf_tensor_groups *g, double mark_bytes)
 {
+    struct layer layers[NF_FIGURE_GROUPS];
+    uint32_t block_bytes = r->block_bytes;
+    bool timed = r->timed;
+    size_t n = 0;
     int low, high;
 
+    for (uint32_t at = g->first ? g->first : g->n ? 1 : 0; at <= g->n && n < NF_FIGURE_GROUPS; at++) {
+        int role = at ? g->roles[at - 1] : -1;
+
+        layers[n++] = (struct layer){nf_tensor_groups_name(g, at), role < 0 ? NULL : nf_canvas_role_colour((unsigned)role),
+                                     &r->curves[at].distances, timed ? &r->ns[at] : &r->traffic[at]};
+    }
     begin(c, head, 1240, 560);
     nf_buf_printf(&c->script,
                   "set multiplot\nset boxwidth 0.92\nset yrange [0:*]\nset ylabel 'accessed bytes per step (MiB)'\n"
@@ -246,6 +302,39 @@ void nf_figure_heat(struct nf_canvas *c, const struct nf_locality_head *head, co
         heat->most / 1024);
     row_tics(c, heat, class);
     nf_buf_printf(&c->script,
-                  "plot '%s' using 1:2:3:4:5 with boxxyerror fillstyle solid noborder fillcolor palette notitle\n",
-                  nf_plot_data);
+                  "plot '%s.dat' using 1:2:3:4:5 with boxxyerror fillstyle solid noborder fillcolor palette notitle\n",
+                  c->name);
+}
+
+static double llc_of(const struct nf_report *r)
+{
+    return isfinite(r->data.replay.llc_effective_bytes) ? r->data.replay.llc_effective_bytes : 0;
+}
+
+bool nf_figure_miss_ratio(const struct nf_report *r, struct nf_canvas *c)
+{
+    const struct nf_accesses *a = &r->accesses;
+    char evidence[256];
+    struct nf_locality_head head = {"Miss-ratio curve: exact, and its estimates (dashed)", evidence, a->step};
+
+    if (!a->has_curves)
+        return false;
+    snprintf(evidence, sizeof evidence,
+             "evidence: accesses %s; LRU over captured addresses, each block once per visit; samples simulated", a->evidence);
+    nf_figure_mrc(c, &head, &a->mrc, &a->roles, false, llc_of(r));
+    return true;
+}
+
+bool nf_figure_reuse_by_role(const struct nf_report *r, struct nf_canvas *c)
+{
+    const struct nf_accesses *a = &r->accesses;
+    char evidence[256];
+    struct nf_locality_head head = {"Reuse of accessed bytes by role: distance and time", evidence, a->step};
+
+    if (!a->has_curves)
+        return false;
+    snprintf(evidence, sizeof evidence, "evidence: accesses %s; exact distances; %s", a->evidence,
+             a->reuse.timed ? "op times measured in the timing pass, corrected to the bare step time" : "ops untimed");
+    nf_figure_reuse(c, &head, &a->reuse, &a->roles, llc_of(r));
+    return true;
 }

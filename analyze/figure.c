@@ -39,10 +39,18 @@ static const struct {
      "an "
      "LLC of the effective size.",
      nf_figure_gaps, 1040, 560},
+    {"miss-ratio", "Miss ratio",
+     "Share of accessed bytes that a fully associative LRU cache of that size does not hold: exact, and what each estimator "
+     "makes of it, with its mean absolute error. The visit-fused one is what a sampled run would have known.",
+     nf_figure_miss_ratio, 1100, 600},
+    {"reuse", "Reuse by role",
+     "Accessed bytes by what lies between two accesses of a block: other bytes touched, and captured time.",
+     nf_figure_reuse_by_role, 1240, 560},
 };
 _Static_assert(sizeof kinds / sizeof *kinds <= NF_FIGURES_MAX, "a report has room for every figure");
 
-const char *const nf_figure_names[] = {"policy-curve", "policy-curve-asap", "far-demand", "live-bytes", "gaps", NULL};
+const char *const nf_figure_names[] = {"policy-curve", "policy-curve-asap", "far-demand", "live-bytes", "gaps", "miss-ratio",
+                                       "reuse", NULL};
 
 void nf_canvas_text(struct nf_buf *b, const char *text, size_t max)
 {

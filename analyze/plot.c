@@ -11,8 +11,6 @@
 /* A figure takes well under a second; a minute is a machine in trouble. */
 enum { DRAW_TIMEOUT_MS = 60000, FILE_MAX = 64 << 20, FOLDER_MAX = 4000 };
 
-const char nf_plot_data[] = "plot.dat";
-
 /* Sizes in pixels of the SVG; the others have the same shape, and letters of the same size in it. */
 static const struct {
     const char *ending, *terminal;
@@ -66,7 +64,7 @@ static int draw_in(const char *folder, const struct nf_canvas *c, int format, co
         rc = nf_file_write(file, script.data, script.n);
     }
     if (!rc) {
-        snprintf(file, sizeof file, "%s/%s", folder, nf_plot_data);
+        snprintf(file, sizeof file, "%s/%s.dat", folder, c->name);
         rc = nf_file_write(file, c->data.data, c->data.n);
     }
     if (!rc)
@@ -83,7 +81,7 @@ static int draw_in(const char *folder, const struct nf_canvas *c, int format, co
 
 int nf_plot_draw(const struct nf_canvas *c, const char *path)
 {
-    static const char *const files[] = {"plot.gp", nf_plot_data, "drawn"};
+    static const char *const files[] = {"plot.gp", "plot.dat", "drawn"};
     const char *parent = getenv("TMPDIR");
     char folder[FOLDER_MAX], file[FOLDER_MAX + 32];
     int format = format_of(path), rc;

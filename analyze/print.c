@@ -64,6 +64,54 @@ void nf_print_evidence(struct nf_buf *b, unsigned bits)
         nf_buf_puts(b, "unknown");
 }
 
+/* Bytes of the well-formed UTF-8 sequence at s, 0 if there is none. */
+static size_t sequence(const unsigned char *s)
+{
+    size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : 4;
+
+    if (n == 4 && (s[0] < 0xf0 || s[0] > 0xf4))
+        return 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f)) /* overlong forms, surrogates, beyond U+10FFFF */
+        return 0;
+    return n;
+}
+
+void nf_print_clean(struct nf_buf *b, const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+
+    nf_buf_puts(b, "");
+    while (*s) {
+        size_t n = sequence(s);
+
+        if (n == 1 && (*s < 0x20 || *s == 0x7f))
+            nf_buf_puts(b, " ");
+        else if (n == 3 && s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe) /* U+FFFE, U+FFFF: not allowed in XML */
+            nf_buf_puts(b, "\xef\xbf\xbd");
+        else if (n)
+            nf_buf_add(b, s, n);
+        else
+            nf_buf_puts(b, "\xef\xbf\xbd");
+        s += n ? n : 1;
+    }
+}
+
+void nf_print_keep(char *to, size_t size, const struct nf_buf *from)
+{
+    size_t n = from->n < size ? from->n : size - 1;
+
+    while (n && n < from->n && (from->data[n] & 0xc0) == 0x80)
+        n--;
+    if (n)
+        memcpy(to, from->data, n);
+    to[n] = '\0';
+}
+
 void nf_print_markdown(struct nf_buf *b, const char *text)
 {
     for (; *text; text++) {

@@ -11,6 +11,7 @@
 #include "analyze/writer.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/store/records.h"
 
 static int make_directory(const char *path)
 {
@@ -50,6 +51,17 @@ static void remove_earlier(const char *directory)
     }
 }
 
+/* The steady step class of the capture. */
+static int load_step(struct nf_report *r, struct nf_study *study)
+{
+    int rc = nf_record_stream_load(study, r->data.capture.id, &r->stream);
+
+    if (rc)
+        return rc;
+    r->class = r->stream->n_classes ? &r->stream->classes[nf_stream_steady_class(r->stream)] : NULL;
+    return r->class && r->class->n_ops ? 0 : nf_fail(-ENOENT, "the capture holds no step with ops");
+}
+
 static int compute(struct nf_report *r, struct nf_study *study)
 {
     double llc = r->data.replay.llc_effective_bytes;
@@ -60,15 +72,19 @@ static int compute(struct nf_report *r, struct nf_study *study)
     if (rc)
         return rc;
     nf_progress("profiling the captured step");
-    rc = nf_usage_load(&r->usage, study, r->data.capture.id, isfinite(llc) ? (uint64_t)llc : 0);
+    rc = load_step(r, study);
+    if (!rc)
+        rc = nf_usage_compute(&r->usage, r->stream, r->class, isfinite(llc) ? (uint64_t)llc : 0);
     nf_progress_end();
     if (rc == -ENOMEM)
         return rc;
     /* The curves do not hang on it: a damaged or absent profile is said, and the report goes on. */
-    if (rc)
+    if (rc) {
         snprintf(r->usage_problem, sizeof r->usage_problem, "%s", nf_error_text(rc));
+        r->class = NULL;
+    }
     nf_answer_compute(&r->answer, &r->data, &r->curve, &r->fidelity, rc ? NULL : &r->usage);
-    return 0;
+    return nf_accesses_init(&r->accesses, study, r->data.capture.id, &r->data.sources, r->stream, r->class);
 }
 
 static int write_files(struct nf_report *r, const char *directory)
@@ -106,6 +122,8 @@ int nf_report_write(struct nf_study *study, const struct nf_report_options *opti
         rc = compute(r, study);
     if (!rc)
         rc = write_files(r, options->directory);
+    nf_accesses_deinit(&r->accesses);
+    nf_stream_free(r->stream);
     nf_curve_deinit(&r->curve);
     nf_dataset_deinit(&r->data);
     free(r);

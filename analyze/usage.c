@@ -9,7 +9,6 @@
 #include "core/base/error.h"
 #include "core/model/profile.h"
 #include "core/model/stats.h"
-#include "core/store/records.h"
 
 static uint32_t first_op(const struct nf_tensor *t)
 {
@@ -165,28 +164,14 @@ out:
     return rc == -ENOMEM ? nf_fail(rc, "out of memory for the profile") : rc;
 }
 
-int nf_usage_load(struct nf_usage *u, struct nf_study *study, int64_t capture, uint64_t llc_bytes)
+int nf_usage_compute(struct nf_usage *u, const struct nf_stream *stream, const struct nf_step_class *c, uint64_t llc_bytes)
 {
-    struct nf_stream *stream = NULL;
-    const struct nf_step_class *c;
-    int rc;
+    int rc = nf_step_class_check(c, stream);
 
-    *u = (struct nf_usage){.llc_bytes = llc_bytes};
-    rc = nf_record_stream_load(study, capture, &stream);
-    if (rc)
-        return rc;
-    u->n_classes = stream->n_classes;
-    c = stream->n_classes ? &stream->classes[nf_stream_steady_class(stream)] : NULL;
-    if (!c || !c->n_ops) {
-        rc = nf_fail(-ENOENT, "the capture holds no step with ops");
-    } else {
-        rc = nf_step_class_check(c, stream);
-        u->n_ops = c->n_ops;
-        u->n_visits = c->n_visits;
-        u->n_tensors = c->n_tensors;
-        if (!rc)
-            rc = summarize(u, c);
-    }
-    nf_stream_free(stream);
-    return rc;
+    *u = (struct nf_usage){.llc_bytes = llc_bytes,
+                           .n_classes = stream->n_classes,
+                           .n_ops = c->n_ops,
+                           .n_visits = c->n_visits,
+                           .n_tensors = c->n_tensors};
+    return rc ? rc : summarize(u, c);
 }

@@ -3,8 +3,8 @@
  * apart the uses of a tensor lie. Of the steady step class. */
 #include <stdint.h>
 
+#include "core/model/stream.h"
 #include "core/model/words.h"
-#include "core/store/study.h"
 
 enum {
     NF_USAGE_SAMPLES = 600, /* columns of the live-bytes figure */
@@ -38,5 +38,6 @@ struct nf_usage {
     uint64_t evidence_bytes[NF_ACCESS_COUNT]; /* visited bytes by how they are known */
 };
 
-/* 0 or -errno (cause set): a capture without visits has no usage. */
-int nf_usage_load(struct nf_usage *u, struct nf_study *study, int64_t capture, uint64_t llc_bytes);
+/* Of one class, the steady one, of a stream. 0, -EBADMSG for a class that contradicts itself, -ENOMEM (cause set). */
+int nf_usage_compute(struct nf_usage *u, const struct nf_stream *stream, const struct nf_step_class *c,
+                     uint64_t llc_bytes);

@@ -1,4 +1,5 @@
-/* trials.csv: every trial of the replay, also those in no curve. curve.csv: every point of every mode. */
+/* trials.csv: every trial of the replay, also those in no curve. curve.csv: every point of every mode. What the accesses are
+ * known from: a file per table. */
 #include <math.h>
 
 #include "analyze/print.h"
@@ -105,12 +106,27 @@ static int write_csv(const struct nf_report *r, const char *directory)
 {
     int rc = write_trials(r, directory);
 
-    return rc ? rc : write_curve(r, directory);
+    if (!rc)
+        rc = write_curve(r, directory);
+    for (int i = 0; i < NF_ACCESS_TABLES && !rc; i++) {
+        struct nf_buf b = {0};
+
+        if (!nf_access_files[i] || !r->accesses.tables[i])
+            continue;
+        rc = nf_table_format(r->accesses.tables[i], NF_TABLE_CSV, &b);
+        if (rc)
+            nf_buf_deinit(&b);
+        else
+            rc = nf_writer_file(directory, nf_access_files[i], &b);
+    }
+    return rc;
 }
 
 const struct nf_writer_ops nf_writer_csv = {
     .name = "csv",
-    .about = "trials.csv and curve.csv: every trial, every point",
-    .files = (const char *const[]){"trials.csv", "curve.csv", NULL},
+    .about = "trials.csv and curve.csv: every trial, every point; sources, audit, miss ratios and reuse as tables",
+    .files = (const char *const[]){"trials.csv", "curve.csv", "sources.csv", "audit.csv", "audit-ops.csv", "audit-rw.csv",
+                                    "audit-tensors.csv", "sampled.csv", "mrc-errors.csv", "mrc.csv",
+                                    "reuse-summary.csv", "reuse.csv", NULL},
     .write = write_csv,
 };

@@ -21,8 +21,8 @@ static const char style[] =
     ".scroll{overflow-x:auto;margin:1rem 0}"
     "table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}"
     "caption,summary{text-align:left;font-weight:600;padding:.3rem 0}"
-    "th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}"
-    "th{background:var(--band);font-weight:600}.l{text-align:left;overflow-wrap:anywhere;min-width:6rem}";
+    "th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}td{white-space:nowrap}"
+    "th{background:var(--band);font-weight:600}.l{text-align:left;overflow-wrap:anywhere;white-space:normal;min-width:6rem}";
 
 static void put_cell(struct nf_buf *b, const struct nf_block *t, size_t row, size_t column)
 {

@@ -139,6 +139,66 @@ static void put_capture(struct nf_buf *b, const struct nf_report *r)
     nf_buf_puts(b, "]}");
 }
 
+static void put_accesses(struct nf_buf *b, const struct nf_report *r)
+{
+    const struct nf_accesses *a = &r->accesses;
+
+    begin(b, "observations", '[');
+    for (size_t i = 0; i < r->data.sources.rows.n; i++) {
+        const struct nf_source_row *s = &r->data.sources.rows.v[i];
+
+        begin(b, NULL, '{');
+        put_count(b, "id", s->id);
+        put_text(b, "pass", nf_pass_kind_name(s->pass_kind));
+        put_text(b, "source", s->source);
+        key(b, "options");
+        nf_buf_json(b, s->options);
+        put_text(b, "evidence", nf_access_evidence_name(s->evidence));
+        put_text(b, "validated", s->validated ? "yes" : "not validated on hardware");
+        put_count(b, "resolution_bytes", s->resolution_bytes);
+        put_count(b, "boundary_ops", s->boundary_ops);
+        put_text(b, "rw", s->rw);
+        put_count(b, "samples", s->samples);
+        put_count(b, "attributed", s->attributed);
+        put_count(b, "between_ops", s->between_ops);
+        put_count(b, "unattributed", s->unattributed);
+        put_count(b, "out_of_arena", s->out_of_arena);
+        put_count(b, "other_process", s->other_process);
+        put_count(b, "outside_steps", s->outside_steps);
+        put_count(b, "lost", s->lost);
+        put_count(b, "throttled", s->throttled);
+        put_count(b, "undecoded", s->undecoded);
+        put_count(b, "arena_bytes", s->arena_bytes);
+        key(b, "events");
+        nf_buf_json(b, s->events);
+        key(b, "notes");
+        nf_buf_json(b, s->notes);
+        nf_buf_puts(b, "}");
+    }
+    nf_buf_puts(b, "]");
+    begin(b, "audit", '{');
+    put_text(b, "source", a->audited ? a->audit.source : "none");
+    if (a->audited) {
+        put_count(b, "observation", a->audit.observation.id);
+        put_count(b, "declared_bytes", (int64_t)a->audit.declared);
+        put_count(b, "seen_bytes", (int64_t)a->audit.seen);
+        put_count(b, "agreed_bytes", (int64_t)a->audit.agreed);
+        put_number(b, "agreement", nf_audit_view_agreement(&a->audit));
+        put_count(b, "unwatched_bytes", (int64_t)a->audit.audit.unwatched_bytes);
+        put_count(b, "steps", a->audit.steps);
+        put_count(b, "equal_steps", a->audit.equal_steps);
+    }
+    nf_buf_puts(b, "}");
+    begin(b, "reuse", '{');
+    put_text(b, "problem", a->has_curves ? "none" : *a->curves_problem ? a->curves_problem : "the step cannot be read");
+    if (a->has_curves) {
+        put_count(b, "block_bytes", a->block_bytes);
+        put_count(b, "block_accesses", (int64_t)a->block_accesses);
+        put_text(b, "accesses", a->evidence);
+    }
+    nf_buf_puts(b, "}");
+}
+
 static void put_replay(struct nf_buf *b, const struct nf_dataset *d)
 {
     const struct nf_replay_row *v = &d->replay;
@@ -205,6 +265,7 @@ static int write_json(const struct nf_report *r, const char *directory)
     put_text(&b, "evidence", r->answer.evidence);
     put_text(&b, "worth", *r->answer.worth ? r->answer.worth : "publishable number of blocks");
     put_capture(&b, r);
+    put_accesses(&b, r);
     put_replay(&b, &r->data);
     put_machines(&b, &r->data);
     begin(&b, "figures", '[');

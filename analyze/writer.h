@@ -3,6 +3,7 @@
  * nothing a reader of another file would miss. */
 #include <stddef.h>
 
+#include "analyze/accesses.h"
 #include "analyze/answer.h"
 #include "analyze/curve.h"
 #include "analyze/dataset.h"
@@ -15,8 +16,11 @@ struct nf_report {
     struct nf_dataset data;
     struct nf_curve curve;
     struct nf_fidelity fidelity;
+    struct nf_stream *stream;
+    const struct nf_step_class *class; /* the steady one; NULL when it cannot be read */
     struct nf_usage usage;
-    char usage_problem[512]; /* why usage is unknown; empty when it is known */
+    char usage_problem[512]; /* why class and usage are unknown; empty when they are known */
+    struct nf_accesses accesses;
     struct nf_answer answer;
     struct nf_figure figures[NF_FIGURES_MAX];
     size_t n_figures;

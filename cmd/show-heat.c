@@ -135,7 +135,7 @@ int nf_show_heat(const struct nf_show *s)
 
     if (s->by && strcmp(s->by, "tensor") && strcmp(s->by, "address"))
         return nf_fail(-EINVAL, "--heat knows --by tensor and --by address");
-    if (s->tensor != UINT64_MAX)
+    if (s->tensor != NF_TENSOR_ALL)
         return nf_fail(-EINVAL, "--heat shows all tensors; --tensor is for --mrc and --reuse");
     rc = nf_show_facts_init(&f, s, "touched bytes, spread evenly over their op's time");
     if (!rc)

@@ -238,30 +238,46 @@ static void print_csv(const struct nf_table *t, struct nf_buf *b)
     }
 }
 
+const struct nf_column *nf_table_columns(const struct nf_table *t, size_t *n)
+{
+    *n = t->n_columns;
+    return t->columns;
+}
+
+void nf_table_cell(const struct nf_table *t, size_t row, size_t column, struct nf_buf *b)
+{
+    char text[CELL_TEXT];
+
+    nf_buf_puts(b, for_people(&t->cells.v[row * t->n_columns + column], t->columns[column].kind, text));
+}
+
+int nf_table_format(const struct nf_table *t, enum nf_table_format format, struct nf_buf *b)
+{
+    size_t *width = calloc(t->n_columns + 1, sizeof *width);
+    bool failed = t->failed || !width;
+
+    if (!failed) {
+        switch (format) {
+        case NF_TABLE_TEXT: print_text(t, width, b); break;
+        case NF_TABLE_JSON: print_json(t, b); break;
+        case NF_TABLE_CSV: print_csv(t, b); break;
+        }
+    }
+    free(width);
+    return failed || b->failed ? -ENOMEM : 0;
+}
+
 int nf_table_print(const struct nf_table *t, enum nf_table_format format, FILE *to)
 {
     struct nf_buf b = {0};
-    size_t *width = calloc(t->n_columns + 1, sizeof *width);
-    int rc = 0;
+    int rc = nf_table_format(t, format, &b);
 
-    if (t->failed || !width) {
-        free(width);
-        return -ENOMEM;
-    }
-    switch (format) {
-    case NF_TABLE_TEXT: print_text(t, width, &b); break;
-    case NF_TABLE_JSON: print_json(t, &b); break;
-    case NF_TABLE_CSV: print_csv(t, &b); break;
-    }
-    if (b.failed) {
-        rc = -ENOMEM;
-    } else if (b.n && fwrite(b.data, 1, b.n, to) != b.n) {
+    if (!rc && b.n && fwrite(b.data, 1, b.n, to) != b.n) {
         if (errno == EPIPE)
             clearerr(to);
         else
             rc = nf_fail(-errno, "cannot write the output: %s", strerror(errno));
     }
-    free(width);
     nf_buf_deinit(&b);
     return rc;
 }

@@ -23,6 +23,7 @@ struct nf_column {
 enum nf_table_format { NF_TABLE_TEXT, NF_TABLE_JSON, NF_TABLE_CSV };
 
 struct nf_table;
+struct nf_buf;
 
 /* columns are borrowed and must outlive the table. NULL: no memory. */
 struct nf_table *nf_table_new(const struct nf_column *columns, size_t n_columns);
@@ -36,5 +37,10 @@ void nf_table_unknown(struct nf_table *t);
 size_t nf_table_rows(const struct nf_table *t);
 /* Drops the rows after the first `rows`. */
 void nf_table_truncate(struct nf_table *t, size_t rows);
+const struct nf_column *nf_table_columns(const struct nf_table *t, size_t *n);
+/* Appends a cell as people read it, whole. row and column exist. */
+void nf_table_cell(const struct nf_table *t, size_t row, size_t column, struct nf_buf *b);
+/* Appends the table. 0, or -ENOMEM also for what failed while it was filled. */
+int nf_table_format(const struct nf_table *t, enum nf_table_format format, struct nf_buf *b);
 /* 0, -ENOMEM, or -errno of the stream (cause set). A reader that left early, as head does, is no error. */
 int nf_table_print(const struct nf_table *t, enum nf_table_format format, FILE *to);

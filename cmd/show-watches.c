@@ -1,14 +1,13 @@
-#include "cmd/watches-view.h"
-
 #include <errno.h>
 #include <math.h>
 
+#include "cmd/show.h"
 #include "core/base/error.h"
 #include "core/model/watch-estimate.h"
 #include "core/model/words.h"
 #include "core/store/watches.h"
 
-const struct nf_column nf_watches_columns[NF_WATCHES_COLUMNS] = {
+static const struct nf_column columns[] = {
     {"number", "tensor", NF_COLUMN_INTEGER},
     {"bytes", "size", NF_COLUMN_BYTES},
     {"role", "role", NF_COLUMN_TEXT},
@@ -82,20 +81,27 @@ static int add(void *context, const struct nf_watched_tensor *w)
     return 0;
 }
 
-int nf_watches_view(struct nf_study *study, int64_t capture, const struct nf_step_class *class, char *const *names,
-                    struct nf_table *t)
+static int fill_watches(const struct nf_show *s, struct nf_table *t)
 {
-    struct rows rows = {class, names, t};
+    struct rows rows = {s->class, s->stream->names, t};
     struct nf_query *q;
     int64_t observation;
-    int rc = nf_study_query(study, "SELECT max(o.id) FROM observation o JOIN pass p ON p.id = o.pass_id WHERE p.capture_id = "
+    int rc = nf_study_query(s->study, "SELECT max(o.id) FROM observation o JOIN pass p ON p.id = o.pass_id WHERE p.capture_id = "
                                    "?1 AND o.source = 'watchpoint'", &q);
 
     if (rc)
         return rc;
-    nf_query_bind_i64(q, 1, capture);
+    nf_query_bind_i64(q, 1, s->capture);
     rc = nf_query_step(q);
     observation = rc == 1 ? nf_query_i64(q, 0) : 0;
     nf_query_done(q);
-    return rc < 0 ? rc : observation ? nf_watched_tensors(study, observation, add, &rows) : 0;
+    return rc < 0 ? rc : observation ? nf_watched_tensors(s->study, observation, add, &rows) : 0;
 }
+
+const struct nf_show_view nf_show_watches = {
+    .name = "watches",
+    .about = "accesses of watched words, by tensor",
+    .columns = columns,
+    .n_columns = sizeof columns / sizeof *columns,
+    .fill = fill_watches,
+};
