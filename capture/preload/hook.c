@@ -28,7 +28,7 @@ static bool forks_guarded;
 /* The child of a captured process is none. Before the claim it may be the one that trains: it starts anew. */
 static void forget_in_child(void)
 {
-    nf_arena_fork_child();
+    nf_arena_fork_child(!ring);
     nf_boundary_forget();
     nf_tracker_forget(!ring);
     ring = NULL;
