@@ -1,6 +1,5 @@
-/* How far each estimator's miss-ratio curve is from the exact one, on captured jobs: studies named *.nf in the folder,
- * as
- * ./bench makes them of the example jobs. Steady step class, fully associative LRU, byte-weighted, 64-byte lines and
+/* How far each estimator's miss-ratio curve is from the exact one, on captured jobs: studies named jobs/*.nf in the
+ * folder, as ./bench makes them of the example jobs. Steady step class, fully associative LRU, byte-weighted, 64-byte lines and
  * 4 KiB pages; the error is nf_mrc_compare's mean over cache sizes from 64 KiB to the step's reach, 16 an octave. */
 #include <glob.h>
 #include <math.h>
@@ -161,9 +160,9 @@ int bench_mrc(struct bench *b)
     glob_t found = {0};
     int rc = 77;
 
-    snprintf(pattern, sizeof pattern, "%s/*.nf", b->folder);
+    snprintf(pattern, sizeof pattern, "%s/jobs/*.nf", b->folder);
     if (glob(pattern, 0, NULL, &found) || !found.gl_pathc)
-        printf("mrc: skipped: no studies in %s; ./bench mrc captures the example jobs\n", b->folder);
+        printf("mrc: skipped: no studies in %s/jobs; ./bench mrc captures the example jobs\n", b->folder);
     for (size_t i = 0; i < found.gl_pathc && (i == 0 || !rc); i++) {
         struct job j = {0};
 

@@ -8,7 +8,9 @@ from system import NEARFAR, WORK, check, finish, job, nearfar, rows, whole
 
 COMMANDS = 'capture import show sql tiers replay run analyze doctor'.split()
 
-# The options in the examples exist: on a study that is missing they fail on the study, not on themselves.
+INPUTS = 'demo.nf trace.json.gz trace.json perf.data'.split()
+
+# The options in the examples exist: on a file that is missing they fail on the file, not on themselves.
 for name in COMMANDS:
     text = nearfar(name, '--help').stdout
     examples = [line.strip() for line in text.split('examples:\n')[1].splitlines()]
@@ -19,7 +21,7 @@ for name in COMMANDS:
             result = nearfar(name, *words[2:], 'operand')
             check(result.returncode == 2 and 'operands' in result.stderr, f'its options exist: {result.stderr.strip()!r}')
             continue
-        words = ['no-folder/demo.nf' if word == 'demo.nf' else word for word in words]
+        words = [f'no-folder/{word}' if word in INPUTS else word for word in words]
         result = nearfar(*words[1:])
         check(result.returncode == 1 and 'no-folder' in result.stderr, f'its options exist: {result.stderr.strip()!r}')
 
