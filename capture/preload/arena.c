@@ -239,6 +239,8 @@ static size_t take(size_t n)
         if (granule == HUGE_BYTES &&
             (madvise(at(start), n * granule, MADV_POPULATE_WRITE) || madvise(at(start), n * granule, MADV_COLLAPSE)))
             return SIZE_MAX;
+        if (granule == HUGE_BYTES)
+            madvise(at(start), n * granule, MADV_DONTNEED); /* there, but the op's own first touch must fault */
         __atomic_store_n(&top, top + n, __ATOMIC_RELEASE);
         return start;
     }

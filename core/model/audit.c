@@ -197,17 +197,27 @@ static int judge_rw(struct audit_work *w, uint32_t op, uint32_t tensor, extents 
     return 0;
 }
 
-/* What earlier ops of the same boundary had touched of a tensor, into WORK_2. at: the op's first sighting. Boundaries are
- * counted from the step's first op. */
+/* Where earlier ops of the same boundary had touched the memory of a tensor, as extents of it, into WORK_2: it may have been
+ * another one's then. at: the op's first sighting. Boundaries are counted from the step's first op. */
 static int seen_earlier(struct audit_work *w, uint32_t op, uint32_t tensor, uint32_t at)
 {
+    const struct nf_tensor *t = &w->c->tensors[tensor];
     extents *e = &w->sets[WORK_2];
 
     e->n = 0;
-    for (uint32_t i = at; i-- > 0 && w->sightings[i].op / w->source->boundary_ops == op / w->source->boundary_ops;)
-        if (w->sightings[i].tensor == tensor)
-            if (nf_array_push(e, (struct extent){w->sightings[i].offset, w->sightings[i].offset + w->sightings[i].bytes}))
-                return -ENOMEM;
+    for (uint32_t i = at; i-- > 0 && w->sightings[i].op / w->source->boundary_ops == op / w->source->boundary_ops;) {
+        const struct nf_visit *v = &w->sightings[i];
+        uint64_t from = w->c->tensors[v->tensor].address + v->offset, to = from + v->bytes;
+
+        from = from > t->address ? from - t->address : 0;
+        to = to > t->address ? to - t->address : 0;
+        to = to < t->bytes ? to : t->bytes;
+        /* A page that another one filled in part was mapped whole. */
+        to = (to + w->source->resolution_bytes - 1) / w->source->resolution_bytes * w->source->resolution_bytes;
+        to = to < t->bytes ? to : t->bytes;
+        if (from < to && nf_array_push(e, (struct extent){from, to}))
+            return -ENOMEM;
+    }
     normalise(e);
     return 0;
 }
@@ -406,7 +416,8 @@ static const struct {
     [NF_AUDIT_PART] = {"part", "the op touched less of its operand than all of it"},
     [NF_AUDIT_UNTOUCHED] = {"untouched", "the op did not touch this operand: its value was not needed, or it works on the "
                                          "shape alone"},
-    [NF_AUDIT_EARLIER] = {"seen earlier", "an op since the last boundary had touched it; the source sees first touches only"},
+    [NF_AUDIT_EARLIER] = {"seen earlier", "an op since the last boundary had touched this memory; the source sees first touches "
+                                          "only"},
     [NF_AUDIT_ROWS] = {"gathered rows", "which rows an index picks is data: the framework's visit spreads them evenly"},
     [NF_AUDIT_BEYOND] = {"beyond", "of an operand, outside the extent the framework told"},
     [NF_AUDIT_SCRATCH] = {"scratch", "a library's workspace, never an operand"},

@@ -12,7 +12,7 @@ enum nf_audit_kind {
     NF_AUDIT_AGREE,       /* declared and touched */
     NF_AUDIT_PART,        /* an operand of which the op touched other parts, but not this */
     NF_AUDIT_UNTOUCHED,   /* an operand of which the op touched nothing at all */
-    NF_AUDIT_EARLIER,     /* declared; an op since the last boundary had touched it already, so it could not be seen */
+    NF_AUDIT_EARLIER,     /* declared; an op since the last boundary had touched that memory, so it could not be seen */
     NF_AUDIT_ROWS,        /* declared or touched: rows of a gather, which the framework spreads evenly over the table */
     NF_AUDIT_BEYOND,      /* touched, of an operand, outside the declared extent */
     NF_AUDIT_SCRATCH,     /* touched, of a storage that is never an operand: the op's workspace */

@@ -39,7 +39,7 @@ def spread(values):
 def line(name, values, unit, target=None):
     middle = statistics.median(values)
     verdict = '' if target is None else f'  target <= {target}: {"met" if middle <= target else "MISSED"}'
-    print(f'{name:<34} {middle:9.4g} {unit:<9} {spread(values)}{verdict}')
+    print(f'{name:<40} {middle:9.4g} {unit:<9} {spread(values)}{verdict}')
 
 
 def main():

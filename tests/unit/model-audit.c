@@ -26,7 +26,7 @@ static void begin(uint32_t n)
     memset(tensors, 0, sizeof tensors);
     for (uint32_t i = 0; i < TENSORS; i++) {
         tensors[i].bytes = 10 * PAGE;
-        tensors[i].address = 1 << 20;
+        tensors[i].address = (uint64_t)(i + 1) << 20;
         tensors[i].tracked = true;
     }
     n_sightings = 0;
@@ -132,6 +132,21 @@ static void seen_earlier(void **state)
     assert_int_equal(audit.bytes[NF_AUDIT_UNTOUCHED], 10 * PAGE);
 }
 
+/* Memory that was another tensor's when an op of the same window touched it: its pages were mapped already. */
+static void seen_earlier_as_another(void **state)
+{
+    begin(3);
+    tensors[2].address = tensors[1].address + 2 * PAGE;
+    see(0, 1, 0, 5 * PAGE - 1000, NF_RW_WRITE, IN_OP);
+    declare(1, 2, 0, 6 * PAGE, NF_RW_WRITE);
+    see(1, 2, 3 * PAGE, 3 * PAGE, NF_RW_WRITE, IN_OP);
+    judged(PAGE, 16, true);
+    assert_int_equal(audit.bytes[NF_AUDIT_AGREE], 3 * PAGE);
+    assert_int_equal(audit.bytes[NF_AUDIT_EARLIER], 3 * PAGE);
+    judged(PAGE, 1, true);
+    assert_int_equal(audit.bytes[NF_AUDIT_PART], 3 * PAGE);
+}
+
 static void gathered_rows(void **state)
 {
     begin(1);
@@ -197,7 +212,6 @@ static void tensors_outside_are_not_compared(void **state)
     const struct nf_audit_source source = {PAGE, 1, 2 << 20, 1 << 20, true};
 
     begin(1);
-    tensors[1].address = 2 << 20;
     declare(0, 0, 0, 777, NF_RW_READ);
     declare(0, 1, 0, PAGE, NF_RW_READ);
     see(0, 1, 0, PAGE, NF_RW_READ, IN_OP);
@@ -367,7 +381,7 @@ static void every_byte_is_in_one_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(agree), T(part), T(untouched), T(seen_earlier), T(gathered_rows), T(beyond_scratch_undeclared_between),
+        T(agree), T(part), T(untouched), T(seen_earlier), T(seen_earlier_as_another), T(gathered_rows), T(beyond_scratch_undeclared_between),
         T(reads_and_writes), T(tensors_outside_are_not_compared), T(an_empty_step_has_nothing), T(every_byte_is_in_one_kind),
     };
 
