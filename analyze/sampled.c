@@ -50,7 +50,7 @@ struct work {
     NF_ARRAY(struct observation) observations;
     /* of the observation at hand */
     NF_ARRAY(struct nf_visit_event) events;
-    NF_ARRAY(uint32_t) steps; /* of the class, ascending */
+    uint32_t steps; /* of the class */
     NF_ARRAY(struct nf_sample) samples;
 };
 
@@ -118,59 +118,30 @@ static int load_events(struct work *w, const struct observation *o)
     return rc;
 }
 
-static int load_steps(struct work *w, const struct observation *o)
+/* How many steps of the class the pass has. */
+static int count_steps(struct work *w, const struct observation *o)
 {
     struct nf_query *q;
-    int rc = nf_study_query(w->study, "SELECT number FROM step WHERE pass_id = ?1 AND class_id = ?2 ORDER BY number", &q);
+    int rc = nf_study_query(w->study, "SELECT count(*) FROM step WHERE pass_id = ?1 AND class_id = ?2", &q);
 
-    w->steps.n = 0;
     if (rc)
         return rc;
     nf_query_bind_i64(q, 1, o->pass);
     nf_query_bind_i64(q, 2, w->class->id);
-    while ((rc = nf_query_step(q)) == 1)
-        if (nf_array_push(&w->steps, (uint32_t)nf_query_i64(q, 0))) {
-            rc = -ENOMEM;
-            break;
-        }
+    rc = nf_query_step(q);
+    w->steps = rc == 1 ? (uint32_t)nf_query_i64(q, 0) : 0;
     nf_query_done(q);
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
-static bool has_step(const struct work *w, uint32_t step)
+static int keep(void *context, const struct nf_sample *samples, size_t n)
 {
-    size_t low = 0, high = w->steps.n;
+    struct work *w = context;
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (w->steps.v[middle] < step)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < w->steps.n && w->steps.v[low] == step;
-}
-
-static int load_samples(struct work *w, const struct observation *o)
-{
-    struct nf_sample_reader *r;
-    const struct nf_sample *s;
-    size_t n;
-    int rc = nf_sample_reader_new(w->study, o->id, &r);
-
-    w->samples.n = 0;
-    if (rc)
-        return rc;
-    while ((rc = nf_sample_reader_next(r, &s, &n)) == 1) {
-        for (size_t i = 0; i < n; i++)
-            if (s[i].op != NF_SAMPLE_NONE && has_step(w, s[i].step) && nf_array_push(&w->samples, s[i])) {
-                nf_sample_reader_free(r);
-                return nf_fail(-ENOMEM, "out of memory for %zu samples", w->samples.n);
-            }
-    }
-    nf_sample_reader_free(r);
-    return rc;
+    for (size_t i = 0; i < n; i++)
+        if (samples[i].op != NF_SAMPLE_NONE && nf_array_push(&w->samples, samples[i]))
+            return nf_fail(-ENOMEM, "out of memory for %zu samples", w->samples.n);
+    return 0;
 }
 
 static int most_missed(const void *a, const void *b)
@@ -240,14 +211,15 @@ static int fill_observation(struct work *w, const struct observation *o, double 
     int rc = load_events(w, o);
 
     if (!rc)
-        rc = load_steps(w, o);
-    if (!rc && w->steps.n)
-        rc = load_samples(w, o);
-    if (rc || !w->steps.n)
+        rc = count_steps(w, o);
+    w->samples.n = 0;
+    if (!rc && w->steps)
+        rc = nf_samples_of_class(w->study, o->id, w->class->id, keep, w);
+    if (rc || !w->steps)
         return rc;
     how.events = w->events.v;
     how.n_events = (unsigned)w->events.n;
-    rc = nf_sampled_visits(&how, w->class, w->samples.v, w->samples.n, (uint32_t)w->steps.n, &rows, &n);
+    rc = nf_sampled_visits(&how, w->class, w->samples.v, w->samples.n, w->steps, &rows, &n);
     if (rc)
         return nf_fail(rc, "out of memory");
     if (n)
@@ -270,7 +242,6 @@ int nf_sampled_fill(struct nf_study *s, int64_t capture, const struct nf_stream 
         free(w.observations.v[i].source);
     nf_array_free(&w.observations);
     nf_array_free(&w.events);
-    nf_array_free(&w.steps);
     nf_array_free(&w.samples);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "capture/sighting-rows.h"
+#include "capture/watches.h"
 #include "core/base/array.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -43,6 +44,8 @@ struct nf_observe {
     size_t n;
     struct nf_study *study;
     struct nf_sighting_rows *rows;
+    struct nf_watches *watches;  /* of the source that says what it watches; NULL: none does */
+    uint64_t event_ns;           /* when what is being reduced happened */
     bool merging; /* some source delivers samples in this pass */
     NF_ARRAY(struct nf_event) events;
     size_t events_done;
@@ -132,6 +135,7 @@ static void close_sources(struct nf_observe *o)
         if (o->sources[i].ops->close)
             o->sources[i].source = o->sources[i].ops->close(o->sources[i].source);
     }
+    o->watches = nf_watches_free(o->watches);
 }
 
 struct nf_observe *nf_observe_free(struct nf_observe *o)
@@ -142,6 +146,7 @@ struct nf_observe *nf_observe_free(struct nf_observe *o)
     for (size_t i = 0; i < o->n; i++)
         free(o->sources[i].options);
     nf_sighting_rows_free(o->rows);
+    nf_watches_free(o->watches);
     nf_array_free(&o->events);
     nf_array_free(&o->samples);
     nf_array_free(&o->keys);
@@ -227,7 +232,11 @@ static int begin_source(struct nf_observe *o, struct taking_part *t, int64_t pas
         return rc;
     t->number = (unsigned)rc;
     o->merging |= t->ops->drain != NULL;
-    return insert_observation(o, t, pass_id);
+    rc = insert_observation(o, t, pass_id);
+    if (rc || !t->facts.hit_ns)
+        return rc;
+    o->watches = nf_watches_new(o->study, t->row.id, t->facts.hit_ns);
+    return o->watches ? 0 : nf_fail(-ENOMEM, "out of memory");
 }
 
 int nf_observe_begin(struct nf_observe *o, struct nf_study *study, int64_t pass_id, struct nf_reduce *reduce)
@@ -267,10 +276,10 @@ static int on_samples(void *context, const struct nf_sample *samples, size_t n)
     uint32_t owner = atomic_load(&o->header->owner);
     uint64_t base = atomic_load(&o->header->arena_base), bytes = atomic_load(&o->header->arena_bytes);
 
-    t->row.samples += n;
     for (size_t i = 0; i < n; i++) {
         const struct nf_sample *s = &samples[i];
 
+        t->row.samples += !nf_watches_is_marker(s);
         if (!owner || o->samples.n == UINT32_MAX)
             t->row.outside_steps++;
         else if (s->pid != owner)
@@ -317,10 +326,16 @@ static int merge(struct nf_observe *o, struct nf_reduce *reduce, uint64_t comple
         for (; sample < o->keys.n && o->keys.v[sample].time_ns <= e->time_ns && !rc; sample++) {
             const struct incoming *in = &o->samples.v[o->keys.v[sample].at];
 
-            rc = nf_reduce_sample(reduce, o->sources[in->from].number, &in->sample);
+            if (o->watches && o->sources[in->from].facts.hit_ns)
+                rc = nf_watches_sample(o->watches, &in->sample, nf_reduce_live(reduce));
+            if (!rc && !nf_watches_is_marker(&in->sample))
+                rc = nf_reduce_sample(reduce, o->sources[in->from].number, &in->sample);
         }
+        o->event_ns = e->kind == NF_EVENT_STEP && e->c ? e->c : e->time_ns;
         if (!rc)
             rc = nf_reduce_event(reduce, e);
+        if (!rc && o->watches)
+            rc = nf_watches_event(o->watches, e, nf_reduce_live(reduce));
     }
     o->events_done = event;
     if (event == o->events.n)
@@ -364,7 +379,7 @@ static int drain_sources(struct nf_observe *o, struct nf_reduce *reduce, uint64_
             continue;
         o->draining = i;
         if (tick && t->ops->tick)
-            rc = t->ops->tick(t->source, nf_reduce_live(reduce));
+            rc = t->ops->tick(t->source, (pid_t)atomic_load(&o->header->owner), nf_reduce_live(reduce));
         if (!rc)
             rc = t->ops->drain(t->source, on_samples, o, &until_ns);
         if (until_ns < *complete_ns)
@@ -422,6 +437,8 @@ int nf_observe_step(struct nf_observe *o, const struct nf_step *step, int64_t cl
         else
             rc = nf_sample_writer_add(t->writer, seen->samples, seen->n_samples);
     }
+    if (!rc && o->watches)
+        rc = nf_watches_step(o->watches, step, class_id > 0 ? class_id : 0, o->event_ns);
     return rc;
 }
 
@@ -468,6 +485,8 @@ int nf_observe_end(struct nf_observe *o, const struct nf_reduce *reduce)
             rc = update_observation(o, &o->sources[i], reduce);
         o->sources[i].row.id = 0;
     }
+    if (!rc && o->watches)
+        rc = nf_watches_end(o->watches);
     close_sources(o);
     return rc;
 }

@@ -126,18 +126,42 @@ int nf_sightings_touch(struct nf_sightings *s, unsigned source, uint64_t address
     return 0;
 }
 
+/* One unit of the source was touched at an address: it is the storage's there, else that of one with bytes in the unit. */
+static int touch_unit(struct source *from, const struct nf_sample *sample, const struct nf_storage_map *live)
+{
+    uint64_t unit = from->is.resolution_bytes, at = sample->address / unit * unit, end;
+    struct nf_storage *storage = nf_storage_map_find(live, sample->address);
+    struct touch t;
+
+    from->totals.samples++;
+    if (!storage && at <= UINT64_MAX - unit)
+        storage = nf_storage_map_overlap(live, at, unit);
+    if (!storage) {
+        from->now.unattributed++;
+        return 0;
+    }
+    end = at + unit - storage->address;
+    t = (struct touch){
+        .storage = storage,
+        .offset = at > storage->address ? at - storage->address : 0,
+        .time_ns = sample->time_ns,
+        .accesses = 1,
+        .accessed_bytes = unit,
+        .order = (uint32_t)from->touches.n,
+        .rw = sample->rw,
+    };
+    t.bytes = (end < storage->bytes ? end : storage->bytes) - t.offset;
+    return nf_array_push(&from->touches, t);
+}
+
 int nf_sightings_sample(struct nf_sightings *s, unsigned source, const struct nf_sample *sample,
                         const struct nf_storage_map *live)
 {
     struct source *from = &s->sources[source];
     struct waiting w;
 
-    if (from->is.sees_all) {
-        uint64_t unit = from->is.resolution_bytes;
-
-        return nf_sightings_touch(s, source, sample->address / unit * unit, unit, sample->rw, 1, unit, sample->time_ns,
-                                  live);
-    }
+    if (from->is.sees_all)
+        return touch_unit(from, sample, live);
     from->totals.samples++;
     w = (struct waiting){*sample, nf_storage_map_find(live, sample->address)};
     if (!w.storage) {

@@ -302,12 +302,19 @@ static int drain(struct nf_source *s, nf_sample_sink *sink, void *context, uint6
     return rc;
 }
 
+static int count_only(void *context, unsigned event, const struct perf_event_header *header)
+{
+    return 0;
+}
+
 static void totals(const struct nf_source *s, struct nf_source_totals *out)
 {
     struct nf_perf_ring_totals t = {0};
 
     if (s->ring) {
+        /* In this order: a child that outlives the job goes on faulting. */
         nf_perf_ring_flush(s->ring);
+        nf_perf_ring_drain(s->ring, count_only, NULL);
         nf_perf_ring_totals(s->ring, &t);
     }
     /* Every fault is counted and, with a period of 1, sampled: once the job is gone and its rings are empty, what is missing

@@ -16,7 +16,7 @@
 
 struct nf_storage_map;
 
-enum { NF_SOURCE_ABI = 2, NF_SOURCE_EVENTS_MAX = 16, NF_SOURCE_NOTES = 256 };
+enum { NF_SOURCE_ABI = 3, NF_SOURCE_EVENTS_MAX = 16, NF_SOURCE_NOTES = 256 };
 
 /* What the samples' event numbers mean: a row of sample_event. */
 struct nf_source_event {
@@ -35,8 +35,14 @@ struct nf_source_facts {
     bool validated;            /* tried on the hardware it needs; false is printed wherever its numbers are */
     struct nf_source_event events[NF_SOURCE_EVENTS_MAX];
     unsigned n_events;
+    uint32_t hit_ns;             /* what seeing one access costs the job, where it was measured; 0: unknown */
     char notes[NF_SOURCE_NOTES]; /* what it cannot see here, for the study */
 };
+
+/* Event numbers with which a source says what it watches, amid its samples: from this time on it sees every access to the
+ * 8-byte word at `address`; and up to this time it did. Neither is an access. weight: number of the watch, counted from 0;
+ * ENDED also has why in weight2 and in weight3 how many threads were watched. */
+enum { NF_SOURCE_WATCH_ARMED = 0xfff0, NF_SOURCE_WATCH_ENDED = 0xfff1 };
 
 struct nf_source_totals {
     uint64_t lost, throttled, undecoded;
@@ -70,8 +76,10 @@ struct nf_source_ops {
     /* Hands on what has come since, in any order. *complete_ns: nothing older than this is still to come.
      * 0, -errno (cause set), or what the sink returned. */
     int (*drain)(struct nf_source *s, nf_sample_sink *sink, void *context, uint64_t *complete_ns);
-    /* Optional: called some hundred times a second with the storages that are alive now. 0 or -errno (cause set). */
-    int (*tick)(struct nf_source *s, const struct nf_storage_map *live);
+    /* Optional: called some hundred times a second with the process that is captured (it may be a descendant of the one
+     * given to attach; 0 until it is known) and the storages that were alive when its last event was read.
+     * 0 or -errno (cause set). */
+    int (*tick)(struct nf_source *s, pid_t owner, const struct nf_storage_map *live);
     /* Final after a drain of a job that has ended; before, what is on its way may be among the lost. */
     void (*totals)(const struct nf_source *s, struct nf_source_totals *out);
     struct nf_source *(*close)(struct nf_source *s); /* NULL is fine; returns NULL */

@@ -10,10 +10,12 @@
 #include "capture/source-ibs.h"
 #include "capture/source-page-fault.h"
 #include "capture/source-pebs.h"
+#include "capture/source-watchpoint.h"
 #include "core/base/error.h"
 
 const struct nf_source_ops *const nf_sources[] = {
-    &nf_source_framework, &nf_source_page_fault, &nf_source_pebs, &nf_source_ibs, &nf_source_exact, NULL,
+    &nf_source_framework, &nf_source_page_fault, &nf_source_pebs, &nf_source_ibs, &nf_source_watchpoint, &nf_source_exact,
+    NULL,
 };
 
 const struct nf_source_ops *nf_source_find(const char *name)

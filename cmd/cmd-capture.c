@@ -49,6 +49,49 @@ static int parse_passes(const char *text, struct nf_capture_options *o)
     return o->bare || o->access || o->timing ? 0 : -1;
 }
 
+/* More than this share of a source's samples lost, and it is said before anything else. */
+#define LOST_SHARE_MAX 0.01
+
+/* What each source beside the framework saw, lost and could not attribute. */
+static void summarize_sources(struct nf_study *study, int64_t capture, bool only_lossy)
+{
+    static const char *const less[] = {"to no tensor", "outside the memory it watches", "of other processes",
+                                       "outside the steps"};
+    struct nf_query *q;
+
+    if (nf_study_query(study, "SELECT o.source, o.validated, o.samples, o.attributed, o.unattributed, o.out_of_arena, "
+                              "o.other_process, o.outside_steps, o.lost, o.throttled, o.undecoded, o.notes, (SELECT "
+                              "sum(sightings) FROM sighting x WHERE x.observation_id = o.id) FROM observation o JOIN pass p "
+                              "ON p.id = o.pass_id WHERE p.capture_id = ?1 ORDER BY o.id", &q))
+        return;
+    nf_query_bind_i64(q, 1, capture);
+    while (nf_query_step(q) == 1) {
+        double samples = nf_query_f64(q, 2), lost = nf_query_f64(q, 8);
+        double share = lost > 0 ? lost / (samples + lost) : 0;
+
+        if (only_lossy) {
+            if (share > LOST_SHARE_MAX)
+                nf_warn("source %s lost %.1f %% of its samples (%.0f of %.0f): what it saw is incomplete", nf_query_text(q, 0),
+                        share * 100, lost, samples + lost);
+            continue;
+        }
+        fprintf(stderr, "  source %s%s: %.0f samples, %.0f attributed", nf_query_text(q, 0),
+                nf_query_i64(q, 1) ? "" : " (not validated on hardware)", samples, nf_query_f64(q, 3));
+        for (int i = 0; i < (int)(sizeof less / sizeof *less); i++)
+            if (nf_query_i64(q, 4 + i))
+                fprintf(stderr, ", %.0f %s", nf_query_f64(q, 4 + i), less[i]);
+        fprintf(stderr, ", %.0f lost", lost);
+        if (nf_query_i64(q, 9))
+            fprintf(stderr, ", throttled %.0f times", nf_query_f64(q, 9));
+        if (nf_query_i64(q, 10))
+            fprintf(stderr, ", %.0f not decoded", nf_query_f64(q, 10));
+        if (*nf_query_text(q, 11))
+            fprintf(stderr, "\n    %s", nf_query_text(q, 11));
+        fputc('\n', stderr);
+    }
+    nf_query_done(q);
+}
+
 /* What was captured, for the person who waited for it. */
 static void summarize(struct nf_study *study, int64_t capture)
 {
@@ -61,6 +104,7 @@ static void summarize(struct nf_study *study, int64_t capture)
                               "ORDER BY p.id", &q))
         return;
     nf_query_bind_i64(q, 1, capture);
+    summarize_sources(study, capture, true);
     while (nf_query_step(q) == 1) {
         fprintf(stderr, "  %-6s %3lld steps", nf_pass_kind_name((unsigned)nf_query_i64(q, 0)),
                 (long long)nf_query_i64(q, 1));
@@ -82,6 +126,7 @@ static void summarize(struct nf_study *study, int64_t capture)
         fputc('\n', stderr);
     }
     nf_query_done(q);
+    summarize_sources(study, capture, false);
 }
 
 static int run(const struct nf_command *self, int argc, char **argv)
@@ -134,7 +179,12 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return NF_EXIT_OK;
     }
     fprintf(stderr, "nearfar: %s\n", message);
-    return rc == NF_CAPTURE_E_JOB ? NF_EXIT_JOB : rc == NF_CAPTURE_E_UNAVAILABLE ? NF_EXIT_CANNOT : NF_EXIT_FAILED;
+    switch (rc) {
+    case -EINVAL: return NF_EXIT_USAGE; /* what a source was told contradicts itself */
+    case NF_CAPTURE_E_JOB: return NF_EXIT_JOB;
+    case NF_CAPTURE_E_UNAVAILABLE: return NF_EXIT_CANNOT;
+    default: return NF_EXIT_FAILED;
+    }
 }
 
 const struct nf_command nf_cmd_capture = {

@@ -27,7 +27,7 @@ static const struct nf_option options[] = {
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC that separates bursts and filters misses (default: measured, else as the CPU reports)"},
     {"ghz", 0, NF_OPTION_F64, offsetof(struct arguments, ghz), "GHZ", "clock of the cores that were sampled, for k in the view 'sampled' (default: unknown)"},
     {"limit", 'n', NF_OPTION_U64, offsetof(struct arguments, limit), "ROWS", "at most so many rows (default 40 in text, all otherwise)"},
-    {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "audit: what this source saw (default the latest)"},
+    {"source", 's', NF_OPTION_STRING, offsetof(struct arguments, source), "NAME", "audit: what this source saw (default the latest); --reuse, --mrc, --heat: of what it saw (default: of the framework's visits)"},
     {"reuse", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse), NULL, "reuse distances and times of one step class, instead of a view"},
     {"mrc", 0, NF_OPTION_FLAG, offsetof(struct arguments, mrc), NULL, "miss-ratio curves of one step class: exact, and every estimator's error"},
     {"heat", 0, NF_OPTION_FLAG, offsetof(struct arguments, heat), NULL, "what one step class touches, through the step"},
@@ -42,7 +42,7 @@ static const struct nf_option options[] = {
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
-#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, trials, sources, samples"
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, watches, trials, sources, samples"
 
 /* --- views made by SQL --- */
 
@@ -131,8 +131,8 @@ static const struct nf_show_view trials = {"trials", "replayed trials", COLUMNS(
 
 static const struct nf_show_view *const views[] = {
     &classes,     &passes,       &steps,         &nf_show_roles,         &nf_show_regimes, &nf_show_tensors,
-    &nf_show_ops, &nf_show_gaps, &nf_show_audit, &nf_show_audit_tensors, &nf_show_sampled, &trials,
-    &nf_show_sources, &nf_show_samples, NULL,
+    &nf_show_ops, &nf_show_gaps, &nf_show_audit, &nf_show_audit_tensors, &nf_show_sampled, &nf_show_watches,
+    &trials,      &nf_show_sources, &nf_show_samples, NULL,
 };
 
 /* NULL: there is none of that name. */
@@ -346,6 +346,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     struct arguments a = {
         .step_class = UINT64_MAX, .tensor = NF_TENSOR_ALL, .block = NF_LINE_BYTES, .period = DEFAULT_PERIOD};
     const struct nf_show_view *v = NULL;
+    struct nf_step_class seen = {0};
     struct nf_show s = {0};
     const char *wrong;
     int first, n, code = NF_EXIT_OK, rc;
@@ -378,6 +379,10 @@ static int run(const struct nf_command *self, int argc, char **argv)
     rc = s.capture < 0 ? (int)s.capture : 0;
     if (!rc && (a.reuse || a.mrc || a.heat)) {
         rc = load_class(&s, a.step_class);
+        if (!rc && a.source && strcmp(a.source, "framework")) {
+            rc = nf_show_seen_by(&s, &seen);
+            s.class = &seen;
+        }
         if (!rc)
             rc = a.mrc ? nf_show_mrc(&s) : a.heat ? nf_show_heat(&s) : nf_show_reuse(&s);
     } else if (!rc) {
@@ -388,6 +393,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     if (s.profile)
         nf_profile_deinit(s.profile);
     free(s.profile);
+    nf_step_class_seen_deinit(&seen);
     nf_stream_free(s.stream);
     nf_study_close(s.study);
     return code;

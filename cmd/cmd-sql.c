@@ -97,7 +97,8 @@ const struct nf_command nf_cmd_sql = {
     .about = "ask a study anything: one read-only SQL statement",
     .usage = "sql STUDY \"SELECT ...\" [--json | --csv]",
     .text = "Tables and columns are described in doc/format.md. visits(CLASS_ID) is a table of all visits\n"
-            "of one step class, decoded on the fly; plain visits has those of all classes.",
+            "of one step class, decoded on the fly; plain visits has those of all classes. sightings(OBSERVATION, CLASS_ID)\n"
+            "is what a source saw of it, samples(OBSERVATION) what it sampled.",
     .options = options,
     .examples = {"nearfar sql demo.nf \"SELECT rw, count(*), sum(bytes) FROM visits(2) GROUP BY rw\"",
                  "nearfar sql demo.nf \"SELECT number, ops, visits, peak_live_bytes FROM step_class\" --csv"},

@@ -17,7 +17,7 @@ struct nf_show {
     uint64_t llc_bytes;
     enum nf_table_format format;
     size_t limit;       /* rows of the last table; 0: the view's own */
-    const char *source; /* audit: what this source saw; NULL: the latest */
+    const char *source; /* audit, reuse: what this source saw; NULL: the latest, the framework */
     double ghz;         /* sampled: clock of the cores; 0: unknown */
     const char *by;     /* "role", "tensor", "address"; NULL: the view's default */
     uint64_t tensor;    /* the only one wanted; NF_TENSOR_ALL: all */
@@ -39,10 +39,13 @@ struct nf_show_view {
 
 extern const struct nf_show_view nf_show_roles, nf_show_regimes, nf_show_tensors, nf_show_ops, nf_show_gaps;
 extern const struct nf_show_view nf_show_audit, nf_show_audit_tensors;
-extern const struct nf_show_view nf_show_sources, nf_show_samples, nf_show_sampled;
+extern const struct nf_show_view nf_show_sources, nf_show_samples, nf_show_sampled, nf_show_watches;
 
 /* --- views that have options of their own: how a step reuses memory --- */
 
+/* The class as s->source saw it: its sightings, or the visits that left a sample of it. 0, -ENOENT when it saw nothing of the
+ * class (cause set), -errno (cause set). nf_step_class_seen_deinit frees it. */
+int nf_show_seen_by(const struct nf_show *s, struct nf_step_class *seen);
 /* All print to stdout. 0, -EINVAL for options that cannot be (cause set), -errno (cause set). */
 int nf_show_reuse(const struct nf_show *s);
 int nf_show_mrc(const struct nf_show *s);

@@ -32,17 +32,23 @@ size_t nf_arena_size(void);
 
 static inline bool nf_arena_owns(const void *block)
 {
-    extern uintptr_t nf_arena_start, nf_arena_end;
+    extern uintptr_t nf_arena_start;
+    extern size_t nf_arena_bytes;
+    size_t bytes = __atomic_load_n(&nf_arena_bytes, __ATOMIC_ACQUIRE);
 
-    return (uintptr_t)block - nf_arena_start < nf_arena_end - nf_arena_start;
+    return (uintptr_t)block - nf_arena_start < bytes;
 }
 
 /* The ring's header tells the tool where the arena is and how finely it sees; from here on boundaries work. NULL ends it. */
 void nf_arena_attach(struct nf_ring_header *header);
 /* An op has ended: every `every` ops, what is mapped of the arena is dropped from the page table. */
 void nf_arena_boundary(void);
+/* Training begins, or a step has ended: it is dropped now, and the next `every` ops are counted from here. So each step
+ * sees the first touches of its own ops, and the same of them as every other step. */
+void nf_arena_restart(void);
 
-/* The three handlers of pthread_atfork. */
+/* The three handlers of pthread_atfork. The child goes on with a copy as of the moment of the fork: private memory, or,
+ * where it may be the process that trains, an arena of its own. Where it finds no memory for that, it says so and exits. */
 void nf_arena_fork_prepare(void);
 void nf_arena_fork_parent(void);
-void nf_arena_fork_child(void);
+void nf_arena_fork_child(bool may_train);

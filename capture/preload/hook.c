@@ -10,6 +10,7 @@
 #include "capture/preload/arena.h"
 #include "capture/preload/boundary.h"
 #include "capture/preload/tracker.h"
+#include "capture/preload/trap.h"
 #include "capture/preload/writer.h"
 
 #define NF_EXPORT __attribute__((visibility("default")))
@@ -27,7 +28,7 @@ static bool forks_guarded;
 /* The child of a captured process is none. Before the claim it may be the one that trains: it starts anew. */
 static void forget_in_child(void)
 {
-    nf_arena_fork_child();
+    nf_arena_fork_child(!ring);
     nf_boundary_forget();
     nf_tracker_forget(!ring);
     ring = NULL;
@@ -64,6 +65,7 @@ NF_EXPORT int nf_hook_claim(void)
     }
     nf_tracker_attach(header, strcmp(pass, "bare") != 0);
     nf_arena_attach(header);
+    nf_trap_guard();
     nf_boundary_attach(header);
     previous_mark_ns = nf_writer_now_ns();
     ring = header;
@@ -215,6 +217,7 @@ NF_EXPORT int nf_hook_mark(uint32_t mark, uint32_t name, uint32_t module, uint64
         return -1;
     if (mark == NF_MARK_TRAINING_BEGINS) {
         nf_boundary_training();
+        nf_arena_restart();
         a = previous_mark_ns = nf_writer_now_ns();
     }
     if (!nf_writer_begin(1, NF_WRITER_VITAL))
@@ -241,6 +244,7 @@ NF_EXPORT int nf_hook_step(void)
     memset(foreign, 0, sizeof foreign);
     foreign_used = 0;
     nf_boundary_flush(NF_TOUCH_OUTSIDE);
+    nf_arena_restart();
     if (!nf_writer_begin(1, NF_WRITER_VITAL)) {
         previous_mark_ns = now_ns;
         return -1;
@@ -249,6 +253,7 @@ NF_EXPORT int nf_hook_step(void)
     event->kind = NF_EVENT_STEP;
     event->a = now_ns - previous_mark_ns;
     event->b = hash;
+    event->c = now_ns;
     previous_mark_ns = now_ns;
     nf_writer_commit();
     return 0;

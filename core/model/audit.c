@@ -197,14 +197,15 @@ static int judge_rw(struct audit_work *w, uint32_t op, uint32_t tensor, extents 
     return 0;
 }
 
-/* What earlier ops of the same boundary had touched of a tensor, into WORK_2. at: the op's first sighting. */
+/* What earlier ops of the same boundary had touched of a tensor, into WORK_2. at: the op's first sighting. Boundaries are
+ * counted from the step's first op. */
 static int seen_earlier(struct audit_work *w, uint32_t op, uint32_t tensor, uint32_t at)
 {
     extents *e = &w->sets[WORK_2];
 
     e->n = 0;
-    for (uint32_t i = at; i-- > 0 && op - w->sightings[i].op < w->source->boundary_ops;)
-        if (w->sightings[i].tensor == tensor && w->sightings[i].op != op)
+    for (uint32_t i = at; i-- > 0 && w->sightings[i].op / w->source->boundary_ops == op / w->source->boundary_ops;)
+        if (w->sightings[i].tensor == tensor)
             if (nf_array_push(e, (struct extent){w->sightings[i].offset, w->sightings[i].offset + w->sightings[i].bytes}))
                 return -ENOMEM;
     normalise(e);
@@ -262,7 +263,9 @@ static int judge(struct audit_work *w, uint32_t op, uint32_t tensor, uint32_t at
         rc = count(w, is_gather ? NF_AUDIT_ROWS : seen ? NF_AUDIT_PART : NF_AUDIT_UNTOUCHED, op, tensor, missing);
     /* Seen, not declared. */
     if (!rc)
-        rc = combine(&s[WORK_1], &s[BETWEEN], &s[DECLARED], true);
+        rc = combine(&s[WORK_2], &s[BETWEEN], &s[DECLARED], true);
+    if (!rc)
+        rc = combine(&s[WORK_1], &s[WORK_2], &s[SEEN], true); /* what the op touched as well is the op's */
     between = bytes_of(&s[WORK_1]);
     if (!rc)
         rc = count(w, NF_AUDIT_BETWEEN, op, tensor, between);

@@ -1,7 +1,8 @@
 #include "core/model/block-map.h"
 
 #include <errno.h>
-#include <stdlib.h>
+
+#include "core/base/big.h"
 
 enum { ENTRIES_MIN = 64 };
 /* A fact per block is addressed in 32 bits, NF_BLOCK_NONE left out. */
@@ -13,13 +14,13 @@ int nf_block_map_init(struct nf_block_map *m, uint64_t hint)
 
     while (entries / 2 < hint && entries <= CHUNKS_MAX)
         entries *= 2;
-    *m = (struct nf_block_map){.entries = calloc(entries, sizeof *m->entries), .mask = entries - 1};
+    *m = (struct nf_block_map){.entries = nf_big_alloc(entries * sizeof *m->entries), .mask = entries - 1};
     return m->entries ? 0 : -ENOMEM;
 }
 
 void nf_block_map_deinit(struct nf_block_map *m)
 {
-    free(m->entries);
+    nf_big_free(m->entries, (m->mask + 1) * sizeof *m->entries);
     *m = (struct nf_block_map){0};
 }
 
@@ -39,7 +40,7 @@ int nf_block_map_add(struct nf_block_map *m, uint64_t chunk)
     /* Linear probing stays short up to two thirds. */
     if (3 * ((uint64_t)m->n + 1) > 2 * m->mask) {
         uint64_t mask = m->mask * 2 + 1;
-        struct nf_block_entry *entries = calloc(mask + 1, sizeof *entries);
+        struct nf_block_entry *entries = nf_big_alloc((mask + 1) * sizeof *entries);
 
         if (!entries)
             return -ENOMEM;
@@ -47,7 +48,7 @@ int nf_block_map_add(struct nf_block_map *m, uint64_t chunk)
             if (m->entries[i].index)
                 put(entries, mask, m->entries[i]);
         }
-        free(m->entries);
+        nf_big_free(m->entries, (m->mask + 1) * sizeof *m->entries);
         m->entries = entries;
         m->mask = mask;
     }

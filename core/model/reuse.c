@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/array.h"
+#include "core/base/big.h"
 #include "core/model/block-map.h"
 
 /* Time is a bitmap: bit t is set when slot t is the latest access of some block, so a stack distance is the number of
@@ -21,6 +21,7 @@ enum {
     FANOUT = 64, /* lines per group and groups per super */
     SUPERS_ALIGN = 8,
     SLOTS_MIN = 1 << GROUP_SHIFT,
+    CHUNKS_MIN = 16,
     SLOTS_PER_LIVE = 3, /* at least, after a compaction: at most half a renumbering per access */
     PREFETCH_CHUNKS = 2,
     AHEAD_COMPACT = 24,
@@ -35,7 +36,8 @@ struct chunk {
 
 struct nf_reuse {
     struct nf_block_map map;
-    NF_ARRAY(struct chunk) chunks; /* by the map's index */
+    struct chunk *chunks; /* by the map's index */
+    uint32_t n_chunks, chunks_max;
 
     uint64_t *bits;
     uint16_t *lines;
@@ -56,32 +58,39 @@ static uint32_t n_supers(uint32_t slots)
     return ((slots >> SUPER_SHIFT) + SUPERS_ALIGN) / SUPERS_ALIGN * SUPERS_ALIGN;
 }
 
+/* All but owner. */
+static void timeline_free(struct nf_reuse *r)
+{
+    nf_big_free(r->bits, r->slots / 8);
+    nf_big_free(r->lines, (r->slots >> LINE_SHIFT) * sizeof *r->lines);
+    free(r->groups);
+    free(r->supers);
+}
+
 /* Makes the timeline longer; the contents of all but owner are the caller's to fill. */
 static int timeline_grow(struct nf_reuse *r, uint32_t slots)
 {
-    uint64_t *bits = malloc(slots / 8);
-    uint16_t *lines = malloc((slots >> LINE_SHIFT) * sizeof *lines);
+    uint64_t *bits = nf_big_alloc(slots / 8);
+    uint16_t *lines = nf_big_alloc((slots >> LINE_SHIFT) * sizeof *lines);
     uint32_t *groups = malloc(n_groups(slots) * sizeof *groups);
     uint32_t *supers = malloc(n_supers(slots) * sizeof *supers);
-    uint32_t *owner = realloc(r->owner, (size_t)slots * sizeof *owner);
+    uint32_t *owner = NULL;
 
-    if (owner)
-        r->owner = owner;
-    if (!bits || !lines || !groups || !supers || !owner) {
-        free(bits);
-        free(lines);
+    if (bits && lines && groups && supers)
+        owner = nf_big_grow(r->owner, r->slots * sizeof *owner, slots * sizeof *owner);
+    if (!owner) {
+        nf_big_free(bits, slots / 8);
+        nf_big_free(lines, (slots >> LINE_SHIFT) * sizeof *lines);
         free(groups);
         free(supers);
         return -ENOMEM;
     }
-    free(r->bits);
-    free(r->lines);
-    free(r->groups);
-    free(r->supers);
+    timeline_free(r);
     r->bits = bits;
     r->lines = lines;
     r->groups = groups;
     r->supers = supers;
+    r->owner = owner;
     r->slots = slots;
     return 0;
 }
@@ -196,18 +205,27 @@ static int compact(struct nf_reuse *r)
         uint32_t owner = r->owner[t];
 
         if (t + AHEAD_COMPACT < n)
-            __builtin_prefetch(&r->chunks.v[r->owner[t + AHEAD_COMPACT] / NF_BLOCK_CHUNK], 1);
-        r->chunks.v[owner / NF_BLOCK_CHUNK].slot[owner % NF_BLOCK_CHUNK] = t;
+            __builtin_prefetch(&r->chunks[r->owner[t + AHEAD_COMPACT] / NF_BLOCK_CHUNK], 1);
+        r->chunks[owner / NF_BLOCK_CHUNK].slot[owner % NF_BLOCK_CHUNK] = t;
     }
     return 0;
 }
 
 static int chunk_add(struct nf_reuse *r, uint64_t chunk, uint32_t *index)
 {
-    if (nf_array_reserve(&r->chunks, r->chunks.n + 1) || nf_block_map_add(&r->map, chunk))
+    if (r->n_chunks == r->chunks_max) {
+        uint32_t most = r->chunks_max ? 2 * r->chunks_max : CHUNKS_MIN; /* the map ends before this wraps */
+        struct chunk *chunks = nf_big_grow(r->chunks, r->chunks_max * sizeof *chunks, most * sizeof *chunks);
+
+        if (!chunks)
+            return -ENOMEM;
+        r->chunks = chunks;
+        r->chunks_max = most;
+    }
+    if (nf_block_map_add(&r->map, chunk))
         return -ENOMEM;
-    *index = (uint32_t)r->chunks.n;
-    memset(&r->chunks.v[r->chunks.n++], 0xff, sizeof *r->chunks.v); /* SLOT_NONE everywhere */
+    *index = r->n_chunks++;
+    memset(&r->chunks[*index], 0xff, sizeof *r->chunks); /* SLOT_NONE everywhere */
     return 0;
 }
 
@@ -244,7 +262,7 @@ static inline __attribute__((always_inline)) bool all_cold(const uint32_t *slot,
 static inline __attribute__((always_inline)) void touch(struct nf_reuse *r, uint32_t owner, uint32_t n,
                                                         uint32_t *previous, uint32_t *distances)
 {
-    uint32_t *slot = &r->chunks.v[owner / NF_BLOCK_CHUNK].slot[owner % NF_BLOCK_CHUNK], before = *previous;
+    uint32_t *slot = &r->chunks[owner / NF_BLOCK_CHUNK].slot[owner % NF_BLOCK_CHUNK], before = *previous;
 
     *previous = slot[n - 1];
     if (all_cold(slot, n)) {
@@ -293,7 +311,7 @@ static inline __attribute__((always_inline)) int extent(struct nf_reuse *r, uint
         if (chunk_find(r, block >> NF_BLOCK_CHUNK_SHIFT, &chunk))
             return -ENOMEM;
         /* Chunks that follow each other in an extent were most likely made one after the other. */
-        __builtin_prefetch(&r->chunks.v[chunk] + 1, 1);
+        __builtin_prefetch(&r->chunks[chunk] + 1, 1);
         if (r->slots - r->now < taken) {
             if (compact(r))
                 return -ENOMEM;
@@ -322,7 +340,7 @@ static inline __attribute__((always_inline)) int group_find(struct nf_reuse *r, 
         if (chunk_find(r, blocks[i] >> NF_BLOCK_CHUNK_SHIFT, &chunk))
             return -ENOMEM;
         g->owner[i] = chunk * NF_BLOCK_CHUNK + (uint32_t)blocks[i] % NF_BLOCK_CHUNK;
-        __builtin_prefetch(&r->chunks.v[chunk].slot[g->owner[i] % NF_BLOCK_CHUNK], 1);
+        __builtin_prefetch(&r->chunks[chunk].slot[g->owner[i] % NF_BLOCK_CHUNK], 1);
     }
     return 0;
 }
@@ -331,7 +349,7 @@ static inline __attribute__((always_inline)) int group_find(struct nf_reuse *r, 
 static inline __attribute__((always_inline)) void group_take(struct nf_reuse *r, struct group *g, uint32_t to)
 {
     for (uint32_t i = 0; i < g->n; i++) {
-        uint32_t *slot = &r->chunks.v[g->owner[i] / NF_BLOCK_CHUNK].slot[g->owner[i] % NF_BLOCK_CHUNK], old = *slot;
+        uint32_t *slot = &r->chunks[g->owner[i] / NF_BLOCK_CHUNK].slot[g->owner[i] % NF_BLOCK_CHUNK], old = *slot;
 
         *slot = to + i;
         r->owner[to + i] = g->owner[i];
@@ -466,12 +484,9 @@ struct nf_reuse *nf_reuse_free(struct nf_reuse *r)
     if (!r)
         return NULL;
     nf_block_map_deinit(&r->map);
-    nf_array_free(&r->chunks);
-    free(r->bits);
-    free(r->lines);
-    free(r->groups);
-    free(r->supers);
-    free(r->owner);
+    nf_big_free(r->chunks, r->chunks_max * sizeof *r->chunks);
+    nf_big_free(r->owner, r->slots * sizeof *r->owner);
+    timeline_free(r);
     free(r);
     return NULL;
 }
@@ -492,7 +507,7 @@ void nf_reuse_forget(struct nf_reuse *r, uint64_t block)
 
     if (chunk == NF_BLOCK_NONE)
         return;
-    slot = &r->chunks.v[chunk].slot[block % NF_BLOCK_CHUNK];
+    slot = &r->chunks[chunk].slot[block % NF_BLOCK_CHUNK];
     if (*slot == SLOT_NONE)
         return;
     slot_clear(r, *slot);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/error.h"
 
@@ -174,6 +175,37 @@ int nf_step_class_check(const struct nf_step_class *c, const struct nf_stream *s
     if (next_visit != c->n_visits)
         return nf_fail(-EBADMSG, "%u visits belong to no op", c->n_visits - next_visit);
     return check_carry(c, s);
+}
+
+int nf_step_class_seen_by(const struct nf_step_class *c, struct nf_visit *visits, uint32_t n, struct nf_step_class *out)
+{
+    *out = *c;
+    out->ops = malloc((c->n_ops + (size_t)1) * sizeof *out->ops);
+    if (!out->ops) {
+        free(visits);
+        *out = (struct nf_step_class){0};
+        return nf_fail(-ENOMEM, "out of memory");
+    }
+    if (c->n_ops)
+        memcpy(out->ops, c->ops, c->n_ops * sizeof *out->ops);
+    for (uint32_t i = 0; i < c->n_ops; i++)
+        out->ops[i].n_visits = out->ops[i].first_visit = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct nf_op *op = &out->ops[visits[i].op];
+
+        if (!op->n_visits++)
+            op->first_visit = i;
+    }
+    out->visits = visits;
+    out->n_visits = n;
+    return 0;
+}
+
+void nf_step_class_seen_deinit(struct nf_step_class *seen)
+{
+    free(seen->ops);
+    free(seen->visits);
+    *seen = (struct nf_step_class){0};
 }
 
 uint32_t nf_stream_steady_class(const struct nf_stream *s)

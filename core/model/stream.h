@@ -100,5 +100,10 @@ int nf_step_class_peak(const struct nf_step_class *c, uint64_t *bytes);
 /* Checks every index and bound of a class (a study may come from anywhere). 0 or -EBADMSG (cause set). */
 int nf_step_class_check(const struct nf_step_class *c, const struct nf_stream *s);
 
+/* The class with other visits (ordered by op, inside its tensors; taken over, freed with it): what another source saw of it.
+ * Everything else is shared with c, which must live longer. 0 or -ENOMEM, and then visits are freed. */
+int nf_step_class_seen_by(const struct nf_step_class *c, struct nf_visit *visits, uint32_t n, struct nf_step_class *out);
+void nf_step_class_seen_deinit(struct nf_step_class *seen);
+
 /* Index of the class that most steps of the second half of the capture belong to: the steady one. */
 uint32_t nf_stream_steady_class(const struct nf_stream *s);

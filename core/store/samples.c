@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/array.h"
 #include "core/base/error.h"
 #include "core/store/sample-codec.h"
 
@@ -272,5 +273,71 @@ int nf_sample_reader_next(struct nf_sample_reader *r, const struct nf_sample **s
         *n = count;
     }
     nf_query_done(q);
+    return rc;
+}
+
+/* --- the samples of one step class --- */
+
+typedef NF_ARRAY(uint32_t) step_numbers; /* ascending */
+
+static int load_steps(struct nf_study *s, int64_t observation, int64_t class_id, step_numbers *steps)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "SELECT t.number FROM step t JOIN observation o ON o.pass_id = t.pass_id WHERE o.id = ?1 AND "
+                               "t.class_id = ?2 ORDER BY t.number", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, observation);
+    nf_query_bind_i64(q, 2, class_id);
+    while ((rc = nf_query_step(q)) == 1) {
+        int64_t number = nf_query_i64(q, 0);
+
+        if (number >= 0 && number < NF_SAMPLE_NONE && nf_array_push(steps, (uint32_t)number)) {
+            rc = nf_fail(-ENOMEM, "out of memory");
+            break;
+        }
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+static bool has_step(const step_numbers *steps, uint32_t step)
+{
+    size_t low = 0, high = steps->n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (steps->v[middle] < step)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < steps->n && steps->v[low] == step;
+}
+
+int nf_samples_of_class(struct nf_study *s, int64_t observation, int64_t class_id,
+                        int (*each)(void *context, const struct nf_sample *samples, size_t n), void *context)
+{
+    struct nf_sample_reader *reader = NULL;
+    step_numbers steps = {0};
+    const struct nf_sample *v;
+    size_t n;
+    int rc = load_steps(s, observation, class_id, &steps);
+
+    if (!rc && steps.n)
+        rc = nf_sample_reader_new(s, observation, &reader);
+    while (!rc && reader && (rc = nf_sample_reader_next(reader, &v, &n)) == 1) {
+        rc = 0;
+        for (size_t i = 0, from; i < n && !rc; i++) {
+            for (from = i; i < n && has_step(&steps, v[i].step); i++)
+                ;
+            if (i > from)
+                rc = each(context, v + from, i - from);
+        }
+    }
+    nf_sample_reader_free(reader);
+    nf_array_free(&steps);
     return rc;
 }

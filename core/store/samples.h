@@ -54,3 +54,8 @@ int nf_sample_reader_new(struct nf_study *s, int64_t observation, struct nf_samp
  * (cause set). */
 int nf_sample_reader_next(struct nf_sample_reader *r, const struct nf_sample **samples, size_t *n);
 struct nf_sample_reader *nf_sample_reader_free(struct nf_sample_reader *r); /* NULL is fine; returns NULL */
+
+/* Calls back for every sample of an observation that fell into a step of the class; one call per run of them.
+ * 0, what the callback returned, -EBADMSG for damaged rows, -errno (cause set). */
+int nf_samples_of_class(struct nf_study *s, int64_t observation, int64_t class_id,
+                        int (*each)(void *context, const struct nf_sample *samples, size_t n), void *context);

@@ -164,6 +164,9 @@ static int migrate(struct nf_study *s, int64_t version)
     return 0;
 }
 
+/* Not for callers: a reader met a study that has to be brought up to date first. */
+enum { NF_STUDY_E_OLDER = 100 };
+
 static int check_identity(struct nf_study *s, enum nf_study_mode mode)
 {
     int64_t application = 0, version = 0, objects = 0;
@@ -192,10 +195,7 @@ static int check_identity(struct nf_study *s, enum nf_study_mode mode)
         return nf_fail(NF_STUDY_E_NEWER, "%s has schema %lld, this nearfar knows up to %d: use a newer nearfar", s->path,
                        (long long)version, newest);
     if (version < newest) {
-        if (mode == NF_STUDY_READ)
-            return nf_fail(-EINVAL, "%s has the older schema %lld; open it once with a command that writes", s->path,
-                           (long long)version);
-        return migrate(s, version);
+        return mode == NF_STUDY_READ ? NF_STUDY_E_OLDER : migrate(s, version);
     }
     return 0;
 }
@@ -233,6 +233,22 @@ static int connect_reader(struct nf_study *s)
                        "copy it there together with %s-journal", s->path, s->path);
     sqlite3_close(s->db);
     return connect_file(s, SQLITE_OPEN_READONLY);
+}
+
+/* Queries know the newest schema only, so that an older study is brought to it also by who only reads; nothing that it
+ * holds changes. */
+static int bring_up_to_date(struct nf_study *s)
+{
+    struct nf_study *writer;
+    int rc = nf_study_open(s->path, NF_STUDY_WRITE, &writer);
+
+    if (rc)
+        return nf_fail_in(rc, "%s has an older schema, which must be brought up to date once", s->path);
+    nf_study_close(writer);
+    sqlite3_close(s->db);
+    s->db = NULL;
+    rc = connect_reader(s);
+    return rc ? rc : check_identity(s, NF_STUDY_READ);
 }
 
 int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **out)
@@ -276,6 +292,8 @@ int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **o
     if (rc)
         goto fail;
     rc = check_identity(s, mode);
+    if (rc == NF_STUDY_E_OLDER)
+        rc = bring_up_to_date(s);
     if (rc)
         goto fail;
     rc = exec(s, "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536;");
@@ -285,7 +303,7 @@ int nf_study_open(const char *path, enum nf_study_mode mode, struct nf_study **o
     if (!rc)
         rc = nf_sample_table_register(s->db);
     if (rc) {
-        rc = fail(s, rc, "registering visits() and samples()");
+        rc = fail(s, rc, "registering visits(), sightings() and samples()");
         goto fail;
     }
     *out = s;

@@ -11,7 +11,7 @@ struct nf_study;
 struct nf_query;
 
 enum nf_study_mode {
-    NF_STUDY_READ,   /* must exist; SQL writes fail */
+    NF_STUDY_READ,   /* must exist; SQL writes fail. An older schema is migrated first, which takes the writer's lock */
     NF_STUDY_WRITE,  /* must exist; takes the writer's lock, migrates an older schema */
     NF_STUDY_CREATE, /* created when absent; otherwise as WRITE */
 };

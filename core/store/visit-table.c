@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,14 +10,38 @@
 #include "core/base/error.h"
 #include "core/store/visit-codec.h"
 
-enum column { CLASS, NUMBER, OP, TENSOR, OFFSET, BYTES, RUN, STRIDE, RW, PATTERN, TOUCHES, PARALLELISM, EVIDENCE, WANTED };
-static const char declaration[] =
-    "CREATE TABLE visits(class_id INTEGER, number INTEGER, op INTEGER, tensor INTEGER, offset INTEGER, bytes INTEGER, "
-    "run INTEGER, stride INTEGER, rw TEXT, pattern TEXT, touches REAL, parallelism INTEGER, evidence TEXT, wanted_class INTEGER HIDDEN)";
+enum column {
+    CLASS, NUMBER, OP, TENSOR, OFFSET, BYTES, RUN, STRIDE, RW, PATTERN, TOUCHES, PARALLELISM, EVIDENCE, WANTED,
+    OBSERVATION, WANTED_OBSERVATION, BETWEEN_OPS
+};
+
+/* The two tables: what the framework said, and what a source saw in the same form. */
+struct kind {
+    const char *name, *declaration, *chunks, *order;
+    enum column columns[14];
+};
+
+static const struct kind kinds[] = {
+    {"visits",
+     "CREATE TABLE visits(class_id INTEGER, number INTEGER, op INTEGER, tensor INTEGER, offset INTEGER, bytes INTEGER, "
+     "run INTEGER, stride INTEGER, rw TEXT, pattern TEXT, touches REAL, parallelism INTEGER, evidence TEXT, "
+     "wanted_class INTEGER HIDDEN)",
+     "SELECT class_id, visits, raw_bytes, crc32, data, codec, 0 FROM visit_chunk", "class_id, number",
+     {CLASS, NUMBER, OP, TENSOR, OFFSET, BYTES, RUN, STRIDE, RW, PATTERN, TOUCHES, PARALLELISM, EVIDENCE, WANTED}},
+    {"sightings",
+     "CREATE TABLE sightings(observation_id INTEGER, class_id INTEGER, number INTEGER, op INTEGER, tensor INTEGER, "
+     "offset INTEGER, bytes INTEGER, rw TEXT, between_ops INTEGER, touches REAL, evidence TEXT, "
+     "wanted_observation INTEGER HIDDEN, wanted_class INTEGER HIDDEN)",
+     "SELECT class_id, visits, raw_bytes, crc32, data, codec, observation_id FROM sighting_chunk",
+     "observation_id, class_id, number",
+     {OBSERVATION, CLASS, NUMBER, OP, TENSOR, OFFSET, BYTES, RW, BETWEEN_OPS, TOUCHES, EVIDENCE, WANTED_OBSERVATION, WANTED}},
+};
+enum { BY_CLASS = 1, BY_OBSERVATION = 2 }; /* idxNum; the class's value comes first */
 
 struct table {
     sqlite3_vtab base;
     sqlite3 *db;
+    const struct kind *kind;
 };
 
 struct cursor {
@@ -25,15 +50,16 @@ struct cursor {
     struct nf_visit_codec *codec;
     struct nf_visit *visits; /* NF_VISIT_CHUNK */
     NF_ARRAY(uint64_t) tensor_bytes;
-    sqlite3_int64 class_id, number;
+    sqlite3_int64 observation, class_id, number;
     size_t at, n;
     int done;
 };
 
 static int table_connect(sqlite3 *db, void *aux, int argc, const char *const *argv, sqlite3_vtab **out, char **error)
 {
+    const struct kind *kind = aux;
     struct table *t;
-    int rc = sqlite3_declare_vtab(db, declaration);
+    int rc = sqlite3_declare_vtab(db, kind->declaration);
 
     if (rc)
         return rc;
@@ -41,7 +67,7 @@ static int table_connect(sqlite3 *db, void *aux, int argc, const char *const *ar
     t = sqlite3_malloc(sizeof *t);
     if (!t)
         return SQLITE_NOMEM;
-    *t = (struct table){.db = db};
+    *t = (struct table){.db = db, .kind = kind};
     *out = &t->base;
     return SQLITE_OK;
 }
@@ -52,21 +78,29 @@ static int table_disconnect(sqlite3_vtab *t)
     return SQLITE_OK;
 }
 
-/* visits(X), which binds the hidden column, and class_id = X are both pushed down to the chunks: idxNum 1. */
-static int table_best_index(sqlite3_vtab *t, sqlite3_index_info *info)
+/* visits(X), which binds the hidden column, and class_id = X are both pushed down to the chunks; so is the observation. */
+static int table_best_index(sqlite3_vtab *base, sqlite3_index_info *info)
 {
-    info->estimatedCost = 1e9;
+    const struct kind *kind = ((struct table *)base)->kind;
+    int class_at = -1, observation_at = -1, n = 0;
+
     for (int i = 0; i < info->nConstraint; i++) {
         const struct sqlite3_index_constraint *c = &info->aConstraint[i];
+        enum column column = c->iColumn < 0 ? NUMBER : kind->columns[c->iColumn];
 
-        if (c->usable && (c->iColumn == CLASS || c->iColumn == WANTED) && c->op == SQLITE_INDEX_CONSTRAINT_EQ) {
-            info->aConstraintUsage[i].argvIndex = 1;
-            info->aConstraintUsage[i].omit = 1;
-            info->idxNum = 1;
-            info->estimatedCost = 1e6;
-            break;
-        }
+        if (!c->usable || c->op != SQLITE_INDEX_CONSTRAINT_EQ)
+            continue;
+        if (class_at < 0 && (column == CLASS || column == WANTED))
+            class_at = i;
+        if (observation_at < 0 && (column == OBSERVATION || column == WANTED_OBSERVATION))
+            observation_at = i;
     }
+    info->idxNum = (class_at >= 0 ? BY_CLASS : 0) | (observation_at >= 0 ? BY_OBSERVATION : 0);
+    if (class_at >= 0)
+        info->aConstraintUsage[class_at] = (struct sqlite3_index_constraint_usage){++n, 1};
+    if (observation_at >= 0)
+        info->aConstraintUsage[observation_at] = (struct sqlite3_index_constraint_usage){++n, 1};
+    info->estimatedCost = n == 2 ? 1e5 : n ? 1e6 : 1e9;
     return SQLITE_OK;
 }
 
@@ -127,15 +161,17 @@ static int next_chunk(struct cursor *c)
     if (rc != SQLITE_ROW)
         return rc;
     id = sqlite3_column_int64(c->chunks, 0);
-    if (id != c->class_id) {
+    if (id != c->class_id || sqlite3_column_int64(c->chunks, 6) != c->observation) {
         c->class_id = id;
+        c->observation = sqlite3_column_int64(c->chunks, 6);
         c->number = 0;
         rc = load_sizes(c);
         if (rc)
             return rc;
     }
     if (sqlite3_column_int64(c->chunks, 5) != NF_VISIT_CODEC) {
-        c->base.pVtab->zErrMsg = sqlite3_mprintf("visits of step class %lld are coded in an unknown way", id);
+        c->base.pVtab->zErrMsg = sqlite3_mprintf("%s of step class %lld are coded in an unknown way",
+                                                   ((struct table *)c->base.pVtab)->kind->name, id);
         return SQLITE_CORRUPT_VTAB;
     }
     c->n = (size_t)sqlite3_column_int64(c->chunks, 1);
@@ -152,28 +188,29 @@ static int next_chunk(struct cursor *c)
 static int cursor_filter(sqlite3_vtab_cursor *base, int index, const char *text, int argc, sqlite3_value **argv)
 {
     struct cursor *c = (struct cursor *)base;
-    struct table *t = (struct table *)base->pVtab;
+    const struct table *t = (struct table *)base->pVtab;
+    char sql[256];
     int rc;
 
     sqlite3_finalize(c->chunks);
     sqlite3_finalize(c->sizes);
     c->chunks = c->sizes = NULL;
-    c->class_id = -1;
+    c->class_id = c->observation = -1;
     c->number = 0;
     c->done = 0;
     rc = sqlite3_prepare_v2(t->db, "SELECT bytes FROM tensor t JOIN lifetime l ON l.tensor_id = t.id "
                                    "WHERE l.class_id = ? ORDER BY l.number", -1, &c->sizes, NULL);
     if (rc)
         return rc;
-    rc = sqlite3_prepare_v2(t->db,
-                            index ? "SELECT class_id, visits, raw_bytes, crc32, data, codec FROM visit_chunk "
-                                    "WHERE class_id = ?1 ORDER BY class_id, number"
-                                  : "SELECT class_id, visits, raw_bytes, crc32, data, codec FROM visit_chunk "
-                                    "ORDER BY class_id, number", -1, &c->chunks, NULL);
+    snprintf(sql, sizeof sql, "%s%s%s%s ORDER BY %s", t->kind->chunks,
+             index & BY_CLASS ? " WHERE class_id = ?1" : index ? " WHERE" : "",
+             index == (BY_CLASS | BY_OBSERVATION) ? " AND" : "",
+             index & BY_OBSERVATION ? index & BY_CLASS ? " observation_id = ?2" : " observation_id = ?1" : "", t->kind->order);
+    rc = sqlite3_prepare_v2(t->db, sql, -1, &c->chunks, NULL);
     if (rc)
         return rc;
-    if (index)
-        sqlite3_bind_value(c->chunks, 1, argv[0]);
+    for (int i = 0; i < argc; i++)
+        sqlite3_bind_value(c->chunks, i + 1, argv[i]);
     do
         rc = next_chunk(c);
     while (!rc && !c->done && !c->n);
@@ -202,9 +239,11 @@ static int cursor_column(sqlite3_vtab_cursor *base, sqlite3_context *context, in
     const struct cursor *c = (const struct cursor *)base;
     const struct nf_visit *v = &c->visits[c->at];
 
-    switch ((enum column)column) {
+    switch (((const struct table *)base->pVtab)->kind->columns[column]) {
     case WANTED:
     case CLASS: sqlite3_result_int64(context, c->class_id); break;
+    case WANTED_OBSERVATION:
+    case OBSERVATION: sqlite3_result_int64(context, c->observation); break;
     case NUMBER: sqlite3_result_int64(context, c->number); break;
     case OP: sqlite3_result_int64(context, v->op); break;
     case TENSOR: sqlite3_result_int64(context, v->tensor); break;
@@ -215,6 +254,7 @@ static int cursor_column(sqlite3_vtab_cursor *base, sqlite3_context *context, in
     case RW: sqlite3_result_text(context, nf_rw_name(v->rw), -1, SQLITE_STATIC); break;
     case PATTERN: sqlite3_result_text(context, nf_pattern_name(v->pattern), -1, SQLITE_STATIC); break;
     case TOUCHES: sqlite3_result_double(context, v->touches_q8 / 256.0); break;
+    case BETWEEN_OPS: sqlite3_result_int(context, !v->touches_q8); break;
     case PARALLELISM:
         if (v->parallelism)
             sqlite3_result_int(context, v->parallelism);
@@ -228,7 +268,7 @@ static int cursor_rowid(sqlite3_vtab_cursor *base, sqlite3_int64 *id)
 {
     const struct cursor *c = (const struct cursor *)base;
 
-    *id = c->class_id << 32 | c->number;
+    *id = c->observation << 52 ^ c->class_id << 32 ^ c->number;
     return SQLITE_OK;
 }
 
@@ -247,5 +287,9 @@ int nf_visit_table_register(sqlite3 *db)
         .xColumn = cursor_column,
         .xRowid = cursor_rowid,
     };
-    return sqlite3_create_module(db, "visits", &module, NULL);
+    int rc = SQLITE_OK;
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !rc; i++)
+        rc = sqlite3_create_module(db, kinds[i].name, &module, (void *)&kinds[i]);
+    return rc;
 }

@@ -16,6 +16,7 @@
 
 #include "core/base/error.h"
 #include "core/store/records.h"
+#include "core/store/migration.h"
 #include "core/store/study.h"
 
 static char folder[] = "/tmp/nearfar-study-XXXXXX";
@@ -87,6 +88,17 @@ static void refuses_strangers(void **state)
     assert_int_equal(nf_study_open(folder, NF_STUDY_READ, &s), NF_STUDY_E_NOT_A_STUDY);
 }
 
+static FILE *popen_study(const char *mode)
+{
+    char command[256];
+    FILE *p;
+
+    snprintf(command, sizeof command, "sqlite3 -bail %s", path);
+    p = popen(command, mode);
+    assert_non_null(p);
+    return p;
+}
+
 static void run_sql(const char *sql)
 {
     char command[256];
@@ -114,6 +126,50 @@ static void refuses_a_newer_schema(void **state)
         assert_int_equal(nf_study_open(path, (enum nf_study_mode)mode, &s), NF_STUDY_E_NEWER);
         assert_non_null(strstr(nf_error_text(0), "99"));
     }
+}
+
+/* A study as the first version left it. */
+static void make_old_study(void)
+{
+    char stamp[128];
+    FILE *p = popen_study("w");
+
+    fputs(nf_migrations[0].sql, p);
+    snprintf(stamp, sizeof stamp, "PRAGMA application_id = %d; PRAGMA user_version = 1; INSERT INTO name VALUES(7, 'kept');",
+             0x4e465354);
+    fputs(stamp, p);
+    assert_int_equal(pclose(p), 0);
+}
+
+/* Whoever opens it brings it up to date, also who only reads; what it holds stays. */
+static void brings_an_older_schema_up_to_date(void **state)
+{
+    struct nf_study *s;
+
+    for (int mode = NF_STUDY_READ; mode <= NF_STUDY_CREATE; mode++) {
+        unlink(path);
+        make_old_study();
+        assert_int_equal(nf_study_open(path, (enum nf_study_mode)mode, &s), 0);
+        assert_int_equal(scalar(s, "PRAGMA user_version"), (int64_t)nf_migration_count);
+        assert_int_equal(scalar(s, "SELECT id FROM name WHERE text = 'kept'"), 7);
+        assert_int_equal(scalar(s, "SELECT count(*) FROM observation"), 0);
+        assert_int_equal(scalar(s, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
+        nf_study_close(s);
+    }
+}
+
+/* Not beside a writer of an older program, which would not know what to do with it. */
+static void waits_for_no_older_writer(void **state)
+{
+    struct nf_study *s, *reader;
+
+    make_old_study();
+    assert_int_equal(nf_study_open(path, NF_STUDY_WRITE, &s), 0);
+    run_sql("PRAGMA user_version = 1");
+    assert_int_equal(nf_study_open(path, NF_STUDY_READ, &reader), NF_STUDY_E_BUSY);
+    assert_null(reader);
+    assert_non_null(strstr(nf_error_text(0), "older schema"));
+    nf_study_close(s);
 }
 
 static void one_writer_many_readers(void **state)
@@ -281,6 +337,8 @@ int main(void)
         cmocka_unit_test_setup(refuses_strangers, fresh),
         cmocka_unit_test_setup(refuses_another_database, fresh),
         cmocka_unit_test_setup(refuses_a_newer_schema, fresh),
+        cmocka_unit_test_setup(brings_an_older_schema_up_to_date, fresh),
+        cmocka_unit_test_setup(waits_for_no_older_writer, fresh),
         cmocka_unit_test_setup(one_writer_many_readers, fresh),
         cmocka_unit_test_setup(survives_a_killed_writer, fresh),
         cmocka_unit_test_setup(reads_after_a_killed_writer, fresh),

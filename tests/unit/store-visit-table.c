@@ -1,4 +1,4 @@
-/* visits(): the compressed chunks as rows of SQL. */
+/* visits() and sightings(): the compressed chunks as rows of SQL. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -150,12 +150,48 @@ static void a_broken_chunk_is_an_error(void **state)
     }
 }
 
+/* What a source saw is kept in the form of visits: here the visits themselves, seen twice. */
+static void sightings_are_rows_too(void **state)
+{
+    size_t n;
+    const struct nf_visit *v = sample_visits(&n);
+    char expected[300];
+
+    study = nf_study_close(study);
+    sample_tamper(path, "INSERT INTO observation(id, pass_id, source, evidence, validated, resolution_bytes, boundary_ops, rw) "
+                        "SELECT number, (SELECT min(id) FROM pass), 'page-fault', 5, 1, 4096, 1, 'observed' FROM step_class");
+    sample_tamper(path, "INSERT INTO sighting SELECT o.id, c.id, 15, 0, 1, 1 FROM observation o, step_class c");
+    sample_tamper(path, "INSERT INTO sighting_chunk SELECT s.observation_id, v.* FROM sighting s JOIN visit_chunk v "
+                        "USING(class_id) WHERE s.observation_id = 1 OR s.class_id = 2");
+    assert_int_equal(nf_study_open(path, NF_STUDY_READ, &study), 0);
+    assert_string_equal(row("SELECT count(*) FROM sightings"), "45");
+    assert_string_equal(row("SELECT count(*), min(class_id), max(class_id) FROM sightings(1)"), "30 1 2");
+    assert_string_equal(row("SELECT count(*), min(class_id), max(class_id) FROM sightings(0)"), "15 2 2");
+    assert_string_equal(row("SELECT count(*), min(observation_id) FROM sightings(1, 2)"), "15 1");
+    assert_string_equal(row("SELECT count(*) FROM sightings(0, 1)"), "0");
+    assert_string_equal(row("SELECT count(*), max(observation_id) FROM sightings WHERE class_id = 2"), "30 1");
+    assert_string_equal(row("SELECT count(*) FROM sightings s JOIN visits(2) v ON v.number = s.number WHERE "
+                            "s.observation_id = 1 AND s.class_id = 2 AND v.op = s.op AND v.bytes = s.bytes"), "15");
+    assert_string_equal(row("SELECT count(DISTINCT rowid) FROM sightings"), "45");
+    for (size_t i = 0; i < n; i++) {
+        char sql[200];
+
+        snprintf(sql, sizeof sql, "SELECT op, tensor, offset, bytes, rw, between_ops, touches, evidence FROM sightings(1, 2) "
+                                  "WHERE number = %zu", i);
+        snprintf(expected, sizeof expected, "%u %u %llu %llu %s %d %.1f %s", v[i].op, v[i].tensor,
+                 (unsigned long long)v[i].offset, (unsigned long long)v[i].bytes, nf_rw_name(v[i].rw), !v[i].touches_q8,
+                 v[i].touches_q8 / 256.0, nf_access_evidence_name(v[i].evidence));
+        assert_string_equal(row(sql), expected);
+    }
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(rows_are_the_visits), T(a_class_is_chosen_in_every_way), T(joins_and_sums), T(nothing_writes_it),
+        T(sightings_are_rows_too),
         cmocka_unit_test_setup_teardown(an_empty_study_has_none, setup_empty, teardown), T(a_broken_chunk_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
