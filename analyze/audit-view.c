@@ -142,6 +142,8 @@ void nf_audit_view_say_steps(const struct nf_audit_view *v, struct nf_buf *b)
         nf_buf_printf(b, "Of %lld steps of this class that %s saw the first is compared; %lld of the others touched exactly "
                          "the same",
                       (long long)v->steps, v->source, (long long)v->equal_steps - 1);
+    if (v->steps > v->equal_steps && v->audit.bytes[NF_AUDIT_ROWS])
+        nf_buf_puts(b, " (which rows an index picks changes with the data)");
 }
 
 void nf_audit_view_say_unwatched(const struct nf_audit_view *v, struct nf_buf *b)

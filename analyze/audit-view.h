@@ -22,7 +22,8 @@ struct nf_audit_view {
 };
 
 /* Of the latest observation of the capture that has sightings of the class. source: of that source; NULL: any. stream and
- * class must outlive the view. 0, -ENOENT when there is none (cause set), -EBADMSG, -ENOMEM, -errno (cause set). */
+ * class must outlive the view. 0, -ENOENT when there is none (cause set), -EBADMSG, -ENOMEM, -errno (cause set); deinit in any
+ * case. */
 int nf_audit_view_init(struct nf_audit_view *v, struct nf_study *study, int64_t capture, const struct nf_stream *stream,
                        const struct nf_step_class *c, const char *source);
 void nf_audit_view_deinit(struct nf_audit_view *v);

@@ -132,7 +132,8 @@ static void locality(struct nf_document *doc, const struct nf_report *r)
                   (double)a->block_accesses / 1e6);
     if (a->block_bytes > NF_LINE_BYTES)
         nf_buf_puts(&b, " The step is large: blocks of 64 B, as caches have them, would take too long here, and a block of "
-                        "which a part is used again counts as used again whole. `nearfar show --mrc --block 64` takes the time.");
+                        "which a part is used again counts as used again whole. `nearfar show --mrc --block 64` takes the "
+                        "time.");
     nf_document_say_buf(doc, NF_BLOCK_TEXT, &b);
     nf_document_figure(doc, r, "miss-ratio");
     nf_document_table(doc, "Miss-ratio curves: each estimator's absolute error against exact, over all cache sizes",
