@@ -1,6 +1,6 @@
-/* How far each estimator's miss-ratio curve is from the exact one, on captured jobs: studies in the folder jobs
- * of the folder given, as ./bench makes them of the example jobs. Steady step class, fully associative LRU, byte-weighted, 64-byte lines and
- * 4 KiB pages; the error is nf_mrc_compare's mean over cache sizes from 64 KiB to the step's reach, 16 an octave. */
+/* How far each estimator's miss-ratio curve is from the exact one, on captured jobs: studies in the folder jobs of the
+ * folder given, as ./bench makes them of the example jobs. Steady step class, fully associative LRU, byte-weighted, 64-byte
+ * lines and 4 KiB pages; the error is nf_mrc_compare's mean over cache sizes from 64 KiB to the step's reach, 16 an octave. */
 #include <glob.h>
 #include <math.h>
 #include <stdlib.h>
