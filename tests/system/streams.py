@@ -19,7 +19,7 @@ for name in COMMANDS:
             result = nearfar(name, *words[2:], 'operand')
             check(result.returncode == 2 and 'operands' in result.stderr, f'its options exist: {result.stderr.strip()!r}')
             continue
-        words = ['no-folder/demo.nf' if word == 'demo.nf' else word for word in words]
+        words = [f'no-folder/{word}' if word in ('demo.nf', 'trace.json.gz', 'perf.data') else word for word in words]
         result = nearfar(*words[1:])
         check(result.returncode == 1 and 'no-folder' in result.stderr, f'its options exist: {result.stderr.strip()!r}')
 
