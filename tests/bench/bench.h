@@ -24,6 +24,9 @@ struct bench_row {
     bool lower_is_better;                        /* of the unit; and of the target, which is then an upper bound */
     /* One short run of a contender; the value in the row's unit, or negative when it failed (and has said why). */
     double (*run)(void *state, unsigned contender);
+    /* Optional: the run just made by another measure, printed below the value and named by `also_as`. */
+    double (*also)(void *state);
+    const char *also_as;
 };
 
 /* 0, or -1 when a contender failed. */
