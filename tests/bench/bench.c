@@ -17,6 +17,7 @@ static const struct group {
 } groups[] = {
     {"codec", bench_codec},
     {"samples", bench_samples},
+    {"flood", bench_flood},
     {"reuse", bench_reuse},
     {"mrc", bench_mrc},
     {"kernel", bench_kernel},

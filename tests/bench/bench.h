@@ -46,6 +46,7 @@ static inline void bench_keep(uint64_t value)
 /* The groups. Each returns 0, -1 when it failed, 77 when it cannot run here (and has said why). */
 int bench_codec(struct bench *b);
 int bench_samples(struct bench *b);
+int bench_flood(struct bench *b);
 int bench_reuse(struct bench *b);
 int bench_mrc(struct bench *b);
 int bench_kernel(struct bench *b);
