@@ -5,16 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture/merge.h"
 #include "capture/sighting-rows.h"
 #include "capture/watches.h"
-#include "core/base/array.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/store/samples.h"
 
-/* Events wait here until no sample from before them can still come; a source that is late for longer than this many
- * events (64 MiB) is not waited for. */
-enum { BATCH = 4096, QUEUE_MAX = 1 << 20, ENVIRONMENT_MAX = 16 };
+enum { BATCH = 4096, ENVIRONMENT_MAX = 16 };
 /* How often sources hear which storages live. */
 #define TICK_NS 10000000ull
 
@@ -29,16 +27,6 @@ struct taking_part {
     unsigned number;                  /* at the reducer */
 };
 
-struct key {
-    uint64_t time_ns;
-    uint32_t at; /* in samples */
-};
-
-struct incoming {
-    struct nf_sample sample;
-    uint32_t from; /* index in sources */
-};
-
 struct nf_observe {
     struct taking_part *sources;
     size_t n;
@@ -47,10 +35,9 @@ struct nf_observe {
     struct nf_watches *watches;  /* of the source that says what it watches; NULL: none does */
     uint64_t event_ns;           /* when what is being reduced happened */
     bool merging; /* some source delivers samples in this pass */
-    NF_ARRAY(struct nf_event) events;
-    size_t events_done;
-    NF_ARRAY(struct incoming) samples;
-    NF_ARRAY(struct key) keys; /* of samples, sorted by time */
+    struct nf_merge *merge;
+    struct nf_merge_listener listener; /* for the watches */
+    const struct nf_storage_map *live;
     uint64_t ticked_ns;
     /* While draining. */
     size_t draining;
@@ -147,9 +134,7 @@ struct nf_observe *nf_observe_free(struct nf_observe *o)
         free(o->sources[i].options);
     nf_sighting_rows_free(o->rows);
     nf_watches_free(o->watches);
-    nf_array_free(&o->events);
-    nf_array_free(&o->samples);
-    nf_array_free(&o->keys);
+    nf_merge_free(o->merge);
     free(o->sources);
     free(o);
     return NULL;
@@ -213,6 +198,34 @@ static int insert_observation(struct nf_observe *o, struct taking_part *t, int64
     return rc;
 }
 
+/* What the watchpoint source says of its watches goes to them; only its hits are samples. */
+static int hear_sample(void *context, unsigned source, const struct nf_sample *s, bool *keep)
+{
+    struct nf_observe *o = context;
+
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sources[i].row.id && o->sources[i].number == source && o->sources[i].facts.hit_ns) {
+            *keep = !nf_watches_is_marker(s);
+            return nf_watches_sample(o->watches, s, o->live);
+        }
+    return 0;
+}
+
+static int before_event(void *context, const struct nf_event *e)
+{
+    struct nf_observe *o = context;
+
+    o->event_ns = e->kind == NF_EVENT_STEP && e->c ? e->c : e->time_ns;
+    return 0;
+}
+
+static int after_event(void *context, const struct nf_event *e)
+{
+    struct nf_observe *o = context;
+
+    return nf_watches_event(o->watches, e, o->live);
+}
+
 static int begin_source(struct nf_observe *o, struct taking_part *t, int64_t pass_id, struct nf_reduce *reduce)
 {
     struct nf_sighting_source is;
@@ -236,6 +249,7 @@ static int begin_source(struct nf_observe *o, struct taking_part *t, int64_t pas
     if (rc || !t->facts.hit_ns)
         return rc;
     o->watches = nf_watches_new(o->study, t->row.id, t->facts.hit_ns);
+    nf_merge_listen(o->merge, &o->listener);
     return o->watches ? 0 : nf_fail(-ENOMEM, "out of memory");
 }
 
@@ -245,10 +259,12 @@ int nf_observe_begin(struct nf_observe *o, struct nf_study *study, int64_t pass_
 
     o->study = study;
     o->merging = false;
-    o->events.n = o->events_done = o->samples.n = o->keys.n = 0;
+    nf_merge_free(o->merge);
+    o->merge = nf_merge_new();
+    o->listener = (struct nf_merge_listener){hear_sample, before_event, after_event, o};
     nf_sighting_rows_free(o->rows);
     o->rows = nf_sighting_rows_new(study);
-    if (!o->rows)
+    if (!o->rows || !o->merge)
         return nf_fail(-ENOMEM, "out of memory");
     for (size_t i = 0; i < o->n && !rc; i++)
         if (o->sources[i].ops->open)
@@ -280,88 +296,16 @@ static int on_samples(void *context, const struct nf_sample *samples, size_t n)
         const struct nf_sample *s = &samples[i];
 
         t->row.samples += !nf_watches_is_marker(s);
-        if (!owner || o->samples.n == UINT32_MAX)
+        if (!owner)
             t->row.outside_steps++;
         else if (s->pid != owner)
             t->row.other_process++;
         else if (t->facts.boundary_ops && s->address - base >= bytes)
             t->row.out_of_arena++;
-        else if (nf_array_push(&o->keys, (struct key){s->time_ns, (uint32_t)o->samples.n}) ||
-                 nf_array_push(&o->samples, (struct incoming){*s, (uint32_t)o->draining}))
+        else if (nf_merge_sample(o->merge, t->number, t->facts.sees_all, s))
             return nf_fail(-ENOMEM, "out of memory for samples");
     }
     return 0;
-}
-
-static int by_time(const void *a, const void *b)
-{
-    const struct key *x = a, *y = b;
-
-    if (x->time_ns != y->time_ns)
-        return x->time_ns > y->time_ns ? 1 : -1;
-    return (x->at > y->at) - (x->at < y->at);
-}
-
-static void sort_keys(struct nf_observe *o)
-{
-    for (size_t i = 1; i < o->keys.n; i++) {
-        if (o->keys.v[i - 1].time_ns > o->keys.v[i].time_ns) {
-            qsort(o->keys.v, o->keys.n, sizeof *o->keys.v, by_time);
-            return;
-        }
-    }
-}
-
-/* Hands on events, and before each the samples that are not younger, as far as the sources are complete. */
-static int merge(struct nf_observe *o, struct nf_reduce *reduce, uint64_t complete_ns)
-{
-    size_t sample = 0, event = o->events_done, kept = 0;
-    int rc = 0;
-
-    for (; event < o->events.n && !rc; event++) {
-        const struct nf_event *e = &o->events.v[event];
-
-        if (e->time_ns > complete_ns && o->events.n - event < QUEUE_MAX)
-            break;
-        for (; sample < o->keys.n && o->keys.v[sample].time_ns <= e->time_ns && !rc; sample++) {
-            const struct incoming *in = &o->samples.v[o->keys.v[sample].at];
-
-            if (o->watches && o->sources[in->from].facts.hit_ns)
-                rc = nf_watches_sample(o->watches, &in->sample, nf_reduce_live(reduce));
-            if (!rc && !nf_watches_is_marker(&in->sample))
-                rc = nf_reduce_sample(reduce, o->sources[in->from].number, &in->sample);
-        }
-        o->event_ns = e->kind == NF_EVENT_STEP && e->c ? e->c : e->time_ns;
-        if (!rc)
-            rc = nf_reduce_event(reduce, e);
-        if (!rc && o->watches)
-            rc = nf_watches_event(o->watches, e, nf_reduce_live(reduce));
-    }
-    o->events_done = event;
-    if (event == o->events.n)
-        o->events.n = o->events_done = 0;
-    /* What is left moves to the front; its keys are rewritten, in order. */
-    if (sample == o->keys.n) {
-        o->keys.n = o->samples.n = 0;
-    } else if (sample > o->keys.n / 2) {
-        NF_ARRAY(struct incoming) rest = {0};
-
-        if (nf_array_reserve(&rest, o->keys.n - sample))
-            return nf_fail(-ENOMEM, "out of memory for samples");
-        for (; sample < o->keys.n; sample++, kept++) {
-            rest.v[rest.n++] = o->samples.v[o->keys.v[sample].at];
-            o->keys.v[kept] = (struct key){o->keys.v[sample].time_ns, (uint32_t)kept};
-        }
-        o->keys.n = kept;
-        nf_array_free(&o->samples);
-        o->samples.v = rest.v;
-        o->samples.n = rest.n;
-        o->samples.cap = rest.cap;
-    } else if (sample) {
-        memmove(o->keys.v, o->keys.v + sample, (o->keys.n - sample) * sizeof *o->keys.v);
-        o->keys.n -= sample;
-    }
-    return rc == -ENOMEM ? nf_fail(rc, "out of memory") : rc;
 }
 
 static int drain_sources(struct nf_observe *o, struct nf_reduce *reduce, uint64_t *complete_ns)
@@ -403,23 +347,15 @@ int nf_observe_drain(struct nf_observe *o, struct nf_ring *ring, struct nf_reduc
         return rc == -ENOMEM ? nf_fail(rc, "out of memory") : rc ? rc : n > 0;
     }
     o->header = ring->header;
-    if (o->events_done > BATCH && o->events_done > o->events.n / 2) {
-        memmove(o->events.v, o->events.v + o->events_done, (o->events.n - o->events_done) * sizeof *o->events.v);
-        o->events.n -= o->events_done;
-        o->events_done = 0;
-    }
-    if (nf_array_reserve(&o->events, o->events.n + n))
+    if (nf_merge_events(o->merge, batch, n))
         return nf_fail(-ENOMEM, "out of memory for events");
-    if (n)
-        memcpy(o->events.v + o->events.n, batch, n * sizeof *batch);
-    o->events.n += n;
     /* After the ring was read: what the job said by then, its faults are there. */
     rc = drain_sources(o, reduce, &complete_ns);
     if (rc)
         return rc;
-    sort_keys(o);
-    rc = merge(o, reduce, ended && !n ? UINT64_MAX : complete_ns);
-    return rc ? rc : n > 0;
+    o->live = nf_reduce_live(reduce);
+    rc = nf_merge_run(o->merge, reduce, ended && !n ? UINT64_MAX : complete_ns);
+    return rc == -ENOMEM ? nf_fail(rc, "out of memory") : rc ? rc : n > 0;
 }
 
 int nf_observe_step(struct nf_observe *o, const struct nf_step *step, int64_t class_id)

@@ -307,15 +307,15 @@ int nf_reduce_add_source(struct nf_reduce *r, const struct nf_sighting_source *s
     return nf_sightings_add_source(r->sightings, source);
 }
 
-int nf_reduce_sample(struct nf_reduce *r, unsigned source, const struct nf_sample *sample)
+int nf_reduce_samples(struct nf_reduce *r, unsigned source, const struct nf_sample *const *samples, size_t n)
 {
     int rc = close_op(r);
 
     if (rc)
         return rc;
     if (r->training)
-        return nf_sightings_sample(r->sightings, source, sample, &r->map);
-    nf_sightings_outside(r->sightings, source, 1);
+        return nf_sightings_samples(r->sightings, source, samples, n, &r->map);
+    nf_sightings_outside(r->sightings, source, n);
     return 0;
 }
 

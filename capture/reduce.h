@@ -68,9 +68,9 @@ struct nf_reduce *nf_reduce_new(bool with_visits, int (*sink)(void *context, con
 struct nf_reduce *nf_reduce_free(struct nf_reduce *r);
 /* A source beside the framework; before the first event. Its index, or -errno. */
 int nf_reduce_add_source(struct nf_reduce *r, const struct nf_sighting_source *source);
-/* A sample of such a source, in order of time among the events: what the job said before it has been given before.
- * 0 or -ENOMEM. */
-int nf_reduce_sample(struct nf_reduce *r, unsigned source, const struct nf_sample *sample);
+/* Samples of such a source, in order of time among the events: what the job said before them has been given before.
+ * Of one that sees all, only time, address and rw count. 0 or -ENOMEM. */
+int nf_reduce_samples(struct nf_reduce *r, unsigned source, const struct nf_sample *const *samples, size_t n);
 /* The storages alive now. */
 const struct nf_storage_map *nf_reduce_live(const struct nf_reduce *r);
 const struct nf_sighting_totals *nf_reduce_sighted(const struct nf_reduce *r, unsigned source);

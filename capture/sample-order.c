@@ -1,12 +1,8 @@
 #include "capture/sample-order.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-struct key {
-    uint64_t time;
-    size_t at; /* equal times stay in the order they came */
-};
+#include "capture/key-sort.h"
 
 struct nf_sample_order {
     nf_sample_order_emit *emit;
@@ -14,7 +10,7 @@ struct nf_sample_order {
     size_t most, n;
     uint64_t newest, flushable, emitted, late;
     struct nf_sample *held, *kept;
-    struct key *keys;
+    struct nf_key *keys; /* and as many for sorting them */
 };
 
 struct nf_sample_order *nf_sample_order_new(size_t most, nf_sample_order_emit *emit, void *context)
@@ -26,7 +22,7 @@ struct nf_sample_order *nf_sample_order_new(size_t most, nf_sample_order_emit *e
     *o = (struct nf_sample_order){.emit = emit, .context = context, .most = most};
     o->held = calloc(most, sizeof *o->held);
     o->kept = calloc(most, sizeof *o->kept);
-    o->keys = calloc(most, sizeof *o->keys);
+    o->keys = calloc(most, 2 * sizeof *o->keys);
     return o->held && o->kept && o->keys ? o : nf_sample_order_free(o);
 }
 
@@ -41,13 +37,6 @@ struct nf_sample_order *nf_sample_order_free(struct nf_sample_order *o)
     return NULL;
 }
 
-static int by_time(const void *a, const void *b)
-{
-    const struct key *x = a, *y = b;
-
-    return x->time != y->time ? (x->time > y->time) - (x->time < y->time) : (x->at > y->at) - (x->at < y->at);
-}
-
 /* Hands on what is not newer than `until`, and the `least` oldest in any case. */
 static int flush(struct nf_sample_order *o, uint64_t until, size_t least)
 {
@@ -55,16 +44,15 @@ static int flush(struct nf_sample_order *o, uint64_t until, size_t least)
     size_t i = 0, left = 0;
 
     for (size_t k = 0; k < o->n; k++)
-        o->keys[k] = (struct key){o->held[k].time_ns, k};
-    if (o->n)
-        qsort(o->keys, o->n, sizeof *o->keys, by_time);
-    for (; i < o->n && (i < least || o->keys[i].time <= until); i++) {
+        o->keys[k] = (struct nf_key){o->held[k].time_ns, (uint32_t)k};
+    nf_keys_sort(o->keys, o->n, o->keys + o->most);
+    for (; i < o->n && (i < least || o->keys[i].key <= until); i++) {
         int rc = o->emit(o->context, &o->held[o->keys[i].at]);
 
         if (rc)
             return rc;
-        o->late += o->keys[i].time < o->emitted;
-        o->emitted = o->keys[i].time > o->emitted ? o->keys[i].time : o->emitted;
+        o->late += o->keys[i].key < o->emitted;
+        o->emitted = o->keys[i].key > o->emitted ? o->keys[i].key : o->emitted;
     }
     for (; i < o->n; i++)
         o->kept[left++] = o->held[o->keys[i].at];

@@ -11,7 +11,7 @@ struct nf_sample_order;
 
 typedef int nf_sample_order_emit(void *context, const struct nf_sample *s); /* 0 or an error, forwarded */
 
-/* most: samples held at a time, 2 or more. NULL: no memory. */
+/* most: samples held at a time, 2 to 2^32 - 1. NULL: no memory. */
 struct nf_sample_order *nf_sample_order_new(size_t most, nf_sample_order_emit *emit, void *context);
 struct nf_sample_order *nf_sample_order_free(struct nf_sample_order *o); /* drops what it holds; returns NULL */
 int nf_sample_order_add(struct nf_sample_order *o, const struct nf_sample *s);

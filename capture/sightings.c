@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture/key-sort.h"
 #include "core/base/array.h"
 #include "core/base/rng.h"
 
@@ -26,6 +27,7 @@ struct source {
     struct nf_sighting_totals totals;
     struct nf_sighting_totals now; /* of the running step: counts once it has ended */
     NF_ARRAY(struct touch) touches;
+    NF_ARRAY(struct nf_key) keys, scratch; /* touches in order */
     NF_ARRAY(struct nf_visit) visits;
     NF_ARRAY(struct nf_storage *) visited; /* parallel to visits */
     NF_ARRAY(struct waiting) waiting;
@@ -49,6 +51,8 @@ struct nf_sightings *nf_sightings_free(struct nf_sightings *s)
         return NULL;
     for (unsigned i = 0; i < s->n; i++) {
         nf_array_free(&s->sources[i].touches);
+        nf_array_free(&s->sources[i].keys);
+        nf_array_free(&s->sources[i].scratch);
         nf_array_free(&s->sources[i].visits);
         nf_array_free(&s->sources[i].visited);
         nf_array_free(&s->sources[i].waiting);
@@ -127,10 +131,10 @@ int nf_sightings_touch(struct nf_sightings *s, unsigned source, uint64_t address
 }
 
 /* One unit of the source was touched at an address: it is the storage's there, else that of one with bytes in the unit. */
-static int touch_unit(struct source *from, const struct nf_sample *sample, const struct nf_storage_map *live)
+static int touch_unit(struct source *from, const struct nf_sample *sample, struct nf_storage *storage,
+                      const struct nf_storage_map *live)
 {
     uint64_t unit = from->is.resolution_bytes, at = sample->address / unit * unit, end;
-    struct nf_storage *storage = nf_storage_map_find(live, sample->address);
     struct touch t;
 
     from->totals.samples++;
@@ -154,22 +158,38 @@ static int touch_unit(struct source *from, const struct nf_sample *sample, const
     return nf_array_push(&from->touches, t);
 }
 
-int nf_sightings_sample(struct nf_sightings *s, unsigned source, const struct nf_sample *sample,
-                        const struct nf_storage_map *live)
+static int keep_sample(struct source *from, const struct nf_sample *sample, struct nf_storage *storage)
 {
-    struct source *from = &s->sources[source];
-    struct waiting w;
+    struct waiting w = {*sample, storage};
 
-    if (from->is.sees_all)
-        return touch_unit(from, sample, live);
     from->totals.samples++;
-    w = (struct waiting){*sample, nf_storage_map_find(live, sample->address)};
-    if (!w.storage) {
+    if (!storage) {
         from->now.unattributed++;
         return 0;
     }
-    w.sample.offset = sample->address - w.storage->address;
+    w.sample.offset = sample->address - storage->address;
     return nf_array_push(&from->waiting, w);
+}
+
+int nf_sightings_samples(struct nf_sightings *s, unsigned source, const struct nf_sample *const *samples, size_t n,
+                         const struct nf_storage_map *live)
+{
+    enum { AT_ONCE = 64 };
+    struct source *from = &s->sources[source];
+    struct nf_storage *storages[AT_ONCE];
+    uint64_t addresses[AT_ONCE];
+    int rc = 0;
+
+    for (size_t i = 0, m; i < n && !rc; i += m) {
+        m = n - i < AT_ONCE ? n - i : AT_ONCE;
+        for (size_t k = 0; k < m; k++)
+            addresses[k] = samples[i + k]->address;
+        nf_storage_map_find_each(live, addresses, m, storages);
+        for (size_t k = 0; k < m && !rc; k++)
+            rc = from->is.sees_all ? touch_unit(from, samples[i + k], storages[k], live)
+                                   : keep_sample(from, samples[i + k], storages[k]);
+    }
+    return rc;
 }
 
 static int by_place(const void *a, const void *b)
@@ -184,14 +204,32 @@ static int by_place(const void *a, const void *b)
     return x->order > y->order ? 1 : -1;
 }
 
-static void sort_touches(struct touch *v, size_t n)
+static int by_place_of(const void *a, const void *b, void *touches)
 {
-    for (size_t i = 1; i < n; i++) {
-        if (by_place(&v[i - 1], &v[i]) > 0) {
-            qsort(v, n, sizeof *v, by_place);
-            return;
-        }
+    const struct nf_key *x = a, *y = b;
+    const struct touch *t = touches;
+
+    return by_place(&t[x->at], &t[y->at]);
+}
+
+/* keys.v[0..n): the touches by place. Storages that live do not overlap, so that an address tells them apart; the dead,
+ * whose place may have been given away since, stand behind them. */
+static int sort_touches(struct source *from)
+{
+    size_t n = from->touches.n, live = 0, dead = n;
+
+    if (nf_array_reserve(&from->keys, n) || nf_array_reserve(&from->scratch, n))
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        const struct touch *t = &from->touches.v[i];
+
+        from->keys.v[t->storage->alive ? live++ : --dead] =
+            (struct nf_key){t->storage->address + t->offset, (uint32_t)i};
     }
+    nf_keys_sort(from->keys.v, live, from->scratch.v);
+    if (dead < n)
+        qsort_r(from->keys.v + dead, n - dead, sizeof *from->keys.v, by_place_of, from->touches.v);
+    return 0;
 }
 
 /* What the op's own visits say of an extent that was touched once by who knows what. */
@@ -215,15 +253,16 @@ struct op_view {
 };
 
 /* All touches of one page in one op are one touch: read, write, or read and then written. */
-static struct nf_visit page_visit(const struct source *from, const struct touch *t, size_t n, const struct op_view *op)
+static struct nf_visit page_visit(const struct source *from, const struct nf_key *keys, size_t n, const struct op_view *op)
 {
+    const struct touch *t = &from->touches.v[keys[0].at], *last = &from->touches.v[keys[n - 1].at];
     struct nf_visit v = {.op = op->op, .offset = t->offset, .bytes = t->bytes, .run = t->bytes, .stride = t->bytes,
                          .touches_q8 = 256, .evidence = from->is.evidence, .pattern = NF_PATTERN_STREAM};
 
-    if (t[n - 1].time_ns < op->start_ns)
+    if (last->time_ns < op->start_ns)
         v.touches_q8 = NF_SIGHTING_BETWEEN;
     if (from->is.rw_observed)
-        v.rw = t[0].rw == NF_RW_WRITE ? NF_RW_WRITE : t[n - 1].rw == NF_RW_WRITE ? NF_RW_UPDATE : NF_RW_READ;
+        v.rw = t->rw == NF_RW_WRITE ? NF_RW_WRITE : last->rw == NF_RW_WRITE ? NF_RW_UPDATE : NF_RW_READ;
     else
         v.rw = n > 1 ? NF_RW_UPDATE : inferred_rw(t->storage, op->visits, op->visited, op->n_visits);
     return v;
@@ -257,27 +296,23 @@ static int add_visit(struct source *from, const struct nf_visit *v, struct nf_st
 
 static int settle_touches(struct source *from, const struct op_view *op)
 {
-    struct touch *t = from->touches.v;
     size_t n = from->touches.n, next;
-    int rc = 0;
+    int rc = n ? sort_touches(from) : 0;
 
-    sort_touches(t, n);
     for (size_t i = 0; i < n && !rc; i = next) {
+        const struct nf_key *keys = from->keys.v + i;
+        const struct touch *t = &from->touches.v[keys->at], *other;
         struct nf_visit v;
 
-        next = i + 1;
-        if (from->is.in_ring) {
-            v = counted_visit(from, &t[i], op);
-        } else {
-            while (next < n && t[next].storage == t[i].storage && t[next].offset == t[i].offset)
-                next++;
-            v = page_visit(from, &t[i], next - i, op);
+        for (next = i; next < n; next++) {
+            other = &from->touches.v[from->keys.v[next].at];
+            if (next > i && (from->is.in_ring || other->storage != t->storage || other->offset != t->offset))
+                break;
+            from->now.attributed += other->accesses;
+            from->now.between_ops += other->time_ns < op->start_ns ? other->accesses : 0;
         }
-        for (size_t k = i; k < next; k++) {
-            from->now.attributed += t[k].accesses;
-            from->now.between_ops += t[k].time_ns < op->start_ns ? t[k].accesses : 0;
-        }
-        rc = add_visit(from, &v, t[i].storage);
+        v = from->is.in_ring ? counted_visit(from, t, op) : page_visit(from, keys, next - i, op);
+        rc = add_visit(from, &v, t->storage);
     }
     from->touches.n = 0;
     return rc;

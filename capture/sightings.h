@@ -47,9 +47,9 @@ unsigned nf_sightings_sources(const struct nf_sightings *s);
 int nf_sightings_ring_source(const struct nf_sightings *s);
 const struct nf_sighting_totals *nf_sightings_totals(const struct nf_sightings *s, unsigned source);
 
-/* A sample, attributed to the storage that lives at its address now. 0 or -ENOMEM. */
-int nf_sightings_sample(struct nf_sightings *s, unsigned source, const struct nf_sample *sample,
-                        const struct nf_storage_map *live);
+/* Samples, attributed to the storages that live at their addresses now. 0 or -ENOMEM. */
+int nf_sightings_samples(struct nf_sightings *s, unsigned source, const struct nf_sample *const *samples, size_t n,
+                         const struct nf_storage_map *live);
 /* An extent that was touched so many times, in all so many bytes. 0 or -ENOMEM. */
 int nf_sightings_touch(struct nf_sightings *s, unsigned source, uint64_t address, uint64_t bytes, uint8_t rw,
                        uint64_t accesses, uint64_t accessed_bytes, uint64_t time_ns, const struct nf_storage_map *live);

@@ -69,7 +69,12 @@ static bool has_instruction(void)
 }
 #endif
 
+uint32_t nf_crc32c_more(uint32_t crc, const void *data, size_t n)
+{
+    return ~(has_instruction() ? by_instruction(data, n, ~crc) : by_tables(data, n, ~crc));
+}
+
 uint32_t nf_crc32c(const void *data, size_t n)
 {
-    return ~(has_instruction() ? by_instruction(data, n, ~0u) : by_tables(data, n, ~0u));
+    return nf_crc32c_more(0, data, n);
 }

@@ -1,16 +1,22 @@
 #pragma once
-/* Samples as columns: a chunk of up to NF_SAMPLE_CHUNK samples becomes one compressed blob.
+/* Samples as columns: a chunk of up to NF_SAMPLE_CHUNK samples becomes one blob.
  *
- * Raw: one column per field of struct nf_sample, each a coding u8, a width u8, a base u64 and its numbers as `width` planes
- * of one byte each, the lowest first; then zstd at its level -1. A field that is the same in all samples has width 0 and costs ten
- * raw bytes. Codings:
- *   0 plain       base + number
- *   1 delta       zigzag difference from the one before; base is the first
- *   2 dictionary  base many literals (eight planes), then indices of width 1 or 2
- *   3 start       of address: plain address minus offset, zigzag difference from that of the last sample of the tensor
- *                 (tensor mod 1024); base 0
+ * Blob: the length of its loose part u32, the loose part, and the dense part as a zstd frame (level -1). The dense part has
+ * one column per field of struct nf_sample; planes that would not get smaller stand in the loose part instead, in the same
+ * order. raw_size and crc are of the loose part followed by the dense one.
+ * A column: coding u8, bits u8, shift u8, loose u16, base u64; with SPARSE a bitmap; then its numbers as planes, the lowest
+ * first: for each whole byte of `bits` one of a byte per number, for each bit above those one of a bit per number. Bit k of
+ * `loose` tells that byte plane k is loose, bit 8 + k that the k-th bit plane is. A bit plane and a bitmap have eight numbers to a
+ * byte, the first lowest, and zeros at the end (in a bitmap; a reader ignores those of a plane). A field that is the same
+ * in all samples is plain with 0 bits.
+ * Codings, plus SPARSE (8): the bitmap tells which numbers are not 0, and only those follow:
+ *   0 plain       base + (number << shift)
+ *   1 delta       zigzag number; (number << shift) is the difference from the one before; base is the first
+ *   2 dictionary  the numbers are indices of base many literals, which follow in eight byte planes; shift 0
+ *   3 start       of address: plain address minus offset, zigzag as delta, the difference from that of the last sample of
+ *                 the tensor (as stored, mod 1024), which is base at first
  *   4 frame       of physical: physical minus address, as delta
- * step, op and cpu are stored plus one (modulo 2^32), so that "none" is 0. */
+ * tensor, step, op and cpu are stored plus one (modulo 2^32), so that "none" is 0. */
 #include <stddef.h>
 #include <stdint.h>
 

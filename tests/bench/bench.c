@@ -17,6 +17,7 @@ static const struct group {
 } groups[] = {
     {"codec", bench_codec},
     {"samples", bench_samples},
+    {"flood", bench_flood},
     {"reuse", bench_reuse},
     {"mrc", bench_mrc},
     {"kernel", bench_kernel},
@@ -38,7 +39,7 @@ static void quartet(const double *values, unsigned n, double out[3])
 
 int bench_row(struct bench *b, const struct bench_row *row, void *state)
 {
-    double value[BENCH_CONTENDERS_MAX][ROUNDS_MAX], ratio[ROUNDS_MAX], q[3];
+    double value[BENCH_CONTENDERS_MAX][ROUNDS_MAX], also[BENCH_CONTENDERS_MAX][ROUNDS_MAX], ratio[ROUNDS_MAX], q[3];
     struct nf_rng rng = {.state = nf_hash_bytes(row->name, strlen(row->name))};
     unsigned n = 0;
 
@@ -65,6 +66,11 @@ int bench_row(struct bench *b, const struct bench_row *row, void *state)
                 continue;
             value[order[i]][round - 1] = v;
             fprintf(b->raw, "\"%s\",\"%s\",%u,%.9g,%s\n", row->name, row->contender[order[i]], round, v, row->unit);
+            if (!row->also)
+                continue;
+            also[order[i]][round - 1] = row->also(state);
+            fprintf(b->raw, "\"%s, %s\",\"%s\",%u,%.9g,%s\n", row->name, row->also_as, row->contender[order[i]], round,
+                    also[order[i]][round - 1], row->unit);
         }
     }
     quartet(value[0], b->rounds, q);
@@ -76,6 +82,10 @@ int bench_row(struct bench *b, const struct bench_row *row, void *state)
         b->missed += !met;
     }
     printf("\n");
+    if (row->also) {
+        quartet(also[0], b->rounds, q);
+        printf("  %-32s %9.4g %-9s [%.4g .. %.4g]\n", row->also_as, q[1], row->unit, q[0], q[2]);
+    }
     for (unsigned c = 1; c < n; c++) {
         double r[3];
 

@@ -24,6 +24,9 @@ struct bench_row {
     bool lower_is_better;                        /* of the unit; and of the target, which is then an upper bound */
     /* One short run of a contender; the value in the row's unit, or negative when it failed (and has said why). */
     double (*run)(void *state, unsigned contender);
+    /* Optional: the run just made by another measure, printed below the value and named by `also_as`. */
+    double (*also)(void *state);
+    const char *also_as;
 };
 
 /* 0, or -1 when a contender failed. */
@@ -43,6 +46,7 @@ static inline void bench_keep(uint64_t value)
 /* The groups. Each returns 0, -1 when it failed, 77 when it cannot run here (and has said why). */
 int bench_codec(struct bench *b);
 int bench_samples(struct bench *b);
+int bench_flood(struct bench *b);
 int bench_reuse(struct bench *b);
 int bench_mrc(struct bench *b);
 int bench_kernel(struct bench *b);

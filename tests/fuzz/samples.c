@@ -1,5 +1,6 @@
 /* The sample codec: decoding anything either fails or yields samples, which encode and decode again; and any samples at all
- * survive encoding. Input: what it is, number of samples, then samples, raw columns or a whole blob. */
+ * survive encoding. Input: what it is, number of samples, how much of the columns is loose (of 255) or the raw size; then
+ * samples, raw columns or a whole blob. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,22 +8,28 @@
 #include "core/store/sample-codec.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { HEAD = 4, FRAME_HEAD = 4 + 1 + 4 + 3, BLOB = 0, COLUMNS = 1, SAMPLES = 2, KINDS = 3, BLOCK_MAX = 128 << 10 };
+enum { HEAD = 4, LENGTH = 4, FRAME_HEAD = 4 + 1 + 4 + 3, BLOB = 0, COLUMNS = 1, SAMPLES = 2, KINDS = 3,
+       BLOCK_MAX = 128 << 10 };
 
-/* A zstd frame of one uncompressed block (RFC 8878, 3.1.1), so that the columns themselves are what is fuzzed. */
-static uint8_t *wrap(const uint8_t *raw, size_t n, size_t *size)
+/* A blob whose dense part is a zstd frame of one uncompressed block (RFC 8878, 3.1.1), so that the columns themselves are
+ * what is fuzzed. The first `loose` bytes are the loose part. */
+static uint8_t *wrap(const uint8_t *raw, size_t all, size_t loose, size_t *size)
 {
+    size_t n = all - loose;
     uint32_t block = (uint32_t)n << 3 | 1;
+    const uint8_t length[LENGTH] = {(uint8_t)loose, (uint8_t)(loose >> 8), (uint8_t)(loose >> 16)};
     const uint8_t head[FRAME_HEAD] = {0x28, 0xb5, 0x2f, 0xfd, 0xa0, (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16),
                                       (uint8_t)(n >> 24), (uint8_t)block, (uint8_t)(block >> 8), (uint8_t)(block >> 16)};
-    uint8_t *frame = malloc(FRAME_HEAD + n);
+    uint8_t *blob = malloc(LENGTH + FRAME_HEAD + all);
 
-    if (frame) {
-        memcpy(frame, head, FRAME_HEAD);
-        memcpy(frame + FRAME_HEAD, raw, n);
-        *size = FRAME_HEAD + n;
+    if (blob) {
+        memcpy(blob, length, LENGTH);
+        memcpy(blob + LENGTH, raw, loose);
+        memcpy(blob + LENGTH + loose, head, FRAME_HEAD);
+        memcpy(blob + LENGTH + loose + FRAME_HEAD, raw + loose, n);
+        *size = LENGTH + FRAME_HEAD + all;
     }
-    return frame;
+    return blob;
 }
 
 static void survive(struct nf_sample_codec *c, const struct nf_sample *s, size_t n)
@@ -70,12 +77,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (n && n <= NF_SAMPLE_CHUNK)
             survive(c, s, n);
     } else {
-        frame = data[0] % KINDS == COLUMNS ? wrap(data + HEAD, raw, &length) : malloc(raw + 1);
+        frame = data[0] % KINDS == COLUMNS ? wrap(data + HEAD, raw, raw * data[3] / 255, &length) : malloc(raw + 1);
         if (!frame)
             abort();
         if (data[0] % KINDS == BLOB) {
             memcpy(frame, data + HEAD, raw);
-            raw = 190 + n * data[3]; /* what its row would say */
+            raw = 247 + n * data[3]; /* what its row would say */
         }
         if (!nf_sample_decode(c, frame, length, raw, data[0] % KINDS == COLUMNS ? nf_crc32c(data + HEAD, raw) : 0, s, n))
             survive(c, s, n);

@@ -72,8 +72,9 @@ static void sample(struct events *j, unsigned source, uint64_t address, uint8_t 
 {
     struct nf_sample s = {.time_ns = ++j->now, .address = address, .rw = rw, .period = 1, .step = NF_SAMPLE_NONE,
                           .op = NF_SAMPLE_NONE, .tensor = NF_SAMPLE_NONE};
+    const struct nf_sample *run = &s;
 
-    assert_int_equal(nf_reduce_sample(j->reduce, source, &s), 0);
+    assert_int_equal(nf_reduce_samples(j->reduce, source, &run, 1), 0);
 }
 
 static void expect(unsigned step, unsigned source, uint32_t at, uint32_t op, uint64_t offset, uint64_t bytes, uint8_t rw)

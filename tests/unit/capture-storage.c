@@ -28,6 +28,18 @@ static struct nf_storage *look(uint64_t address, uint64_t bytes)
     return first;
 }
 
+static void find_each(const struct nf_storage_map *map, struct nf_rng *r, size_t n)
+{
+    uint64_t addresses[30] = {0};
+    struct nf_storage *out[30];
+
+    for (size_t i = 0; i < n; i++)
+        addresses[i] = i % 10 ? 0x7f0000000000 + nf_rng_below(r, SPAN) : nf_rng_below(r, 2) - 1;
+    nf_storage_map_find_each(map, addresses, n, out);
+    for (size_t i = 0; i < n; i++)
+        assert_ptr_equal(out[i], look(addresses[i], 1));
+}
+
 static void finds_what_lives(void **state)
 {
     static struct nf_storage_map map;
@@ -70,7 +82,7 @@ static void finds_what_lives(void **state)
             s = look(address, 1);
             found += s != NULL;
             assert_ptr_equal(nf_storage_map_find(&map, address), s);
-            assert_ptr_equal(nf_storage_map_find(&map, address), s);
+            find_each(&map, &r, round % 30);
         }
     }
     assert_true(found > ROUNDS / 10 && n_all > 100);
