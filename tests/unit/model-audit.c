@@ -10,7 +10,7 @@
 #include "core/base/rng.h"
 #include "core/model/audit.h"
 
-enum { PAGE = 4096, OPS = 40, TENSORS = 6, VISITS = 6, BETWEEN = 0, IN_OP = 256, BYTES_MAX = 40 * PAGE };
+enum { PAGE = 4096, OPS = 40, TENSORS = 6, VISITS = 6, BETWEEN = 0, IN_OP = 256, BYTES_MAX = 12 * PAGE };
 
 static struct nf_op ops[OPS];
 static struct nf_tensor tensors[TENSORS];
@@ -240,7 +240,9 @@ static void naive(uint32_t unit, uint32_t boundary, uint64_t bytes[NF_AUDIT_KIND
 {
     static bool gathers[OPS][TENSORS], any[OPS][TENSORS];
 
-    memset(map, 0, sizeof map);
+    for (uint32_t op = 0; op < c.n_ops; op++)
+        for (uint32_t t = 0; t < TENSORS; t++)
+            memset(map[op][t], 0, tensors[t].bytes);
     memset(gathers, 0, sizeof gathers);
     memset(any, 0, sizeof any);
     for (uint32_t i = 0; i < c.n_visits; i++) {
