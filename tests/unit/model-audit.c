@@ -247,14 +247,15 @@ static void naive(uint32_t unit, uint32_t boundary, uint64_t bytes[NF_AUDIT_KIND
     memset(any, 0, sizeof any);
     for (uint32_t i = 0; i < c.n_visits; i++) {
         const struct nf_visit *v = &visits[i];
-        uint64_t size = tensors[v->tensor].bytes;
+        uint64_t size = tensors[v->tensor].bytes, last = UINT64_MAX;
 
         gathers[v->op][v->tensor] |= v->pattern == NF_PATTERN_GATHER;
         for (uint64_t k = 0; k < v->bytes; k++) {
             uint64_t at = (v->offset + k / v->run * v->stride + k % v->run) / unit * unit;
 
-            for (uint64_t b = at; b < at + unit && b < size; b++)
+            for (uint64_t b = at; at != last && b < at + unit && b < size; b++)
                 map[v->op][v->tensor][b] |= DECLARED;
+            last = at;
         }
     }
     for (uint32_t i = 0; i < n_sightings; i++) {
