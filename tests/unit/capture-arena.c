@@ -245,12 +245,71 @@ static void forks_keep_their_moment(void **state)
     is_sound();
 }
 
+enum { WORDS = 4 << 20 };
+static _Atomic bool enough;
+
+/* Counts through all words, over and over, in order: at any moment they hold two numbers at most, the larger one first. */
+static void *count(void *block)
+{
+    volatile uint32_t *v = block;
+
+    for (uint32_t k = 1; !enough; k++)
+        for (size_t i = 0; i < WORDS; i++)
+            v[i] = k;
+    return NULL;
+}
+
+static int moments(const uint32_t *v)
+{
+    size_t changes = 0;
+
+    for (size_t i = 1; i < WORDS; i++)
+        changes += v[i] != v[i - 1];
+    return changes > 1 || v[0] - v[WORDS - 1] > 1;
+}
+
+static void other_threads_are_held_back(void **state)
+{
+    uint32_t *block = nf_arena_alloc(64, WORDS * sizeof *block);
+    pthread_t writer;
+    uint32_t before;
+    int status;
+
+    if (!freezes) {
+        print_message("an ordinary user's userfaultfd holds back no writes of the kernel's: not used\n");
+        skip();
+    }
+    memset(block, 0, WORDS * sizeof *block);
+    assert_int_equal(pthread_create(&writer, NULL, count, block), 0);
+    for (int i = 0; i < 6; i++) {
+        pid_t pid;
+
+        usleep(10000);
+        nf_arena_fork_prepare();
+        pid = fork();
+        if (!pid) {
+            nf_arena_fork_child(i % 2);
+            _exit(moments(block));
+        }
+        nf_arena_fork_parent();
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+    before = ((volatile uint32_t *)block)[0];
+    for (int i = 0; i < 1000 && ((volatile uint32_t *)block)[0] == before; i++)
+        usleep(10000);
+    assert_true(((volatile uint32_t *)block)[0] != before); /* it goes on */
+    enough = true;
+    pthread_join(writer, NULL);
+    nf_arena_free(block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_or_odd_blocks_are_the_heaps), cmocka_unit_test(neighbours_join),
         cmocka_unit_test(a_full_arena_gives_none), cmocka_unit_test(at_random), cmocka_unit_test(boundaries_drop_and_keep),
-        cmocka_unit_test(forks_keep_their_moment),
+        cmocka_unit_test(other_threads_are_held_back), cmocka_unit_test(forks_keep_their_moment),
     };
 
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -10,7 +10,7 @@
 #include "core/base/rng.h"
 #include "core/model/audit.h"
 
-enum { PAGE = 4096, OPS = 40, TENSORS = 6, VISITS = 6, BETWEEN = 0, IN_OP = 256, BYTES_MAX = 40 * PAGE };
+enum { PAGE = 4096, OPS = 40, TENSORS = 6, VISITS = 6, BETWEEN = 0, IN_OP = 256, BYTES_MAX = 12 * PAGE };
 
 static struct nf_op ops[OPS];
 static struct nf_tensor tensors[TENSORS];
@@ -240,19 +240,22 @@ static void naive(uint32_t unit, uint32_t boundary, uint64_t bytes[NF_AUDIT_KIND
 {
     static bool gathers[OPS][TENSORS], any[OPS][TENSORS];
 
-    memset(map, 0, sizeof map);
+    for (uint32_t op = 0; op < c.n_ops; op++)
+        for (uint32_t t = 0; t < TENSORS; t++)
+            memset(map[op][t], 0, tensors[t].bytes);
     memset(gathers, 0, sizeof gathers);
     memset(any, 0, sizeof any);
     for (uint32_t i = 0; i < c.n_visits; i++) {
         const struct nf_visit *v = &visits[i];
-        uint64_t size = tensors[v->tensor].bytes;
+        uint64_t size = tensors[v->tensor].bytes, last = UINT64_MAX;
 
         gathers[v->op][v->tensor] |= v->pattern == NF_PATTERN_GATHER;
         for (uint64_t k = 0; k < v->bytes; k++) {
             uint64_t at = (v->offset + k / v->run * v->stride + k % v->run) / unit * unit;
 
-            for (uint64_t b = at; b < at + unit && b < size; b++)
+            for (uint64_t b = at; at != last && b < at + unit && b < size; b++)
                 map[v->op][v->tensor][b] |= DECLARED;
+            last = at;
         }
     }
     for (uint32_t i = 0; i < n_sightings; i++) {
