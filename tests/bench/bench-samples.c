@@ -291,8 +291,8 @@ static double run_read(void *state, unsigned contender)
 static int open_files(struct state *s, const char *folder)
 {
     static const char *const chain[] = {
-        "INSERT INTO machine(id,host,cpu,cpus,nodes,memory_bytes,llc_reported_bytes,kernel,hypervisor,facts) "
-        "VALUES(1,'x','x',1,1,1,1,'x','x','x')",
+        ("INSERT INTO machine(id,host,cpu,cpus,nodes,memory_bytes,llc_reported_bytes,kernel,hypervisor,facts) "
+         "VALUES(1,'x','x',1,1,1,1,'x','x','x')"),
         "INSERT INTO invocation(id,machine_id,started_utc,tool_version,command) VALUES(1,1,'x','x','x')",
         "INSERT INTO capture(id,invocation_id,job,job_number) VALUES(1,1,'[]',1)",
         "INSERT INTO pass(id, capture_id, kind, source, access_evidence) VALUES(1, 1, 3, 'pebs', 2)",

@@ -25,7 +25,8 @@ static int keep(void *context, const struct nf_step *step)
     (void)context;
     s->n = step->n_seen ? step->seen[0].n_visits : 0;
     assert_true(s->n <= 16);
-    memcpy(s->visits, step->seen[0].visits, s->n * sizeof *s->visits);
+    if (s->n)
+        memcpy(s->visits, step->seen[0].visits, s->n * sizeof *s->visits);
     return 0;
 }
 
