@@ -378,7 +378,7 @@ int nf_observe_step(struct nf_observe *o, const struct nf_step *step, int64_t cl
     return rc;
 }
 
-int nf_observe_commit(struct nf_observe *o)
+static int flush_samples(struct nf_observe *o)
 {
     int rc = 0;
 
@@ -388,13 +388,14 @@ int nf_observe_commit(struct nf_observe *o)
     return rc;
 }
 
-static int update_observation(struct nf_observe *o, struct taking_part *t, const struct nf_reduce *reduce)
+/* Before the source's end its losses are not asked for: that takes what its rings still hold. */
+static int update_observation(struct nf_observe *o, struct taking_part *t, const struct nf_reduce *reduce, bool ended)
 {
     const struct nf_sighting_totals *seen = nf_reduce_sighted(reduce, t->number);
     struct nf_source_totals totals = {0};
     struct nf_observation *row = &t->row;
 
-    if (t->source && t->ops->totals)
+    if (ended && t->source && t->ops->totals)
         t->ops->totals(t->source, &totals);
     if (!t->ops->drain)
         row->samples = seen->samples;
@@ -412,13 +413,23 @@ static int update_observation(struct nf_observe *o, struct taking_part *t, const
     return nf_observation_update(o->study, row);
 }
 
+int nf_observe_commit(struct nf_observe *o, const struct nf_reduce *reduce)
+{
+    int rc = flush_samples(o);
+
+    for (size_t i = 0; i < o->n && !rc; i++)
+        if (o->sources[i].row.id)
+            rc = update_observation(o, &o->sources[i], reduce, false);
+    return rc;
+}
+
 int nf_observe_end(struct nf_observe *o, const struct nf_reduce *reduce)
 {
-    int rc = nf_observe_commit(o);
+    int rc = flush_samples(o);
 
     for (size_t i = 0; i < o->n && !rc; i++) {
         if (o->sources[i].row.id)
-            rc = update_observation(o, &o->sources[i], reduce);
+            rc = update_observation(o, &o->sources[i], reduce, true);
         o->sources[i].row.id = 0;
     }
     if (!rc && o->watches)

@@ -37,8 +37,9 @@ int nf_observe_attach(void *context, pid_t pid);
 int nf_observe_drain(struct nf_observe *o, struct nf_ring *ring, struct nf_reduce *reduce, bool ended);
 /* What the sources saw of a finished step, inside a transaction of the caller. 0 or -errno (cause set). */
 int nf_observe_step(struct nf_observe *o, const struct nf_step *step, int64_t class_id);
-/* Before the caller commits: writes what is still buffered. 0 or -errno (cause set). */
-int nf_observe_commit(struct nf_observe *o);
+/* Before the caller commits: writes what is still buffered, and the counts so far, so that what a kill leaves adds up; losses
+ * are told at the end alone. 0 or -errno (cause set). */
+int nf_observe_commit(struct nf_observe *o, const struct nf_reduce *reduce);
 /* The pass has ended: its counts into the study, inside a transaction of the caller; the sources are closed.
  * 0 or -errno (cause set). */
 int nf_observe_end(struct nf_observe *o, const struct nf_reduce *reduce);

@@ -116,7 +116,7 @@ static int on_step(void *context, const struct nf_step *step)
         s->times_ns = nf_now_ns();
     }
     if (!rc && nf_now_ns() - s->committed_ns > COMMIT_NS) {
-        rc = nf_observe_commit(s->observe);
+        rc = nf_observe_commit(s->observe, s->reduce);
         if (!rc)
             rc = commit(s);
     }

@@ -59,6 +59,20 @@ for i in range(KILLS):
     states[steps] = states.get(steps, 0) + 1
     if not check(sound and honest, f'capture killed with {steps} steps committed'):
         print(shown.stdout[-500:], shown.stderr[-500:])
+# What a source saw up to then is there with its counts and its arena, without which small tensors would count as unseen.
+for source in 'page-fault', 'watchpoint:rate=50':
+    study = source.partition(':')[0] + '.nf'
+    killed_after(('capture', '-q', '-o', study, '--passes', 'access', '--source', source, '--', *job(steps=2000)), 1.0, study, 20)
+    check(nearfar('show', study).returncode == 0, f'{study}: show works after the kill')
+    seen = rows(study, 'SELECT samples, attributed, unattributed + out_of_arena + other_process + outside_steps, arena_bytes '
+                       'FROM observation')[0]
+    kept = count(study, 'sighting' if study == 'page-fault.nf' else 'sample_chunk')
+    check(whole(study) and seen[0] > 0 and seen[0] == seen[1] + seen[2] and seen[1] > 0 and kept > 0,
+          f'{study}: the counts of what was committed add up: {seen}, {kept} rows')
+    if study == 'page-fault.nf':
+        audit = nearfar('show', study, 'audit', '--json')
+        found = {row['kind'] for row in json.loads(audit.stdout)}
+        check(seen[3] > 0 and 'untouched' not in found, f'and the audit knows what was not watched: {sorted(found)}')
 again = nearfar('capture', '-q', '-o', study, '--passes', 'access', '--', *job())
 check(again.returncode == 0 and rows(study, "SELECT count(*) FROM capture WHERE status = 'running'") == [(0,)],
       f'a killed study takes the next capture, and says of the earlier one that it is partial {again.stderr[-200:] if again.returncode else ""}')
