@@ -305,7 +305,8 @@ static int run_pass(struct session *s, enum nf_pass_kind kind, bool quiet, int *
         if (!rc && !nf_reduce_totals(s->reduce)->steps)
             rc = nf_fail(NF_CAPTURE_E_NO_STEP, atomic_load(&s->ring.header->owner)
                          ? "the job took no optimizer step that nearfar could see"
-                         : "the job never loaded PyTorch in a Python that nearfar can reach, so no step was seen");
+                         : "no step was seen: the job never loaded PyTorch in a Python that nearfar can reach (python -I, -E and "
+                           "env -i hide it; a job in C says its steps through nearfar_annotate.h)");
         if (!rc && kind == NF_PASS_ACCESS && nf_observe_wants_engine(s->observe) &&
             !atomic_load(&s->ring.header->exact_watching))
             rc = nf_fail(NF_CAPTURE_E_UNAVAILABLE, "source exact: nothing watched the job's accesses: for engine=tsan link it "
@@ -387,14 +388,26 @@ static int check_command(const struct session *s)
     return rc == -ENOENT ? NF_CAPTURE_E_JOB : rc == -EINVAL ? NF_CAPTURE_E_UNAVAILABLE : rc;
 }
 
-static int open_session(struct session *s)
+static int open_sources(struct session *s)
 {
     int rc = nf_observe_new(s->options->sources, s->options->n_sources, &s->observe);
 
-    if (rc == NF_OBSERVE_E_UNAVAILABLE)
-        rc = NF_CAPTURE_E_UNAVAILABLE;
-    else if (!rc)
-        rc = check_command(s);
+    return rc == NF_OBSERVE_E_UNAVAILABLE ? NF_CAPTURE_E_UNAVAILABLE : rc ? rc : check_command(s);
+}
+
+int nf_capture_check(const struct nf_capture_options *o)
+{
+    struct session s = {.options = o};
+    int rc = open_sources(&s);
+
+    nf_observe_free(s.observe);
+    return rc;
+}
+
+static int open_session(struct session *s)
+{
+    int rc = open_sources(s);
+
     if (!rc)
         rc = nf_ring_init(&s->ring, RING_SLOTS);
     if (rc)

@@ -24,6 +24,9 @@ enum {
     NF_CAPTURE_E_UNAVAILABLE = 3, /* a source cannot work here */
 };
 
+/* Whether the sources can take part, and with what they are told; before anything is written. 0, -EINVAL for what they are
+ * told, NF_CAPTURE_E_UNAVAILABLE, NF_CAPTURE_E_JOB for a command that a source cannot run, -errno (cause set). */
+int nf_capture_check(const struct nf_capture_options *o);
 /* *capture_id: the row, > 0 once it exists. *job_status: exit status of the last pass that ran. */
 int nf_capture_run(struct nf_study *study, int64_t invocation, const struct nf_capture_options *o, int64_t *capture_id,
                    int *job_status);

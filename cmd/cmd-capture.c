@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,6 +130,23 @@ static void summarize(struct nf_study *study, int64_t capture)
     summarize_sources(study, capture, false);
 }
 
+static int exit_code(int rc)
+{
+    switch (rc) {
+    case -EINVAL: return NF_EXIT_USAGE; /* what a source was told contradicts itself */
+    case NF_CAPTURE_E_JOB: return NF_EXIT_JOB;
+    case NF_CAPTURE_E_UNAVAILABLE: return NF_EXIT_CANNOT;
+    default: return NF_EXIT_FAILED;
+    }
+}
+
+static bool is_usable_cpu(uint64_t cpu)
+{
+    cpu_set_t set;
+
+    return cpu < CPU_SETSIZE && !sched_getaffinity(0, sizeof set, &set) && CPU_ISSET((size_t)cpu, &set);
+}
+
 static int run(const struct nf_command *self, int argc, char **argv)
 {
     struct arguments a = {.cpu = UINT64_MAX};
@@ -155,11 +173,20 @@ static int run(const struct nf_command *self, int argc, char **argv)
         if (rc)
             return rc == -EINVAL ? nf_command_usage(self, nf_error_text(0)) : nf_command_fail(rc);
     }
+    if (a.sources.n && !o.access)
+        return nf_command_usage(self, "sources observe the access pass, which --passes leaves out");
+    if (a.cpu != UINT64_MAX && !is_usable_cpu(a.cpu))
+        return nf_command_usage(self, "--cpu: there is no such CPU for this process (nproc, taskset -p $$)");
     o.job = argv + first;
     o.sources = a.sources.v;
     o.n_sources = a.sources.n;
     o.quiet = a.quiet;
     o.cpu = a.cpu == UINT64_MAX ? -1 : (int)a.cpu;
+    rc = nf_capture_check(&o);
+    if (rc) {
+        fprintf(stderr, "nearfar: %s\n", nf_error_text(rc));
+        return exit_code(rc);
+    }
     rc = nf_study_open(a.output, NF_STUDY_CREATE, &study);
     if (rc)
         return nf_command_fail(rc);
@@ -179,12 +206,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return NF_EXIT_OK;
     }
     fprintf(stderr, "nearfar: %s\n", message);
-    switch (rc) {
-    case -EINVAL: return NF_EXIT_USAGE; /* what a source was told contradicts itself */
-    case NF_CAPTURE_E_JOB: return NF_EXIT_JOB;
-    case NF_CAPTURE_E_UNAVAILABLE: return NF_EXIT_CANNOT;
-    default: return NF_EXIT_FAILED;
-    }
+    return exit_code(rc);
 }
 
 const struct nf_command nf_cmd_capture = {

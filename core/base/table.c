@@ -152,6 +152,21 @@ static size_t characters(const char *s)
     return n;
 }
 
+/* Names come from the job: none of their bytes may move the cursor or colour the terminal. */
+static void add_printable(struct nf_buf *b, const char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c < 0x20 || c == 0x7f)
+            nf_buf_puts(b, "?");
+        else if (c == 0xc2 && (unsigned char)text[i + 1] < 0xa0 && (unsigned char)text[i + 1] >= 0x80)
+            nf_buf_puts(b, "?"), i++;
+        else
+            nf_buf_add(b, text + i, 1);
+    }
+}
+
 static void pad(struct nf_buf *b, const char *text, size_t width, bool right)
 {
     size_t n = characters(text);
@@ -165,10 +180,10 @@ static void pad(struct nf_buf *b, const char *text, size_t width, bool right)
             do
                 bytes++;
             while (((unsigned char)text[bytes] & 0xc0) == 0x80);
-        nf_buf_add(b, text, bytes);
+        add_printable(b, text, bytes);
         nf_buf_puts(b, "…");
     } else {
-        nf_buf_puts(b, text);
+        add_printable(b, text, strlen(text));
     }
     if (!right)
         nf_buf_printf(b, "%*s", n < width ? (int)(width - n) : 0, "");

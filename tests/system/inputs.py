@@ -39,6 +39,12 @@ refused(nearfar('capture', '-o', 'no/such/folder.nf', '--', 'true'), FAILED, 'fo
 
 # --- jobs that cannot be captured ---
 python = torch_python()
+# What cannot be is refused before anything is written.
+for options, code, word in ((('--cpu', '99999'), USAGE, 'CPU'), (('--passes', 'bare', '--source', 'page-fault'), USAGE, 'access'),
+                            (('--source', 'page-fault:page=8KiB'), USAGE, '4KiB'), (('--source', 'watch'), USAGE, 'page-fault'),
+                            (('--source', 'page-fault', '--source', 'exact'), USAGE, 'capture once with each')):
+    refused(nearfar('capture', '-o', 'none.nf', *options, '--', 'true'), code, word)
+    check(not (WORK / 'none.nf').exists(), f'{options}: no study is left')
 refused(nearfar('capture', '-o', 'j.nf', '--', './no-such-job'), JOB, 'no-such-job')
 refused(nearfar('capture', '-o', 'j.nf', '--', 'true'), FAILED, 'PyTorch')
 refused(nearfar('capture', '-o', 'j.nf', '--', python, '-c', 'raise SystemExit(7)'), JOB, '7')

@@ -208,6 +208,24 @@ static void empty_and_cut_tables(void **state)
     assert_prints(t, NF_TABLE_JSON, "[]\n");
 }
 
+/* A name from the job cannot colour the terminal, break a row or move the cursor; programs get it as it is. */
+static void control_characters(void **state)
+{
+    static const char name[] = "a\x1b[31mb\nc\x7f\xc2\x9b" "d\xc3\xa9";
+    struct nf_table *t = nf_table_new(columns, 1);
+    char *shown;
+
+    nf_table_text(t, name);
+    shown = printed(t, NF_TABLE_TEXT);
+    assert_non_null(strstr(shown, "a?[31mb?c??d\xc3\xa9"));
+    free(shown);
+    t = nf_table_new(columns, 1);
+    nf_table_text(t, name);
+    shown = printed(t, NF_TABLE_CSV);
+    assert_non_null(strstr(shown, name));
+    free(shown);
+}
+
 /* A wide text is cut between characters for people, never for programs. */
 static void wide_text(void **state)
 {
@@ -250,7 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(appends),       cmocka_unit_test(escapes),   cmocka_unit_test(files),
         cmocka_unit_test(causes),        cmocka_unit_test(table_formats), cmocka_unit_test(empty_and_cut_tables),
-        cmocka_unit_test(wide_text),     cmocka_unit_test(full_disk),
+        cmocka_unit_test(control_characters), cmocka_unit_test(wide_text),     cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
