@@ -389,6 +389,16 @@ static int flush_samples(struct nf_observe *o)
 }
 
 /* Before the source's end its losses are not asked for: that takes what its rings still hold. */
+/* The job could not have its reads seen page by page: that belongs to what the study says of them. */
+static void add_coarse_reads(struct taking_part *t, uint32_t reads_bytes)
+{
+    size_t n = strlen(t->facts.notes);
+
+    if (reads_bytes > t->facts.resolution_bytes && !strstr(t->facts.notes, "reads are seen"))
+        snprintf(t->facts.notes + n, sizeof t->facts.notes - n, "%sreads are seen at %u KiB: the kernel refused userfaultfd",
+                 n ? "; " : "", reads_bytes >> 10);
+}
+
 static int update_observation(struct nf_observe *o, struct taking_part *t, const struct nf_reduce *reduce, bool ended)
 {
     const struct nf_sighting_totals *seen = nf_reduce_sighted(reduce, t->number);
@@ -409,6 +419,7 @@ static int update_observation(struct nf_observe *o, struct taking_part *t, const
     if (t->facts.boundary_ops && o->header) {
         row->arena_base = atomic_load(&o->header->arena_base);
         row->arena_bytes = atomic_load(&o->header->arena_bytes);
+        add_coarse_reads(t, atomic_load(&o->header->arena_reads_bytes));
     }
     return nf_observation_update(o->study, row);
 }
