@@ -303,6 +303,24 @@ static void start(struct watch *w, const void *options, struct nf_ring *ring, st
         fail_msg("%s: %s", w->ops->name, nf_error_text(rc));
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+/* A sanitizer's runtime must be the first allocator of the process; the job here is this program itself. */
+static bool preloads_an_allocator(const struct nf_source_ops *ops, const void *options)
+{
+    const char *changes[ENVIRONMENT];
+    size_t n = ops->environment(options, NF_PASS_ACCESS, "", changes, ENVIRONMENT);
+
+    while (n > 0 && strncmp(changes[n - 1], "LD_PRELOAD", 10))
+        n--;
+    return n > 0;
+}
+#else
+static bool preloads_an_allocator(const struct nf_source_ops *ops, const void *options)
+{
+    return false;
+}
+#endif
+
 static void run_job(const struct nf_source_ops *ops, bool killed)
 {
     unsigned before = open_files();
@@ -314,6 +332,11 @@ static void run_job(const struct nf_source_ops *ops, bool killed)
     void *options = options_or_skip(ops);
     uint64_t start_ns = nf_now_ns();
 
+    if (preloads_an_allocator(ops, options)) {
+        free(options);
+        printf("%s: its allocator cannot stand in front of the sanitizer's\n", ops->name);
+        skip();
+    }
     alarm(PATIENCE_S);
     assert_int_equal(nf_ring_init(&ring, SLOTS), 0);
     if (ops->open && ops->open(options, &w.source, &facts))
