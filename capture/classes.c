@@ -9,7 +9,7 @@
 #include "core/base/rng.h"
 #include "core/model/regime.h"
 #include "core/model/stats.h"
-#include "core/store/visit-codec.h"
+#include "core/store/visit-rows.h"
 
 /* Durations kept per op and class: enough for p90, bounded for endless jobs. Later ones replace earlier ones at
  * random (reservoir sampling, Vitter 1985). */
@@ -342,35 +342,15 @@ static int write_tensors(struct nf_classes *c, const struct nf_reduce *r, const 
 static int write_visits(struct nf_classes *c, const struct nf_step *step, int64_t id)
 {
     uint64_t *sizes = malloc((step->n_tensors + 1) * sizeof *sizes);
-    struct nf_query *q;
-    int rc = 0;
+    int rc;
 
     if (!sizes)
         return nf_fail(-ENOMEM, "out of memory");
     for (uint32_t i = 0; i < step->n_tensors; i++)
         sizes[i] = step->tensors[i].bytes;
-    for (uint32_t at = 0, chunk = 0; !rc && at < step->n_visits; at += NF_VISIT_CHUNK, chunk++) {
-        uint32_t n = step->n_visits - at < NF_VISIT_CHUNK ? step->n_visits - at : NF_VISIT_CHUNK, crc;
-        size_t size, raw;
-        const void *data;
-
-        rc = nf_visit_encode(c->codec, step->visits + at, n, sizes, step->n_tensors, &data, &size, &raw, &crc);
-        if (!rc)
-            rc = nf_study_query(c->study, "INSERT INTO visit_chunk(class_id, number, first_op, last_op, visits, codec, "
-                                          "crc32, raw_bytes, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", &q);
-        if (rc)
-            break;
-        nf_query_bind_i64(q, 1, id);
-        nf_query_bind_i64(q, 2, chunk);
-        nf_query_bind_i64(q, 3, step->visits[at].op);
-        nf_query_bind_i64(q, 4, step->visits[at + n - 1].op);
-        nf_query_bind_i64(q, 5, n);
-        nf_query_bind_i64(q, 6, NF_VISIT_CODEC);
-        nf_query_bind_i64(q, 7, crc);
-        nf_query_bind_i64(q, 8, (int64_t)raw);
-        nf_query_bind_blob(q, 9, data, size);
-        rc = nf_query_run(q);
-    }
+    rc = nf_visit_rows_write(c->study, "INSERT INTO visit_chunk(class_id, number, first_op, last_op, visits, codec, crc32, "
+                                       "raw_bytes, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                             &id, 1, c->codec, step->visits, step->n_visits, sizes, step->n_tensors);
     free(sizes);
     return rc;
 }

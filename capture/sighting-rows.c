@@ -5,7 +5,7 @@
 
 #include "core/base/array.h"
 #include "core/base/error.h"
-#include "core/store/visit-codec.h"
+#include "core/store/visit-rows.h"
 
 struct row {
     int64_t observation, class_id;
@@ -44,37 +44,17 @@ static int write_chunks(struct nf_sighting_rows *r, const struct row *row, const
                         const struct nf_seen *seen)
 {
     uint64_t *sizes = malloc((step->n_tensors + (size_t)1) * sizeof *sizes);
-    struct nf_query *q;
-    int rc = 0;
+    const int64_t keys[] = {row->observation, row->class_id};
+    int rc;
 
     if (!sizes)
         return nf_fail(-ENOMEM, "out of memory");
     for (uint32_t i = 0; i < step->n_tensors; i++)
         sizes[i] = step->tensors[i].bytes;
-    for (uint32_t at = 0, chunk = 0; !rc && at < seen->n_visits; at += NF_VISIT_CHUNK, chunk++) {
-        uint32_t n = seen->n_visits - at < NF_VISIT_CHUNK ? seen->n_visits - at : NF_VISIT_CHUNK, crc;
-        size_t size, raw;
-        const void *data;
-
-        rc = nf_visit_encode(r->codec, seen->visits + at, n, sizes, step->n_tensors, &data, &size, &raw, &crc);
-        if (!rc)
-            rc = nf_study_query(r->study, "INSERT INTO sighting_chunk(observation_id, class_id, number, first_op, last_op, "
-                                          "visits, codec, crc32, raw_bytes, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
-                                          "?9, ?10)", &q);
-        if (rc)
-            break;
-        nf_query_bind_i64(q, 1, row->observation);
-        nf_query_bind_i64(q, 2, row->class_id);
-        nf_query_bind_i64(q, 3, chunk);
-        nf_query_bind_i64(q, 4, seen->visits[at].op);
-        nf_query_bind_i64(q, 5, seen->visits[at + n - 1].op);
-        nf_query_bind_i64(q, 6, n);
-        nf_query_bind_i64(q, 7, NF_VISIT_CODEC);
-        nf_query_bind_i64(q, 8, crc);
-        nf_query_bind_i64(q, 9, (int64_t)raw);
-        nf_query_bind_blob(q, 10, data, size);
-        rc = nf_query_run(q);
-    }
+    rc = nf_visit_rows_write(r->study, "INSERT INTO sighting_chunk(observation_id, class_id, number, first_op, last_op, "
+                                       "visits, codec, crc32, raw_bytes, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
+                                       "?10)",
+                             keys, 2, r->codec, seen->visits, seen->n_visits, sizes, step->n_tensors);
     free(sizes);
     return rc;
 }

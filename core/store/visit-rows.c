@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
-#include "core/store/visit-codec.h"
 
 static int read_rows(struct nf_query *q, const char *what, const struct nf_step_class *c, const uint64_t *sizes,
                      struct nf_visit_codec *codec, struct nf_visit *out, uint32_t room)
@@ -50,5 +49,36 @@ int nf_visit_rows_read(struct nf_query *q, const char *what, const struct nf_ste
             rc = nf_fail(-EBADMSG, "%s of step class %lld are out of order", what, (long long)c->id);
     nf_visit_codec_free(codec);
     free(sizes);
+    return rc;
+}
+
+int nf_visit_rows_write(struct nf_study *s, const char *sql, const int64_t *keys, int n_keys, struct nf_visit_codec *codec,
+                        const struct nf_visit *visits, uint32_t n, const uint64_t *tensor_bytes, size_t n_tensors)
+{
+    int rc = 0;
+
+    for (uint32_t at = 0, chunk = 0; !rc && at < n; at += NF_VISIT_CHUNK, chunk++) {
+        uint32_t some = n - at < NF_VISIT_CHUNK ? n - at : NF_VISIT_CHUNK, crc;
+        size_t size, raw;
+        const void *data;
+        struct nf_query *q;
+
+        rc = nf_visit_encode(codec, visits + at, some, tensor_bytes, n_tensors, &data, &size, &raw, &crc);
+        if (!rc)
+            rc = nf_study_query(s, sql, &q);
+        if (rc)
+            break;
+        for (int k = 0; k < n_keys; k++)
+            nf_query_bind_i64(q, 1 + k, keys[k]);
+        nf_query_bind_i64(q, n_keys + 1, chunk);
+        nf_query_bind_i64(q, n_keys + 2, visits[at].op);
+        nf_query_bind_i64(q, n_keys + 3, visits[at + some - 1].op);
+        nf_query_bind_i64(q, n_keys + 4, some);
+        nf_query_bind_i64(q, n_keys + 5, NF_VISIT_CODEC);
+        nf_query_bind_i64(q, n_keys + 6, crc);
+        nf_query_bind_i64(q, n_keys + 7, (int64_t)raw);
+        nf_query_bind_blob(q, n_keys + 8, data, size);
+        rc = nf_query_run(q);
+    }
     return rc;
 }
