@@ -46,6 +46,7 @@ struct nf_pool_alloc {
 struct nf_pool_tier_stats {
     uint64_t live_bytes, peak_bytes; /* moves in flight counted in both places */
     uint64_t moved_in_bytes, moved_out_bytes, allocations;
+    uint64_t charged_bytes; /* of moves, charged to the tier */
 };
 struct nf_pool_stats {
     struct nf_pool_tier_stats tier[NF_TIER_MAX];
@@ -53,6 +54,7 @@ struct nf_pool_stats {
     uint64_t policy_ns; /* time inside the policy, clock reads around every callback */
     uint64_t move_ns;   /* wall time of moves, injection included */
     uint64_t move_forgiven_ns; /* lateness of injected moves beyond the millisecond that is caught up */
+    uint64_t wait_ns;   /* ops and allocations stood still for moves under way (sync helper) */
     uint64_t refused;   /* decisions that broke a rule; the first one's cause is kept */
 };
 

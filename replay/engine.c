@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "replay/pin.h"
+#include "replay/visit-walk.h"
 
 enum { NO_HANDLE = UINT32_MAX };
 
@@ -65,66 +66,6 @@ uint32_t nf_engine_cycle_class(const struct nf_engine_config *config, uint32_t i
 
 /* --- visits --- */
 
-/* Touches what of [at, at + n) of a split storage lies on the tier. Returns how much that was. */
-static uint64_t touch_split(const struct nf_pool_storage *s, uint32_t tier, uint64_t at, uint64_t n,
-                            nf_kernel_fn *touch)
-{
-    uint64_t touched = 0;
-
-    while (n) {
-        uint32_t on;
-        uint64_t run;
-        char *memory = nf_pool_locate(s, at, &on, &run);
-
-        run = run < n ? run : n;
-        if (on == tier) {
-            touch(memory, run, run, 1);
-            touched += run;
-        }
-        at += run;
-        n -= run;
-    }
-    return touched;
-}
-
-/* Walks [from, to) of one pass of a visit, on one tier. Returns the bytes touched there. whole: the tier holds the
- * storage alone. */
-static uint64_t walk(const struct engine *e, const struct nf_script_visit *v, const struct nf_pool_storage *s,
-                     uint32_t tier, bool whole, uint64_t from, uint64_t to)
-{
-    nf_kernel_fn *touch = e->kernels->touch[v->rw];
-    char *memory = s->piece[tier].memory + v->offset;
-    uint64_t touched = 0;
-
-    if (whole && v->run == v->bytes) {
-        touch(memory + from, to - from, to - from, 1);
-        return to - from;
-    }
-    while (from < to) {
-        uint64_t row = from / v->run, in = from % v->run;
-        uint64_t n = v->run - in < to - from ? v->run - in : to - from;
-        uint64_t rows = (to - from) / v->run, at;
-
-        if (whole && !v->rows.n && !in && rows) {
-            touch(memory + row * v->stride, v->run, v->stride, rows);
-            touched += rows * v->run;
-            from += rows * v->run;
-            continue;
-        }
-        if (v->rows.n)
-            row = nf_rows_at(&v->rows, row);
-        at = row * v->stride + in;
-        if (whole) {
-            touch(memory + at, n, n, 1);
-            touched += n;
-        } else {
-            touched += touch_split(s, tier, v->offset + at, n, touch);
-        }
-        from += n;
-    }
-    return touched;
-}
-
 /* Charges the lines due for `bytes` just walked and waits until the tier lets them end. */
 static void charge(struct engine *e, const struct nf_script_visit *v, uint32_t tier, double lines, uint64_t bytes,
                    uint64_t start_ns)
@@ -172,7 +113,7 @@ static void issue_on(struct engine *e, const struct nf_script_visit *v, const st
         uint64_t n = v->bytes - begin < to - from ? v->bytes - begin : to - from, start, bytes;
 
         start = !e->injects[tier] ? 0 : e->carried_ns ? e->carried_ns : nf_pace_now(&e->pace);
-        bytes = walk(e, v, s, tier, whole, begin, begin + n);
+        bytes = nf_visit_walk(e->kernels, v, s, tier, whole, begin, begin + n);
         if (e->injects[tier] && bytes)
             charge(e, v, tier, pass ? v->miss_again : v->miss_first, bytes, start);
         else
@@ -586,7 +527,9 @@ int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
     struct nf_pin pin = {.cpu = -1};
     int rc;
 
-    *out = (struct nf_trial){.status = NF_TRIAL_OK};
+    *out = (struct nf_trial){.status = NF_TRIAL_OK, .threads = 1, .helper_cpu = -1, .moved_pages = NF_TRIAL_UNKNOWN};
+    for (uint32_t i = 0; i < NF_TIER_MAX; i++)
+        out->tier[i].counter_read_bytes = out->tier[i].counter_write_bytes = NF_TRIAL_UNKNOWN;
     rc = nf_pin_init(&pin, config->cpu);
     if (rc)
         return rc;

@@ -7,6 +7,7 @@
 
 #include "core/model/stream.h"
 #include "pool/pool.h"
+#include "replay/kernel.h"
 #include "replay/measure.h"
 #include "replay/pace.h"
 #include "replay/script.h"
@@ -42,9 +43,12 @@ struct nf_trial_tier {
     uint64_t read_bytes, write_bytes; /* issued by visits, every pass counted; an update counts in both */
     uint64_t charged_bytes;           /* that went past the cache filter of a tier that injects */
     uint64_t charged_lines;           /* demand lines among them */
+    uint64_t counter_read_bytes, counter_write_bytes; /* NF_TRIAL_UNKNOWN: no counter here */
     double achieved_latency_ns;       /* Little's law: time × k / lines inside charged stretches; 0: nothing charged */
     double achieved_bps;              /* charged bytes / time inside charged stretches */
 };
+
+#define NF_TRIAL_UNKNOWN UINT64_MAX
 
 struct nf_trial {
     enum nf_trial_status status;
@@ -57,6 +61,17 @@ struct nf_trial {
     bool saturated;            /* ops holding most of the captured time ended more than 5 % late */
     double assumed_k_share;    /* of charged bytes */
     uint64_t page_faults;      /* in the measured steps */
+    uint64_t switches;         /* involuntary context switches in them */
+    uint64_t moved_pages;      /* by the kernel, unasked; NF_TRIAL_UNKNOWN */
+    unsigned threads;
+    char cpus[128];            /* "0,1": of the threads */
+    bool cold;
+    enum nf_store store;
+    double scheduled_ns;       /* captured time the deadlines were made from */
+    unsigned proofs, batches;
+    int helper_cpu;            /* of the asynchronous mover; -1: none ran */
+    bool helper_shares;
+    char interference[256];    /* "" : nothing noticed */
     struct nf_trial_tier tier[NF_TIER_MAX];
     struct nf_pool_stats pool; /* of the measured steps */
 };

@@ -147,6 +147,11 @@ const struct nf_kernels *nf_kernels_best(void)
     return best;
 }
 
+const char *nf_store_name(enum nf_store store)
+{
+    return store == NF_STORE_NON_TEMPORAL ? "non-temporal" : "regular";
+}
+
 void nf_rows_init(struct nf_rows *r, uint64_t n, uint64_t seed)
 {
     unsigned bits = n > 1 ? 64 - (unsigned)__builtin_clzll(n - 1) : 0;

@@ -9,6 +9,12 @@
 
 enum nf_kernel_isa { NF_KERNEL_PORTABLE, NF_KERNEL_AVX2, NF_KERNEL_AVX512, NF_KERNEL_ISA_COUNT };
 
+/* How a visit's stores are made. What the job did is not known from a capture: regular is replayed, and a sensitivity
+ * run with non-temporal stores says how much depends on it. */
+enum nf_store { NF_STORE_REGULAR, NF_STORE_NON_TEMPORAL };
+/* "regular", "non-temporal". */
+const char *nf_store_name(enum nf_store store);
+
 /* Touches `runs` runs of `run` bytes, their starts `stride` bytes apart, in ascending order. */
 typedef void nf_kernel_fn(char *at, size_t run, size_t stride, size_t runs);
 

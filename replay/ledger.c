@@ -30,8 +30,8 @@ int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r)
     struct nf_query *q;
     int rc = nf_study_query(s,
                             "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, scale, peak_live_bytes, "
-                            "planned_trials, blocks, threads, llc_filter_bytes) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                            "?8, 1, ?9)",
+                            "planned_trials, blocks, threads, llc_filter_bytes, options, until_width, batch_bytes) "
+                            "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                             &q);
 
     if (rc)
@@ -44,7 +44,11 @@ int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r)
     nf_query_bind_i64(q, 6, (int64_t)r->peak_live_bytes);
     nf_query_bind_i64(q, 7, r->planned_trials);
     nf_query_bind_i64(q, 8, r->blocks);
-    nf_query_bind_i64(q, 9, (int64_t)r->llc_filter_bytes);
+    nf_query_bind_i64(q, 9, r->threads);
+    nf_query_bind_i64(q, 10, (int64_t)r->llc_filter_bytes);
+    nf_query_bind_text(q, 11, r->options);
+    nf_query_bind_f64(q, 12, r->until_width);
+    nf_query_bind_i64(q, 13, (int64_t)r->batch_bytes);
     rc = nf_query_run(q);
     return rc ? rc : nf_study_last_id(s);
 }
@@ -108,6 +112,49 @@ static int add_trial(struct nf_study *s, int64_t replay, const struct nf_ledger_
     return rc;
 }
 
+/* What makes a trial believable, beside its times: a statement of its own, as the columns came later. */
+static int add_conditions(struct nf_study *s, int64_t id, const struct nf_ledger_trial *t, const struct nf_trial *trial)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "UPDATE trial SET threads = ?2, cpus = ?3, variant = ?4, cold = ?5, page = ?6, store = ?7, "
+                            "scheduled_ns = ?8, deadlines = ?9, late_p50_ns = ?10, late_p99_ns = ?11, late_max_ns = ?12, "
+                            "wait_ns = ?13, forgiven_ns = ?14, helper_cpu = ?15, helper_shares = ?16, proofs = ?17, "
+                            "batches = ?18, page_faults = ?19, switches = ?20, moved_pages = ?21, interference = ?22, "
+                            "background = ?23, background_bps = ?24, before = ?25, after = ?26 WHERE id = ?1",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, id);
+    nf_query_bind_i64(q, 2, trial->threads);
+    nf_query_bind_text(q, 3, *trial->cpus ? trial->cpus : "unknown");
+    nf_query_bind_text(q, 4, t->variant);
+    nf_query_bind_i64(q, 5, trial->cold);
+    nf_query_bind_text(q, 6, t->page);
+    nf_query_bind_text(q, 7, nf_store_name(trial->store));
+    nf_query_bind_f64(q, 8, trial->scheduled_ns);
+    nf_query_bind_i64(q, 9, (int64_t)trial->lateness.n);
+    nf_query_bind_i64(q, 10, (int64_t)nf_lateness_quantile(&trial->lateness, 0.5));
+    nf_query_bind_i64(q, 11, (int64_t)nf_lateness_quantile(&trial->lateness, 0.99));
+    nf_query_bind_i64(q, 12, (int64_t)trial->lateness.max_ns);
+    nf_query_bind_i64(q, 13, (int64_t)trial->pool.wait_ns);
+    nf_query_bind_i64(q, 14, (int64_t)trial->pool.move_forgiven_ns);
+    nf_query_bind_i64(q, 15, trial->helper_cpu);
+    nf_query_bind_i64(q, 16, trial->helper_shares);
+    nf_query_bind_i64(q, 17, trial->proofs);
+    nf_query_bind_i64(q, 18, trial->batches);
+    nf_query_bind_i64(q, 19, (int64_t)trial->page_faults);
+    nf_query_bind_i64(q, 20, (int64_t)trial->switches);
+    nf_query_bind_i64(q, 21, (int64_t)trial->moved_pages); /* NF_TRIAL_UNKNOWN is -1 */
+    nf_query_bind_text(q, 22, trial->interference);
+    nf_query_bind_text(q, 23, t->background);
+    nf_query_bind_f64(q, 24, t->background_bps);
+    nf_query_bind_text(q, 25, t->before);
+    nf_query_bind_text(q, 26, t->after);
+    return nf_query_run(q);
+}
+
 static int add_tier(struct nf_study *s, int64_t trial_id, uint32_t number, const struct nf_trial *trial)
 {
     const struct nf_trial_tier *t = &trial->tier[number];
@@ -115,8 +162,9 @@ static int add_tier(struct nf_study *s, int64_t trial_id, uint32_t number, const
     struct nf_query *q;
     int rc = nf_study_query(s,
                             "INSERT INTO trial_tier(trial_id, tier_number, read_bytes, write_bytes, charged_bytes, "
-                            "moved_in_bytes, moved_out_bytes, peak_bytes, achieved_latency_ns, achieved_bps) "
-                            "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                            "moved_in_bytes, moved_out_bytes, peak_bytes, achieved_latency_ns, achieved_bps, "
+                            "moves_charged_bytes, counter_read_bytes, counter_write_bytes) VALUES(?1, ?2, ?3, ?4, ?5, "
+                            "?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                             &q);
 
     if (rc)
@@ -131,6 +179,9 @@ static int add_tier(struct nf_study *s, int64_t trial_id, uint32_t number, const
     nf_query_bind_i64(q, 8, (int64_t)pool->peak_bytes);
     nf_query_bind_f64(q, 9, t->achieved_latency_ns);
     nf_query_bind_f64(q, 10, t->achieved_bps);
+    nf_query_bind_i64(q, 11, (int64_t)pool->charged_bytes);
+    nf_query_bind_i64(q, 12, (int64_t)t->counter_read_bytes); /* NF_TRIAL_UNKNOWN is -1 */
+    nf_query_bind_i64(q, 13, (int64_t)t->counter_write_bytes);
     return nf_query_run(q);
 }
 
@@ -143,6 +194,8 @@ int nf_ledger_add(struct nf_study *s, int64_t replay, const struct nf_ledger_tri
         return rc;
     rc = add_trial(s, replay, t, trial);
     id = nf_study_last_id(s);
+    if (!rc)
+        rc = add_conditions(s, id, t, trial);
     for (uint32_t i = 0; i < t->n_tiers && !rc; i++)
         rc = add_tier(s, id, i, trial);
     return conclude(s, rc);

@@ -10,8 +10,10 @@
 struct nf_ledger_replay {
     int64_t invocation, capture, testbed;
     uint64_t seed, peak_live_bytes, llc_filter_bytes; /* 0: unfiltered */
-    double scale;
-    uint32_t planned_trials, blocks;
+    double scale, until_width;
+    uint64_t batch_bytes;
+    uint32_t planned_trials, blocks, threads;
+    const char *options; /* JSON */
 };
 
 struct nf_ledger_trial {
@@ -22,6 +24,11 @@ struct nf_ledger_trial {
     double parallelism_scale, floored_share;
     enum nf_evidence evidence;
     uint32_t n_tiers;
+    const char *variant;    /* "" : none */
+    const char *page;       /* of the arenas: "4k", "thp" */
+    const char *background; /* "" : none */
+    double background_bps;
+    const char *before, *after; /* JSON: the machine's state */
 };
 
 /* Replays still 'running' were killed: the study has one writer, and it is this one. They become 'partial'.

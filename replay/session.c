@@ -375,6 +375,11 @@ static int run_and_record(struct session *s, uint32_t block, uint32_t position, 
         .floored_share = s->residual.floored_share,
         .evidence = s->testbed.tiers[s->testbed.n_tiers - 1].facts.evidence,
         .n_tiers = s->testbed.n_tiers,
+        .variant = "",
+        .page = "unknown",
+        .background = "",
+        .before = "{}",
+        .after = "{}",
     };
     struct nf_trial trial;
     int rc;
@@ -419,6 +424,8 @@ static int replay(struct session *s)
         .scale = s->o->scale,
         .planned_trials = s->trials.n * s->o->blocks,
         .blocks = s->o->blocks,
+        .threads = 1,
+        .options = "{}",
     };
     char why[256] = "";
     int rc, ended;

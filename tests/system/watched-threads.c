@@ -1,7 +1,7 @@
 /* A job of two threads for tests of source watchpoint: in each step the second one writes every word of `to` once, and the
  * first reads every word of it once. usage: watched-threads pool|fresh|blocked STEPS
  *   pool     the second thread lives as long as the job
- *   fresh    a new one in every 64th step, in the others the first thread does it
+ *   fresh    a new one in every PERIODth step, in the others the first thread does it
  *   blocked  as pool, and it blocks SIGTRAP: a stray one would kill the job */
 #include <pthread.h>
 #include <sched.h>
@@ -13,7 +13,10 @@
 
 #include "nearfar_annotate.h"
 
-enum { WORDS = 8192 };
+enum {
+    WORDS = 8192,
+    PERIOD = 1024, /* of fresh threads: a few ms, so that a watch is surely armed and sees whole steps in between */
+};
 
 static volatile uint64_t *to;
 static atomic_ulong wanted, done;
@@ -63,7 +66,7 @@ int main(int argc, char **argv)
     nf_annotate_begin_training(2);
     for (unsigned long step = 1; step <= steps; step++) {
         nf_annotate_op_begin("test::write");
-        if (each && step % 64) {
+        if (each && step % PERIOD) {
             write_all(step);
         } else if (each) {
             if (pthread_create(&thread, NULL, fresh, &step) || pthread_join(thread, NULL))

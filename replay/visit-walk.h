@@ -1,0 +1,13 @@
+#pragma once
+/* The walk of a visit: which bytes of a storage it touches, in which order, by which access kernel. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pool/pool.h"
+#include "replay/kernel.h"
+#include "replay/script.h"
+
+/* Walks [from, to) of one pass of a visit, on one tier. Returns the bytes touched there. whole: the tier holds the
+ * storage alone; otherwise only what lies on `tier` is touched. */
+uint64_t nf_visit_walk(const struct nf_kernels *kernels, const struct nf_script_visit *v, const struct nf_pool_storage *s,
+                       uint32_t tier, bool whole, uint64_t from, uint64_t to);
