@@ -388,7 +388,9 @@ static int run(const struct nf_command *self, int argc, char **argv)
     } else if (!rc) {
         rc = v ? show(&s, v, a.step_class) : show_overview(&s, argv[first], a.step_class);
     }
-    if (rc)
+    if (rc == -EINVAL && (a.reuse || a.mrc || a.heat))
+        code = nf_command_usage(self, nf_error_text(0));
+    else if (rc)
         code = nf_command_fail(rc);
     if (s.profile)
         nf_profile_deinit(s.profile);

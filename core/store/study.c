@@ -200,18 +200,23 @@ static int check_identity(struct nf_study *s, enum nf_study_mode mode)
     return 0;
 }
 
+/* A stranger's file must not run code through its schema. */
+static void distrust(sqlite3 *db)
+{
+    sqlite3_extended_result_codes(db, 1);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+}
+
 static int connect_file(struct nf_study *s, int flags)
 {
     int rc = sqlite3_open_v2(s->path, &s->db, flags, NULL);
 
     if (rc)
         return s->db ? fail(s, rc, "opening") : nf_fail(-ENOMEM, "out of memory");
-    sqlite3_extended_result_codes(s->db, 1);
+    /* A rollback journal, not WAL: the study is one file at rest, readable from read-only media. */
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    /* A rollback journal, not WAL: the study is one file at rest, readable from read-only media. A stranger's file must
-     * not run code through its schema. */
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    distrust(s->db);
     return 0;
 }
 
@@ -235,6 +240,35 @@ static int connect_reader(struct nf_study *s)
     return connect_file(s, SQLITE_OPEN_READONLY);
 }
 
+/* A study on read-only media keeps its schema; what is read is a copy in memory that got the newest one. */
+static int copy_up_to_date(struct nf_study *s)
+{
+    sqlite3 *copy = NULL;
+    sqlite3_backup *backup;
+    int64_t version = 0;
+    int rc = sqlite3_open_v2(":memory:", &copy, SQLITE_OPEN_READWRITE, NULL);
+
+    if (!rc)
+        distrust(copy);
+    backup = rc ? NULL : sqlite3_backup_init(copy, "main", s->db, "main");
+    if (backup) {
+        sqlite3_backup_step(backup, -1);
+        rc = sqlite3_backup_finish(backup);
+    } else if (!rc) {
+        rc = SQLITE_NOMEM;
+    }
+    if (rc) {
+        rc = fail(s, rc, "copying");
+        sqlite3_close(copy);
+        return rc;
+    }
+    sqlite3_close(s->db);
+    s->db = copy;
+    rc = pragma_i64(s, "PRAGMA user_version", &version);
+    rc = rc ? fail(s, rc, "opening") : migrate(s, version);
+    return rc ? rc : check_identity(s, NF_STUDY_READ);
+}
+
 /* Queries know the newest schema only, so that an older study is brought to it also by who only reads; nothing that it
  * holds changes. */
 static int bring_up_to_date(struct nf_study *s)
@@ -242,6 +276,8 @@ static int bring_up_to_date(struct nf_study *s)
     struct nf_study *writer;
     int rc = nf_study_open(s->path, NF_STUDY_WRITE, &writer);
 
+    if (rc == -EACCES || rc == -EROFS || rc == -EPERM)
+        return copy_up_to_date(s);
     if (rc)
         return nf_fail_in(rc, "%s has an older schema, which must be brought up to date once", s->path);
     nf_study_close(writer);

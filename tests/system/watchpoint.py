@@ -100,7 +100,7 @@ check(in_pool > 20 and rows('pool.nf', 'SELECT min(threads), max(threads) FROM w
 tids = json.loads(nearfar('sql', 'pool.nf', 'SELECT rw, count(DISTINCT tid) AS n, min(tid) AS tid FROM samples(1) GROUP BY '
                           'rw', '--json').stdout)
 check([t['n'] for t in tids] == [1, 1] and tids[0]['tid'] != tids[1]['tid'], f'one thread reads, the other writes: {tids}')
-capture('fresh.nf', ['watchpoint:rate=20,budget=30%'], [threads, 'fresh', 40000])
+capture('fresh.nf', ['watchpoint:rate=20,budget=30%'], [threads, 'fresh', 100000])
 check(check_exact('fresh.nf', {'to': (1, 1)}) > 20, 'steps are exact where threads come and go')
 check(rows('fresh.nf', 'SELECT count(*) FROM watch_part WHERE step % 1024 = 1023 AND from_ns = step_from_ns AND to_ns = step_to_ns')
       == [(0,)], 'no step in which a thread begins is seen whole')

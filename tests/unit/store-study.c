@@ -158,6 +158,31 @@ static void brings_an_older_schema_up_to_date(void **state)
     }
 }
 
+/* Nor does it have to be written for that: on read-only media a copy in memory is brought up to date. */
+static void shows_an_older_study_that_cannot_be_written(void **state)
+{
+    struct nf_study *s;
+    uid_t me = geteuid();
+    struct stat before, after;
+
+    make_old_study();
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_int_equal(chmod(folder, 0555), 0);
+    assert_int_equal(stat(path, &before), 0);
+    /* root may write everywhere */
+    assert_true(me || !seteuid(65534));
+    assert_int_equal(nf_study_open(path, NF_STUDY_READ, &s), 0);
+    assert_int_equal(scalar(s, "PRAGMA user_version"), (int64_t)nf_migration_count);
+    assert_int_equal(scalar(s, "SELECT id FROM name WHERE text = 'kept'"), 7);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM observation"), 0);
+    nf_study_close(s);
+    assert_true(me || !seteuid(me));
+    assert_int_equal(chmod(folder, 0755), 0);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(before.st_size, after.st_size);
+    assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+}
+
 /* Not beside a writer of an older program, which would not know what to do with it. */
 static void waits_for_no_older_writer(void **state)
 {
@@ -338,6 +363,7 @@ int main(void)
         cmocka_unit_test_setup(refuses_another_database, fresh),
         cmocka_unit_test_setup(refuses_a_newer_schema, fresh),
         cmocka_unit_test_setup(brings_an_older_schema_up_to_date, fresh),
+        cmocka_unit_test_setup(shows_an_older_study_that_cannot_be_written, fresh),
         cmocka_unit_test_setup(waits_for_no_older_writer, fresh),
         cmocka_unit_test_setup(one_writer_many_readers, fresh),
         cmocka_unit_test_setup(survives_a_killed_writer, fresh),
