@@ -1,5 +1,6 @@
 #include "capture/job.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -121,6 +122,7 @@ int nf_job_start(const struct nf_job_options *o, struct nf_job *job)
         nf_job_deinit(job);
         return rc;
     }
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* what a launcher leaves behind is still found when the job is to stop */
     fflush(NULL);
     job->started_ns = nf_now_ns();
     job->pid = fork();
@@ -173,6 +175,47 @@ bool nf_job_poll(struct nf_job *job)
     return job->ended;
 }
 
+/* The parent of a process, 0 when there is no such process. */
+static pid_t parent_of(pid_t pid)
+{
+    char path[32], text[512];
+    const char *end;
+    int parent = 0;
+    size_t n;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    f = fopen(path, "re");
+    if (!f)
+        return 0;
+    n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    end = strrchr(text, ')'); /* the program's name may hold anything */
+    return end && sscanf(end, ") %*c %d", &parent) == 1 ? parent : 0;
+}
+
+/* Sends the signal to whoever descends from this process: a launcher's job too, also when the launcher is gone, since
+ * orphans come to their subreaper. */
+static void signal_descendants(int signal)
+{
+    DIR *proc = opendir("/proc");
+    pid_t self = getpid();
+
+    for (struct dirent *e; proc && (e = readdir(proc));) {
+        pid_t pid = (pid_t)strtol(e->d_name, NULL, 10), above = pid;
+
+        if (pid <= 0)
+            continue;
+        while (above > 1 && above != self)
+            above = parent_of(above);
+        if (above == self && pid != self)
+            kill(pid, signal);
+    }
+    if (proc)
+        closedir(proc);
+}
+
 void nf_job_stop(struct nf_job *job)
 {
     uint64_t deadline_ns = nf_now_ns() + 1000000000ull;
@@ -181,13 +224,11 @@ void nf_job_stop(struct nf_job *job)
 
     if (job->ended)
         return;
-    kill(job->pid, SIGTERM);
+    signal_descendants(SIGTERM);
     while (!nf_job_poll(job) && nf_now_ns() < deadline_ns)
         usleep(10000);
-    if (job->ended)
-        return;
-    kill(job->pid, SIGKILL);
-    if (wait4(job->pid, &status, 0, &usage) == job->pid)
+    signal_descendants(SIGKILL);
+    if (!job->ended && wait4(job->pid, &status, 0, &usage) == job->pid)
         ended(job, status, &usage);
 }
 

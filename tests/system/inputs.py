@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import pathlib
 import signal
 import sqlite3
 import subprocess
@@ -128,6 +129,22 @@ for command, kept in (('capture', '-q', '-o', 'int.nf', '--', *job(steps=2000)),
     check(process.returncode == (JOB if command[0] == 'capture' else FAILED) and whole(study) and
           rows(study, f'SELECT status FROM {table} ORDER BY id DESC LIMIT 1') == [('partial',)],
           f'{command[0]} interrupted: exit {process.returncode}, {rows(study, f"SELECT count(*) FROM {kept}")[0][0]} {kept}s kept')
+
+# A launcher's job too, also when the launcher does not pass the signal on.
+marker = WORK / 'launched'
+launcher = f'sh -c "echo \\$\\$ >{marker}; while :; do sleep 0.05; done" & trap "" TERM; wait; while :; do sleep 1; done'
+process = subprocess.Popen([NEARFAR, 'capture', '-q', '-o', 'launcher.nf', '--', 'sh', '-c', launcher], cwd=WORK,
+                           stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+deadline = time.time() + 30
+while time.time() < deadline and not (marker.exists() and marker.read_text().strip()):
+    time.sleep(0.05)
+launched = marker.read_text().strip() if marker.exists() else ''
+check(launched, 'the launcher started a process')
+process.send_signal(signal.SIGINT)
+process.communicate(timeout=60)
+gone = launched and (not pathlib.Path(f'/proc/{launched}').exists()
+                     or ') Z ' in pathlib.Path(f'/proc/{launched}/stat').read_text())
+check(gone, 'what a launcher started ends with it when the capture is interrupted')
 
 # --- disks ---
 if os.geteuid() == 0 and subprocess.run(['unshare', '-m', 'true'], capture_output=True).returncode == 0:
