@@ -1,0 +1,142 @@
+"""nearfar on memory that this machine lacks: a Linux guest with a slower NUMA node, a CXL device, a devdax. Functional truth
+only: the guest's times are the emulator's. usage: testbed.py NEARFAR SOURCE PART"""
+import json
+import pathlib
+import sqlite3
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'system'))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import guest as testbed  # noqa: E402
+from guest import Guest, Missing  # noqa: E402
+from system import NEARFAR, SOURCE, WORK, check, finish, nearfar, skip  # noqa: E402
+
+EMULATED = 3  # core/model/words.h: evidence 'emulated-machine'
+
+
+def boot(topology, version, script, files=(), timeout_s=170):
+    """The script's result; it has to end well."""
+    try:
+        machine = Guest(topology, version, NEARFAR.parent)
+    except Missing as missing:
+        skip(str(missing))
+    result = machine.run('set -x\n' + script, files, timeout_s, WORK / f'{topology}-{version}')
+    if not check(result.status == 0, f'{topology} {version}: the guest\'s job ends well: {result.status}, {result.seconds:.1f} s'):
+        print(result.console[-6000:])
+        finish()
+    return result
+
+
+def captured(size=65536, steps=6):
+    """A captured stream small enough for a guest."""
+    kernels = WORK / 'kernels'
+    subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', SOURCE / 'examples/kernels.c', '-o', kernels, '-ldl',
+                    '-lpthread'], check=True)
+    done = nearfar('capture', '-q', '-o', 'job.nf', '--', kernels, 'triad', size, steps)
+    check(done.returncode == 0, f'captured: {done.stderr[-300:]!r}')
+    return WORK / 'job.nf', kernels
+
+
+def nodes(result, name):
+    return {row['node']: row for row in json.loads(result.text(name)) if row['kind'] == 'node'}
+
+
+def rows(result, name, sql):
+    with sqlite3.connect(f'file:{result.out / name}?mode=ro', uri=True) as db:
+        return db.execute(sql).fetchall()
+
+
+def check_two_nodes(found):
+    check(set(found) >= {0, 1}, f'the nodes that the emulator was told of: {sorted(found)}')
+    for node, (latency, bandwidth), distance in (0, testbed.NEAR, 10), (1, testbed.FAR, testbed.FAR_DISTANCE):
+        row = found[node]
+        check(row['rated_read_latency_ns'] == latency, f'node {node}: rated latency {row["rated_read_latency_ns"]} for {latency} ns')
+        check(abs(row['rated_read_bytes_per_s'] / (bandwidth * 2**30) - 1) < 0.08,
+              f'node {node}: rated bandwidth {row["rated_read_bytes_per_s"]:.4g} for {bandwidth} GiB/s')
+        check(row['distance'] == distance, f'node {node}: distance {row["distance"]} for {distance}')
+    # The kernel keeps some of it for itself.
+    check(0.9 * testbed.FAR_BYTES < found[1]['bytes'] <= testbed.FAR_BYTES, f'node 1: {found[1]["bytes"]} bytes')
+
+
+def check_replay(result, far):
+    """Three policies on real nodes: every trial good, nothing far that a policy kept near, labelled as what it is."""
+    trials = rows(result, 'job.nf', 'SELECT policy, status, message, evidence, proofs, page_faults FROM trial')
+    check(len(trials) >= 4 and {t[1] for t in trials} == {'ok'}, f'{len(trials)} trials on node {far}: {[t[:3] for t in trials]}')
+    check({t[3] for t in trials} == {EMULATED}, f'evidence of every trial: {({t[3] for t in trials})}')
+    traffic = dict(rows(result, 'job.nf', "SELECT t.policy, sum(CASE WHEN tt.tier_number THEN tt.read_bytes + tt.write_bytes ELSE "
+                        "0 END) * 1.0 / sum(tt.read_bytes + tt.write_bytes) FROM trial t JOIN trial_tier tt ON tt.trial_id = t.id "
+                        'GROUP BY 1'))
+    check(traffic['all-near'] == 0 and traffic['all-far'] == 1, f'share of bytes far: {traffic}')
+    check(0.3 < traffic['interleave'] < 0.7, f'interleave at 50 % puts about half far: {traffic["interleave"]:.2f}')
+
+
+def slower():
+    """A node without CPUs, slower by the firmware's word: found, bound, proved, replayed on."""
+    study, _ = captured()
+    result = boot('A', '6.12', '''
+nearfar tiers --json >$OUT/tiers.json || exit 1
+cp job.nf /tmp/job.nf && cd /tmp
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy all-far,interleave,lru --near 50% --mode asap --blocks 1 --steps 2
+rc=$?
+cp job.nf $OUT/
+exit $rc''', [study])
+    check_two_nodes(nodes(result, 'tiers.json'))
+    check_replay(result, 1)
+
+
+def proof():
+    """Pages moved behind the replay's back fail the trial, in words, and the study stays whole."""
+    study, _ = captured(steps=6)
+    result = boot('A', '6.12', '''
+cp job.nf /tmp/job.nf && cd /tmp
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy all-near --near 100% --mode asap --blocks 1 --steps 3000 &
+pid=$!
+n=0
+while [ $n -lt 400 ]; do
+    if [ -d /proc/$pid ]; then ~/migratepages $pid 0 1; else break; fi
+    sleep 0.1; n=$((n + 1))
+done
+wait $pid
+echo $? >$OUT/rc
+cp job.nf $OUT/''', [study, '/usr/bin/migratepages'])
+    failed = rows(result, 'job.nf', "SELECT message FROM trial WHERE status = 'failed'")
+    check(failed and all('node' in message for message, in failed), f'moved pages fail the trial: {failed[:2]}')
+    check(rows(result, 'job.nf', 'PRAGMA integrity_check') == [('ok',)], 'the study is whole')
+
+
+def cxl():
+    """A CXL device becomes a region, a devdax and a node; the node is replayed on and is measurably slower."""
+    study, _ = captured()
+    result = boot('AB', '6.12', '''
+nearfar tiers --json >$OUT/before.json || exit 1
+dax_to_ram || exit 1
+nearfar tiers --json >$OUT/tiers.json || exit 1
+cp job.nf /tmp/job.nf && cd /tmp
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=$FAR --policy all-far,interleave,lru --near 50% --mode asap --blocks 1 --steps 2
+rc=$?
+cp job.nf $OUT/
+exit $rc''', [study])
+    before, found = (json.loads(result.text(name)) for name in ('before.json', 'tiers.json'))
+    memdev = [d for d in before if d['kind'] == 'cxl memdev']
+    check([(d['name'], d['bytes']) for d in memdev] == [('mem0', testbed.CXL_BYTES)], f'the memory device: {memdev}')
+    dax = [d for d in before if d['kind'] == 'devdax']
+    check([(d['name'], d['node']) for d in dax] == [('dax0.0', 2)] and 0 <= testbed.CXL_BYTES - dax[0]['bytes'] <= 4 << 20,
+          f'its devdax, and the node it would be: {dax}')
+    check_two_nodes(nodes(result, 'tiers.json'))
+    onlined = [d for d in found if d['kind'] == 'system-ram']
+    check([(d['name'], d['node']) for d in onlined] == [('dax0.0', 2)], f'onlined: {onlined}')
+    # Memory comes in blocks of 128 MiB.
+    check(nodes(result, 'tiers.json')[2]['bytes'] == 896 << 20, f'node 2: {nodes(result, "tiers.json")[2]}')
+    check_replay(result, 2)
+    (near, near_bps), (far, far_bps) = rows(result, 'job.nf', 'SELECT latency_ns, read_bps FROM tier ORDER BY number')
+    check(far > 1.2 * near and near_bps > 10 * far_bps, f'the CXL node is slower: {near:.0f} and {far:.0f} ns, '
+          f'{near_bps / 1e6:.0f} and {far_bps / 1e6:.0f} MB/s')
+    steps = dict(rows(result, 'job.nf', 'SELECT policy, wall_ns FROM trial'))
+    check(steps['all-far'] > steps['interleave'] > steps['all-near'], f'and so is the replay on it: {steps}')
+
+
+PARTS = {'cxl': cxl, 'slower': slower, 'proof': proof}
+if __name__ == '__main__':
+    PARTS[sys.argv[3]]()
+    finish()
