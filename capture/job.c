@@ -97,6 +97,8 @@ static void child(const struct nf_job_options *o, int output_fd, int report_fd, 
     /* The parent closes its end without a word when the job is not to run. */
     if (o->attach && read(go_fd, &go, 1) != 1)
         _exit(127);
+    if (!rc && o->prepare)
+        rc = o->prepare(o->prepare_context);
     if (!rc) {
         execvp(o->argv[0], o->argv);
         rc = -errno;

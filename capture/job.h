@@ -13,6 +13,10 @@ struct nf_job_options {
     /* Optional: called while the child exists and has not executed the job yet. Not 0: it never does. */
     int (*attach)(void *context, pid_t pid);
     void *context;
+    /* Optional: called in the child, just before it executes the job; async-signal-safe. 0, or -errno: the job does not
+     * run. */
+    int (*prepare)(void *prepare_context);
+    void *prepare_context;
 };
 
 struct nf_job {

@@ -144,6 +144,13 @@ static int insert_pass(struct session *s)
     return rc ? rc : commit(s);
 }
 
+/* Leaves text as it is when the job did not say. */
+static void parameter_sha256(const struct nf_reduce_totals *t, char text[65])
+{
+    for (int i = 0; t->has_parameter_sha256 && i < 32; i++)
+        snprintf(text + 2 * i, 3, "%02x", t->parameter_sha256[i]);
+}
+
 static int update_pass(struct session *s, const struct nf_job *job)
 {
     const struct nf_reduce_totals *t = nf_reduce_totals(s->reduce);
@@ -166,8 +173,7 @@ static int update_pass(struct session *s, const struct nf_job *job)
             &q);
     if (rc)
         return rc;
-    for (int i = 0; t->has_parameter_sha256 && i < 32; i++)
-        snprintf(sha + 2 * i, 3, "%02x", t->parameter_sha256[i]);
+    parameter_sha256(t, sha);
     nf_query_bind_i64(q, 1, s->pass_id);
     nf_query_bind_text(q, 2, job->exit_status ? "partial" : "complete");
     nf_query_bind_i64(q, 3, job->exit_status);
@@ -225,7 +231,7 @@ static int follow(struct session *s, struct nf_job *job)
     }
 }
 
-static int start_job(struct session *s, bool quiet, struct nf_job *job)
+static int start_job(struct session *s, bool quiet, const struct nf_capture_time_options *with, struct nf_job *job)
 {
     const char *environment[16] = {0};
     char **command;
@@ -235,6 +241,10 @@ static int start_job(struct session *s, bool quiet, struct nf_job *job)
     if (s->kind == NF_PASS_ACCESS) {
         o.attach = nf_observe_attach;
         o.context = s->observe;
+    } else if (with) {
+        o.attach = with->attach;
+        o.prepare = with->prepare;
+        o.context = o.prepare_context = with->context;
     }
     rc = nf_observe_command(s->observe, s->kind, s->options->job, &command);
     if (rc)
@@ -271,7 +281,7 @@ static int run_pass(struct session *s, enum nf_pass_kind kind, bool quiet, int *
     if (kind == NF_PASS_BARE)
         s->bare_pass_id = s->pass_id;
     if (!rc) {
-        rc = start_job(s, quiet, &job);
+        rc = start_job(s, quiet, NULL, &job);
         if (rc)
             rc = rc == NF_JOB_E_ATTACH ? NF_CAPTURE_E_UNAVAILABLE : NF_CAPTURE_E_JOB;
     }
@@ -501,23 +511,26 @@ static int keep_time(void *context, const struct nf_step *step)
     return nf_array_push(&t->ns, step->dur_ns) ? nf_fail(-ENOMEM, "out of memory") : 0;
 }
 
-int nf_capture_time_job(const struct nf_capture_options *o, uint64_t **step_ns, uint32_t *n, int *job_status)
+int nf_capture_time_job(const struct nf_capture_options *o, const struct nf_capture_time_options *with,
+                        struct nf_capture_timing *out)
 {
     struct session s = {.options = o, .kind = NF_PASS_BARE};
     struct step_times times = {0};
     struct nf_job job = {.output_fd = -1};
     int rc = open_session(&s);
 
+    *out = (struct nf_capture_timing){.parameter_sha256 = "unknown"};
     if (rc)
         return rc;
     nf_job_catch_signals();
     s.reduce = nf_reduce_new(false, keep_time, &times);
     rc = s.reduce ? 0 : nf_fail(-ENOMEM, "out of memory");
-    if (!rc && start_job(&s, o->quiet, &job))
+    if (!rc && start_job(&s, o->quiet, with, &job))
         rc = NF_CAPTURE_E_JOB;
     if (!rc) {
         rc = follow(&s, &job);
-        *job_status = job.exit_status;
+        out->job_status = job.exit_status;
+        parameter_sha256(nf_reduce_totals(s.reduce), out->parameter_sha256);
         if (!rc && nf_job_interrupted())
             rc = nf_fail(NF_CAPTURE_E_JOB, "interrupted");
         else if (!rc && job.exit_status)
@@ -525,8 +538,8 @@ int nf_capture_time_job(const struct nf_capture_options *o, uint64_t **step_ns, 
         else if (!rc && !times.ns.n)
             rc = nf_fail(NF_CAPTURE_E_NO_STEP, "the job took no optimizer step that nearfar could see");
     }
-    *step_ns = times.ns.v;
-    *n = (uint32_t)times.ns.n;
+    out->step_ns = times.ns.v;
+    out->n = (uint32_t)times.ns.n;
     nf_job_deinit(&job);
     nf_reduce_free(s.reduce);
     nf_observe_free(s.observe);

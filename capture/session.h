@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/store/study.h"
 
@@ -31,5 +32,19 @@ int nf_capture_check(const struct nf_capture_options *o);
 int nf_capture_run(struct nf_study *study, int64_t invocation, const struct nf_capture_options *o, int64_t *capture_id,
                    int *job_status);
 
-/* The job once, bare: its step times and nothing stored. step_ns: malloc'ed, the caller's. 0, NF_CAPTURE_E_*, -errno. */
-int nf_capture_time_job(const struct nf_capture_options *o, uint64_t **step_ns, uint32_t *n, int *job_status);
+/* A bare run of the job. */
+struct nf_capture_timing {
+    uint64_t *step_ns;         /* malloc'ed, the caller's */
+    uint32_t n;
+    int job_status;
+    char parameter_sha256[65]; /* of its final parameters, or "unknown" */
+};
+/* The job once, bare: its step times and nothing stored. Optional: prepare and attach as in capture/job.h.
+ * 0, NF_CAPTURE_E_*, -errno. */
+struct nf_capture_time_options {
+    int (*prepare)(void *context);
+    int (*attach)(void *context, pid_t pid);
+    void *context; /* of both */
+};
+int nf_capture_time_job(const struct nf_capture_options *o, const struct nf_capture_time_options *with,
+                        struct nf_capture_timing *out);

@@ -13,15 +13,22 @@
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/model/stats.h"
+#include "core/base/units.h"
 #include "core/store/records.h"
+#include "live/binding.h"
+#include "live/residence.h"
 #include "replay/hog.h"
 
 struct arguments {
+    struct nf_option_list tiers;
+    const char *bind;
     uint64_t repetitions, capture, cpu, seed;
     bool hog;
 };
 
 static const struct nf_option options[] = {
+    {"bind", 'b', NF_OPTION_STRING, offsetof(struct arguments, bind), "RULE", "bind the job's memory near, far, interleave or weighted, alternately with the job alone"},
+    {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to bind to, near first: numa:node=0 (repeat; default the local node, then the others)"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "run the job alternately alone and beside a bandwidth hog on another CPU"},
     {"repetitions", 'r', NF_OPTION_U64, offsetof(struct arguments, repetitions), "N", "runs of each kind (default 3)"},
     {"capture", 0, NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "the capture the runs are held against (default the latest)"},
@@ -30,30 +37,76 @@ static const struct nf_option options[] = {
     {0},
 };
 
-static int record(struct nf_study *study, int64_t invocation, int64_t capture, unsigned repetition, const char *kind,
-                  int status, const uint64_t *step_ns, uint32_t n)
+enum kind { ALONE, HOG, BIND, KINDS };
+static const char *const kind_names[KINDS] = {"alone", "hog", "bind"};
+
+struct runs {
+    struct nf_study *study;
+    int64_t invocation, capture;
+    const struct nf_capture_options *job;
+    const struct nf_live_binding *binding; /* kind BIND */
+    uint64_t llc_bytes;
+    double *median_ns[KINDS];              /* by repetition; 0: did not run */
+    int status;                            /* of the last job */
+};
+
+/* One run of one kind, while it goes on. */
+struct one {
+    const struct nf_live_binding *binding; /* NULL: unbound */
+    struct nf_residence_watch *watch;
+};
+
+static int enter(void *context)
 {
+    const struct one *one = context;
+
+    return one->binding ? nf_live_binding_enter(one->binding) : 0;
+}
+
+static int watch(void *context, pid_t pid)
+{
+    struct one *one = context;
+
+    one->watch = one->binding ? nf_residence_watch_start(pid) : NULL;
+    return one->binding && !one->watch ? -ENOMEM : 0;
+}
+
+struct row {
+    unsigned repetition;
+    enum kind kind;
+    double hog_bps;
+    char message[160];
+};
+
+static int record(const struct runs *r, const struct row *row, const struct nf_capture_timing *t)
+{
+    const struct nf_live_binding *b = row->kind == BIND ? r->binding : NULL;
     struct nf_buf steps = {0};
     struct nf_query *q;
     int rc;
 
     nf_buf_puts(&steps, "[");
-    for (uint32_t i = 0; i < n; i++)
-        nf_buf_printf(&steps, "%s%llu", i ? "," : "", (unsigned long long)step_ns[i]);
+    for (uint32_t i = 0; i < t->n; i++)
+        nf_buf_printf(&steps, "%s%llu", i ? "," : "", (unsigned long long)t->step_ns[i]);
     nf_buf_puts(&steps, "]");
     rc = steps.failed ? nf_fail(-ENOMEM, "out of memory")
-                      : nf_study_query(study, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, "
-                                              "exit_status, steps, step_ns, evidence) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                                              "?8)", &q);
+                      : nf_study_query(r->study, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, "
+                                                 "exit_status, steps, step_ns, evidence, binding, background_bps, "
+                                                 "parameter_sha256, message) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+                                                 "?11, ?12)", &q);
     if (!rc) {
-        nf_query_bind_i64(q, 1, invocation);
-        nf_query_bind_i64(q, 2, capture);
-        nf_query_bind_i64(q, 3, repetition);
-        nf_query_bind_text(q, 4, kind);
-        nf_query_bind_i64(q, 5, status);
-        nf_query_bind_i64(q, 6, n);
+        nf_query_bind_i64(q, 1, r->invocation);
+        nf_query_bind_i64(q, 2, r->capture);
+        nf_query_bind_i64(q, 3, row->repetition);
+        nf_query_bind_text(q, 4, kind_names[row->kind]);
+        nf_query_bind_i64(q, 5, t->job_status);
+        nf_query_bind_i64(q, 6, t->n);
         nf_query_bind_text(q, 7, steps.data);
-        nf_query_bind_i64(q, 8, NF_EVIDENCE_MEASURED_DEVICE);
+        nf_query_bind_i64(q, 8, b ? b->evidence : nf_live_evidence());
+        nf_query_bind_text(q, 9, b ? b->text : "");
+        nf_query_bind_f64(q, 10, row->hog_bps);
+        nf_query_bind_text(q, 11, t->parameter_sha256);
+        nf_query_bind_text(q, 12, row->message);
         rc = nf_query_run(q);
     }
     nf_buf_deinit(&steps);
@@ -74,43 +127,125 @@ static double median_step_ns(const uint64_t *step_ns, uint32_t n)
     return median;
 }
 
-static int run_once(struct nf_study *study, int64_t invocation, int64_t capture, const struct nf_capture_options *o,
-                    unsigned repetition, bool hog, uint64_t llc_bytes, int *status)
+/* Where the job's memory really was: a rule is for new pages, and what the kernel could not place it spilled. */
+static int judge_residence(const struct nf_live_binding *b, const struct nf_residence *r, char *text, size_t size)
 {
-    const char *kind = hog ? "hog" : "alone";
+    const double least = 0.9; /* the loader's pages and the stack were there before the rule */
+    double share = nf_residence_share(r, b->nodes, b->n_nodes);
+    char bytes[NF_UNITS_TEXT];
+
+    if (!r->total) {
+        snprintf(text, size, "the job ended before it was seen where its memory is");
+        return 0;
+    }
+    snprintf(text, size, "%.1f %% of %s on its nodes", 100 * share, nf_format_bytes(bytes, (double)r->total));
+    return share >= least ? 0 : nf_fail(-EXDEV, "bound %s, but only %s", b->text, text);
+}
+
+static int run_once(struct runs *r, unsigned repetition, enum kind kind)
+{
+    struct one one = {.binding = kind == BIND ? r->binding : NULL};
+    const struct nf_capture_time_options with = {.prepare = enter, .attach = watch, .context = &one};
+    struct row row = {.repetition = repetition, .kind = kind};
+    struct nf_capture_timing timing = {0};
+    struct nf_residence where = {0};
     struct nf_hog *thief = NULL;
-    uint64_t *step_ns = NULL;
-    double bps = 0;
-    uint32_t n = 0;
-    int rc = hog ? nf_hog_start(o->cpu, llc_bytes, &thief) : 0;
+    int rc = kind == HOG ? nf_hog_start(r->job->cpu, r->llc_bytes, &thief) : 0, late = 0;
 
     if (rc)
         return rc;
-    rc = nf_capture_time_job(o, &step_ns, &n, status);
-    nf_hog_stop(thief, &bps);
-    if (n) {
-        int late = record(study, invocation, capture, repetition, kind, *status, step_ns, n);
-
-        if (!rc)
-            rc = late;
-    }
+    rc = nf_capture_time_job(r->job, &with, &timing);
+    r->status = timing.job_status;
+    nf_hog_stop(thief, &row.hog_bps);
+    nf_residence_watch_stop(one.watch, &where);
+    if (!rc && kind == BIND)
+        rc = judge_residence(r->binding, &where, row.message, sizeof row.message);
+    if (timing.n)
+        late = record(r, &row, &timing);
     if (!rc)
-        fprintf(stderr, "  run %u, %-5s  %u steps, median %.1f ms%s", repetition + 1, kind, n,
-                median_step_ns(step_ns, n) / 1e6, hog ? "" : "\n");
-    if (!rc && hog)
-        fprintf(stderr, ", hog at %.1f GB/s\n", bps / 1e9);
-    free(step_ns);
+        rc = late;
+    if (!rc) {
+        r->median_ns[kind][repetition] = median_step_ns(timing.step_ns, timing.n);
+        fprintf(stderr, "  run %u, %-5s  %u steps, median %.1f ms", repetition + 1, kind_names[kind], timing.n,
+                r->median_ns[kind][repetition] / 1e6);
+        if (kind == HOG)
+            fprintf(stderr, ", hog at %.1f GB/s", row.hog_bps / 1e9);
+        fprintf(stderr, "%s%s\n", *row.message ? ", " : "", row.message);
+    }
+    free(timing.step_ns);
     return rc;
+}
+
+/* The ratio to the job alone, repetition by repetition. */
+static void conclude(const struct runs *r, enum kind kind, unsigned n)
+{
+    double *ratio = malloc((n + (size_t)1) * sizeof *ratio), low, high;
+    size_t pairs = 0;
+
+    for (unsigned i = 0; ratio && i < n; i++) {
+        if (r->median_ns[kind][i] > 0 && r->median_ns[ALONE][i] > 0)
+            ratio[pairs++] = r->median_ns[kind][i] / r->median_ns[ALONE][i];
+    }
+    if (pairs) {
+        double middle = nf_median(ratio, pairs);
+
+        low = nf_quantile(ratio, pairs, 0);
+        high = nf_quantile(ratio, pairs, 1);
+        fprintf(stderr, "  %s%s%s: %.3f x the job alone [%.3f .. %.3f] over %zu pairs\n", kind_names[kind],
+                kind == BIND ? " " : "", kind == BIND ? r->binding->text : "", middle, low, high, pairs);
+    }
+    free(ratio);
+}
+
+static int run_all(struct runs *r, const enum kind *kinds, unsigned n_kinds, unsigned repetitions, uint64_t seed)
+{
+    struct nf_rng rng = {.state = seed};
+    enum kind order[KINDS];
+    int rc = 0;
+
+    for (unsigned k = 0; k < KINDS; k++) {
+        r->median_ns[k] = calloc(repetitions, sizeof *r->median_ns[k]);
+        if (!r->median_ns[k])
+            return nf_fail(-ENOMEM, "out of memory");
+    }
+    for (unsigned i = 0; i < repetitions && !rc; i++) {
+        nf_progress("run %u of %u", i + 1, repetitions);
+        memcpy(order, kinds, n_kinds * sizeof *order);
+        for (unsigned k = 0; k < n_kinds && !rc; k++) {
+            unsigned pick = k + (unsigned)nf_rng_below(&rng, n_kinds - k);
+            enum kind one = order[pick];
+
+            order[pick] = order[k];
+            order[k] = one;
+            rc = run_once(r, i, one);
+        }
+    }
+    nf_progress_end();
+    for (unsigned k = 1; k < n_kinds && !rc; k++)
+        conclude(r, kinds[k], repetitions);
+    return rc;
+}
+
+static int exit_code(int rc)
+{
+    switch (rc) {
+    case -EINVAL: return NF_EXIT_USAGE;
+    case -ENODEV:
+    case NF_CAPTURE_E_UNAVAILABLE: return NF_EXIT_CANNOT;
+    case NF_CAPTURE_E_JOB: return NF_EXIT_JOB;
+    default: return NF_EXIT_FAILED;
+    }
 }
 
 static int run(const struct nf_command *self, int argc, char **argv)
 {
     struct arguments a = {.repetitions = 3, .seed = 1};
     struct nf_capture_options o = NF_CAPTURE_OPTIONS_INIT;
-    int first, n, code = NF_EXIT_OK, rc, status = 0;
-    struct nf_study *study;
-    int64_t capture, invocation;
-    struct nf_rng rng;
+    struct nf_live_binding binding;
+    struct runs r = {.job = &o, .binding = &binding};
+    enum kind kinds[KINDS] = {ALONE};
+    unsigned n_kinds = 1;
+    int first, n, code = NF_EXIT_OK, rc;
     char message[512], why[256];
 
     if (nf_command_parse(self, argc, argv, &a, 0, &first, &n, &code))
@@ -132,50 +267,56 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "the job's command is missing (after --)");
     if (!a.repetitions || a.repetitions > 1000)
         return nf_command_usage(self, "--repetitions wants 1 to 1000");
+    if (a.tiers.n && !a.bind)
+        return nf_command_usage(self, "--tier belongs to --bind");
     if (a.hog && nf_hog_probe(why, sizeof why)) {
         fprintf(stderr, "nearfar: no hog here: %s\n", why);
         return NF_EXIT_CANNOT;
     }
+    if (a.hog)
+        kinds[n_kinds++] = HOG;
+    rc = a.bind ? nf_live_binding_init(&binding, a.bind, a.tiers.v, a.tiers.n) : 0;
+    if (rc == -EINVAL)
+        return nf_command_usage(self, nf_error_text(rc));
+    if (rc) {
+        nf_command_fail(rc);
+        return exit_code(rc);
+    }
+    if (a.bind)
+        kinds[n_kinds++] = BIND;
     o.cpu = (int)a.cpu;
     o.quiet = true;
-    rc = nf_study_open(argv[first], NF_STUDY_WRITE, &study);
+    rc = nf_study_open(argv[first], NF_STUDY_WRITE, &r.study);
     if (rc)
         return nf_command_fail(rc);
-    capture = nf_record_capture_find(study, (int64_t)a.capture);
-    invocation = capture < 0 ? capture : nf_record_invocation(study, argc + 2, argv - 2);
-    if (invocation < 0) {
-        code = nf_command_fail((int)invocation);
-        nf_study_close(study);
+    r.capture = nf_record_capture_find(r.study, (int64_t)a.capture);
+    r.invocation = r.capture < 0 ? r.capture : nf_record_invocation(r.study, argc + 2, argv - 2);
+    if (r.invocation < 0) {
+        code = nf_command_fail((int)r.invocation);
+        nf_study_close(r.study);
         return code;
     }
-    rng.state = a.seed;
-    for (unsigned i = 0; !rc && i < a.repetitions; i++) {
-        bool hog_first = a.hog && nf_rng_below(&rng, 2);
-
-        nf_progress("run %u of %llu", i + 1, (unsigned long long)a.repetitions);
-        rc = run_once(study, invocation, capture, &o, i, hog_first, nf_record_llc(study), &status);
-        if (!rc && a.hog)
-            rc = run_once(study, invocation, capture, &o, i, !hog_first, nf_record_llc(study), &status);
-    }
-    nf_progress_end();
+    r.llc_bytes = nf_record_llc(r.study);
+    rc = run_all(&r, kinds, n_kinds, (unsigned)a.repetitions, a.seed);
     snprintf(message, sizeof message, "%s", rc ? nf_error_text(rc) : "");
-    nf_record_invocation_end(study, invocation, rc ? "failed" : "complete", message);
-    nf_study_close(study);
+    nf_record_invocation_end(r.study, r.invocation, rc ? "failed" : "complete", message);
+    nf_study_close(r.study);
+    for (unsigned k = 0; k < KINDS; k++)
+        free(r.median_ns[k]);
     if (!rc)
         return NF_EXIT_OK;
     fprintf(stderr, "nearfar: %s\n", message);
-    return rc == NF_CAPTURE_E_JOB ? NF_EXIT_JOB : rc == NF_CAPTURE_E_UNAVAILABLE || rc == -ENODEV ? NF_EXIT_CANNOT
-                                                                                                   : NF_EXIT_FAILED;
+    return exit_code(rc);
 }
 
 const struct nf_command nf_cmd_run = {
     .name = "run",
-    .about = "time the real job itself, alone and beside a bandwidth hog, for the replay to be held against",
+    .about = "time the real job itself, alone, bound to a tier or beside a bandwidth hog, for the replay to be held against",
     .usage = "run STUDY [OPTIONS] -- COMMAND...",
     .text = "The job's output is not shown. Its step times go into the study; the report sets the replay's\n"
             "prediction of the slowdown beside them.",
     .options = options,
     .examples = {"nearfar run demo.nf --hog -- python3 examples/finetune.py --lora",
-                 "nearfar run demo.nf --hog --repetitions 5 -- python3 examples/finetune.py --lora --steps 8"},
+                 "nearfar run demo.nf --bind near --repetitions 5 -- python3 examples/finetune.py --lora --steps 8"},
     .run = run,
 };

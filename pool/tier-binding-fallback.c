@@ -42,3 +42,14 @@ int nf_binding_verify(const void *memory, size_t bytes, int node)
 {
     return nf_fail(-ENODEV, "node %d: %s", node, missing);
 }
+
+int nf_binding_rule_probe(enum nf_binding_rule rule, char *why, size_t size)
+{
+    snprintf(why, size, "%s", missing);
+    return -ENODEV;
+}
+
+int nf_binding_rule_enter(enum nf_binding_rule rule, const int *nodes, unsigned n)
+{
+    return -ENODEV;
+}

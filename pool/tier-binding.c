@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "core/base/buf.h"
 #include "core/base/error.h"
@@ -16,6 +18,8 @@
 /* Pages asked about in one move_pages call: large enough that the call's own cost vanishes (0.3 us a page), small
  * enough that its two arrays (12 bytes a page) stay in the caches. */
 enum { VERIFY_BATCH = 4096 };
+/* Kernel 6.9 and newer; the headers of older ones stop below it. */
+enum { WEIGHTED_INTERLEAVE = 6 };
 
 int nf_binding_probe(char *why, size_t size)
 {
@@ -152,4 +156,40 @@ int nf_binding_verify(const void *memory, size_t bytes, int node)
         done += n;
     }
     return 0;
+}
+
+static const int rule_modes[NF_BINDING_RULES] = {MPOL_BIND, MPOL_INTERLEAVE, WEIGHTED_INTERLEAVE};
+
+int nf_binding_rule_enter(enum nf_binding_rule rule, const int *nodes, unsigned n)
+{
+    unsigned long mask = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        mask |= 1ul << nodes[i];
+    /* The system call itself: libnuma's wrapper may allocate. maxnode counts one more than the bits it reads. */
+    return syscall(SYS_set_mempolicy, rule_modes[rule], &mask, 8 * sizeof mask + 1) ? -errno : 0;
+}
+
+int nf_binding_rule_probe(enum nf_binding_rule rule, char *why, size_t size)
+{
+    int node = nf_binding_local_node(), rc, mode = MPOL_DEFAULT;
+    unsigned long before = 0;
+
+    if (numa_available() < 0 || node < 0 || node > 63) {
+        snprintf(why, size, "the kernel offers no NUMA policy (CONFIG_NUMA, or a sandbox that hides it)");
+        return -ENODEV;
+    }
+    if (syscall(SYS_get_mempolicy, &mode, &before, 8 * sizeof before + 1, NULL, 0)) {
+        rc = -errno;
+        snprintf(why, size, "get_mempolicy is refused: %s", strerror(-rc));
+        return rc;
+    }
+    rc = nf_binding_rule_enter(rule, &node, 1);
+    syscall(SYS_set_mempolicy, mode, before ? &before : NULL, before ? 8 * sizeof before + 1 : 0);
+    if (rc == -EINVAL && rule == NF_BINDING_WEIGHTED) {
+        snprintf(why, size, "this kernel has no weighted interleave (6.9 and newer have)");
+        return -ENODEV;
+    }
+    snprintf(why, size, rc ? "set_mempolicy is refused: %s" : "usable", strerror(-rc));
+    return rc;
 }

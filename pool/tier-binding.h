@@ -23,3 +23,11 @@ uint64_t nf_binding_available(int node);
 int nf_binding_bind(void *memory, size_t bytes, int node);
 /* Every page is on the node. 0, -EXDEV (cause set: which page is where), -errno (cause set). */
 int nf_binding_verify(const void *memory, size_t bytes, int node);
+
+/* How the kernel spreads a process's new pages over nodes. */
+enum nf_binding_rule { NF_BINDING_ONE, NF_BINDING_INTERLEAVE, NF_BINDING_WEIGHTED, NF_BINDING_RULES };
+/* 0, or -ENODEV / -EPERM with why in words: the kernel does not know the rule. */
+int nf_binding_rule_probe(enum nf_binding_rule rule, char *why, size_t size);
+/* Makes the rule that of the calling thread and of what it executes. NF_BINDING_ONE takes one node; all are below 64.
+ * Async-signal-safe, for a child between fork and exec. 0 or -errno (no cause is set). */
+int nf_binding_rule_enter(enum nf_binding_rule rule, const int *nodes, unsigned n);

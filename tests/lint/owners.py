@@ -27,7 +27,7 @@ INCLUDE = re.compile(r'^\s*#\s*include(?:_next)?\s*<([^>]+)>')
 
 
 def check(tree):
-    for path in tree.under('core', 'capture', 'pool', 'replay', 'analyze', 'cmd', suffix=('.c', '.h', '.cc')):
+    for path in tree.under('core', 'capture', 'pool', 'replay', 'live', 'analyze', 'cmd', suffix=('.c', '.h', '.cc')):
         for number, line in tree.lines(path):
             match = INCLUDE.match(line)
             if not match or SYSTEM.fullmatch(match[1]):

@@ -136,7 +136,40 @@ exit $rc''', [study])
     check(steps['all-far'] > steps['interleave'] > steps['all-near'], f'and so is the replay on it: {steps}')
 
 
-PARTS = {'cxl': cxl, 'slower': slower, 'proof': proof}
+def live():
+    """The job itself bound to each tier, and its replay: they agree in which order, the emulator's times being no others'."""
+    study, kernels = captured()
+    result = boot('AB', '6.12', '''
+dax_to_ram || exit 1
+cp job.nf /tmp/job.nf && cd /tmp
+tiers="--tier numa:node=0 --tier numa:node=$FAR"
+for rule in near far interleave weighted; do
+    nearfar run job.nf --bind $rule $tiers --repetitions 1 -- ~/kernels triad 65536 200 || exit 1
+done
+nearfar replay -q job.nf $tiers --policy all-far,interleave --near 50% --mode asap --blocks 1 --steps 4
+rc=$?
+cp job.nf $OUT/
+exit $rc''', [study, kernels])
+    medians = {}
+    for kind, binding, evidence, message, steps in rows(result, 'job.nf', 'SELECT kind, binding, evidence, message, step_ns FROM '
+                                                        'live_run'):
+        steps = sorted(json.loads(steps)[1:])
+        medians[binding.partition(':')[0] or kind] = steps[len(steps) // 2]
+        check(evidence == EMULATED and (kind == 'alone' or '100.0 %' in message), f'{binding}: {message}, evidence {evidence}')
+    replayed = dict(rows(result, 'job.nf', 'SELECT policy, wall_ns FROM trial'))
+    check(medians['near'] < medians['interleave'] < medians['far'], f'bound jobs: {medians}')
+    check(replayed['all-near'] < replayed['interleave'] < replayed['all-far'], f'replayed in the same order: {replayed}')
+    check('weighted' in medians and medians['weighted'] < medians['far'], 'weighted interleave where the kernel has it')
+    old = boot('A', '6.1', '''
+for rule in weighted far; do
+    nearfar run ~/job.nf --bind $rule --repetitions 1 -- ~/kernels triad 65536 200
+    echo $rule $? >>$OUT/codes
+done''', [study, kernels])
+    check(old.text('codes').split() == ['weighted', '3', 'far', '0'] and 'no weighted interleave' in old.console,
+          f'an older kernel refuses weighted interleave and knows the other rules: {old.text("codes").split()}')
+
+
+PARTS = {'live': live, 'cxl': cxl, 'slower': slower, 'proof': proof}
 if __name__ == '__main__':
     PARTS[sys.argv[3]]()
     finish()

@@ -1,0 +1,125 @@
+#include "live/binding.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/error.h"
+#include "pool/nodes.h"
+
+const char *const nf_live_rule_names[NF_LIVE_RULES + 1] = {"near", "far", "interleave", "weighted", NULL};
+
+struct tiers {
+    int node[NF_TIER_MAX];
+    enum nf_evidence evidence[NF_TIER_MAX];
+    unsigned n;
+};
+
+/* A tier that is a node: "numa:node=1", or "cxl=numa:node=1" with a name in front. */
+static int add_tier(struct tiers *t, const char *spec)
+{
+    size_t n = strcspn(spec, "=:");
+    struct nf_tier tier = {0};
+    int rc;
+
+    if (t->n == NF_TIER_MAX)
+        return nf_fail(-EINVAL, "more than the %d tiers there can be", NF_TIER_MAX);
+    spec += spec[n] == '=' ? n + 1 : 0;
+    /* An emulated tier is on a node too, but its slowness is added by whoever replays, and a job's own loads wait for
+     * nobody. */
+    if (strncmp(spec, "numa", 4) || (spec[4] && spec[4] != ':'))
+        return nf_fail(-ENODEV, "a job can be bound to tiers that are NUMA nodes only, and '%s' is none: what an emulated tier "
+                       "adds, a job's own loads do not feel. On one node '--hog' slows the job for real", spec);
+    rc = nf_tier_open("tier", spec, NULL, &tier);
+    if (rc)
+        return rc;
+    if (tier.facts.node < 0 || tier.facts.node > 63)
+        rc = nf_fail(-ENODEV, "node %d cannot be bound to: nodes 0 to 63 can", tier.facts.node);
+    t->node[t->n] = tier.facts.node;
+    t->evidence[t->n++] = tier.facts.evidence;
+    nf_tier_close(&tier);
+    return rc;
+}
+
+static int add_nodes(struct tiers *t)
+{
+    struct nf_node nodes[NF_NODES_MAX];
+    int n = nf_nodes_list("/sys", nodes, NF_NODES_MAX), local = nf_binding_local_node(), rc;
+    char spec[32];
+
+    if (n < 0)
+        return n;
+    snprintf(spec, sizeof spec, "numa:node=%d", local < 0 ? 0 : local);
+    rc = add_tier(t, spec);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < n && !rc && t->n < NF_TIER_MAX; i++) {
+            if (nodes[i].number == t->node[0] || nodes[i].has_cpu != (pass == 1))
+                continue;
+            snprintf(spec, sizeof spec, "numa:node=%d", nodes[i].number);
+            rc = add_tier(t, spec);
+        }
+    }
+    return rc;
+}
+
+/* Modelled or assumed speed outweighs a measured one. */
+static enum nf_evidence weaker(enum nf_evidence a, enum nf_evidence b)
+{
+    return a > b ? a : b;
+}
+
+int nf_live_binding_init(struct nf_live_binding *b, const char *rule, const char *const *specs, size_t n_specs)
+{
+    static const enum nf_binding_rule kernel_rules[NF_LIVE_RULES] = {NF_BINDING_ONE, NF_BINDING_ONE, NF_BINDING_INTERLEAVE,
+                                                                     NF_BINDING_WEIGHTED};
+    struct tiers t = {0};
+    char why[128];
+    unsigned first, last;
+    size_t at;
+    int rc = 0;
+
+    *b = (struct nf_live_binding){0};
+    while (b->rule < NF_LIVE_RULES && strcmp(rule, nf_live_rule_names[b->rule]))
+        b->rule++;
+    if (b->rule == NF_LIVE_RULES)
+        return nf_fail(-EINVAL, "a job is bound near, far, interleave or weighted, not '%s'", rule);
+    for (size_t i = 0; i < n_specs && !rc; i++)
+        rc = add_tier(&t, specs[i]);
+    if (!rc && !n_specs)
+        rc = add_nodes(&t);
+    if (rc)
+        return rc;
+    if (b->rule != NF_LIVE_NEAR && t.n < 2)
+        return nf_fail(-ENODEV, "there is one tier only, node %d, so nothing is far: name a second one with --tier "
+                       "numa:node=N, or see what '--hog' does on one node", t.node[0]);
+    b->kernel_rule = kernel_rules[b->rule];
+    if (nf_binding_rule_probe(b->kernel_rule, why, sizeof why))
+        return nf_fail(-ENODEV, "%s", why);
+    first = b->rule == NF_LIVE_FAR ? t.n - 1 : 0;
+    last = b->rule == NF_LIVE_NEAR ? 0 : t.n - 1;
+    at = (size_t)snprintf(b->text, sizeof b->text, "%s: node", rule);
+    for (unsigned i = first; i <= last; i++) {
+        b->nodes[b->n_nodes++] = t.node[i];
+        b->evidence = weaker(b->evidence, t.evidence[i]);
+        at += (size_t)snprintf(b->text + at, sizeof b->text - at, "%s%d", i > first ? "," : " ", t.node[i]);
+    }
+    return 0;
+}
+
+int nf_live_binding_enter(const struct nf_live_binding *b)
+{
+    return nf_binding_rule_enter(b->kernel_rule, b->nodes, b->n_nodes);
+}
+
+enum nf_evidence nf_live_evidence(void)
+{
+    struct nf_tier tier = {0};
+    enum nf_evidence evidence = NF_EVIDENCE_MEASURED_DEVICE;
+
+    if (!nf_tier_open("near", "numa", NULL, &tier))
+        evidence = tier.facts.evidence;
+    nf_error_clear(); /* a machine without nodes is still measured */
+    nf_tier_close(&tier);
+    return evidence;
+}
