@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/command.h"
@@ -10,16 +11,17 @@
 #include "core/base/units.h"
 #include "core/store/records.h"
 #include "pool/policy.h"
+#include "replay/ledger.h"
 #include "replay/session.h"
 
 enum { SHARES_MAX = 64 };
 
 struct arguments {
     struct nf_option_list policies, tiers;
-    const char *near, *mode;
+    const char *near, *mode, *until;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, cpu;
-    bool unfiltered, whole_sequence, reuse_testbed, hog, dry_run, quiet;
+    bool unfiltered, whole_sequence, reuse_testbed, hog, resume, dry_run, quiet;
 };
 
 static const struct nf_option options[] = {
@@ -30,6 +32,7 @@ static const struct nf_option options[] = {
     {"far-latency", 0, NF_OPTION_F64, offsetof(struct arguments, far_latency_x), "X", "latency of the emulated far tier in multiples of local (default 2)"},
     {"far-bandwidth", 0, NF_OPTION_F64, offsetof(struct arguments, far_bandwidth_x), "X", "its bandwidth in multiples of local (default 0.5)"},
     {"blocks", 'b', NF_OPTION_U64, offsetof(struct arguments, blocks), "N", "repetitions; 10 or more for a published comparison (default 5)"},
+    {"until", 'u', NF_OPTION_STRING, offsetof(struct arguments, until), "WIDTH", "end before --blocks (at least 5 run) once every median slowdown is known within this share: 2%"},
     {"steps", 's', NF_OPTION_U64, offsetof(struct arguments, steps), "N", "measured steps of a trial (default 3)"},
     {"seed", 0, NF_OPTION_U64, offsetof(struct arguments, seed), "N", "of the random order and of policies (default 1)"},
     {"capture", 0, NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "which capture (default the latest)"},
@@ -41,6 +44,7 @@ static const struct nf_option options[] = {
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default the one it runs on)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
+    {"resume", 0, NF_OPTION_FLAG, offsetof(struct arguments, resume), NULL, "go on with the study's latest replay where it stopped, with the options it was begun with"},
     {"dry-run", 'd', NF_OPTION_FLAG, offsetof(struct arguments, dry_run), NULL, "say how many trials, how long, how much memory, and what would spoil them"},
     {"quiet", 'q', NF_OPTION_FLAG, offsetof(struct arguments, quiet), NULL, "no progress line"},
     {0},
@@ -130,92 +134,209 @@ static int check_policies(const char *const *names, size_t n)
     return 0;
 }
 
-static int run(const struct nf_command *self, int argc, char **argv)
-{
-    static const enum nf_overlap all_modes[] = {NF_OVERLAP_ASAP, NF_OVERLAP_FULL, NF_OVERLAP_NONE};
-    struct arguments a = {.blocks = 5, .steps = 3, .seed = 1, .parallelism = 1, .scale = 1, .cpu = UINT64_MAX};
-    struct nf_replay_options o = NF_REPLAY_OPTIONS_INIT;
-    struct sigaction sa = {.sa_handler = on_signal};
+/* Everything that outlives the parsing of options. */
+struct parsed {
+    struct arguments a;
+    struct nf_replay_options o;
     const char *policies[NF_OPTION_LIST_MAX];
-    struct nf_replay_result result = {0};
-    char store[4096], message[512];
+    char store[4096];
     enum nf_overlap modes[NF_OVERLAP_COUNT];
     double shares[SHARES_MAX];
+    const char *study;
+};
+
+static int parse_until(const char *text, double *width)
+{
+    size_t n = 0;
+
+    return nf_parse_shares(text, width, 1, &n) || n != 1 || !(*width > 0) ? -EINVAL : 0;
+}
+
+/* Arguments into options. 1: *code is the exit code of what was said. */
+static int parse(const struct nf_command *self, int argc, char **argv, struct parsed *p, int *code)
+{
+    static const enum nf_overlap all_modes[] = {NF_OVERLAP_ASAP, NF_OVERLAP_FULL, NF_OVERLAP_NONE};
+    struct arguments *a = &p->a;
+    struct nf_replay_options *o = &p->o;
+    const char *wrong = NULL;
+    int first, n;
+
+    *p = (struct parsed){.a = {.blocks = 5, .steps = 3, .seed = 1, .parallelism = 1, .scale = 1, .cpu = UINT64_MAX},
+                         .o = NF_REPLAY_OPTIONS_INIT};
+    if (nf_command_parse(self, argc, argv, a, 1, &first, &n, code))
+        return 1;
+    if (n == 1)
+        p->study = argv[first];
+    else
+        wrong = "one study is wanted";
+    if (!wrong && a->near && nf_parse_shares(a->near, p->shares, SHARES_MAX, &o->n_near_shares)) {
+        nf_fail_in(-EINVAL, "--near");
+        wrong = nf_error_text(0);
+    }
+    o->near_shares = p->shares;
+    if (!wrong && a->mode && parse_modes(a->mode, p->modes, &o->n_overlaps))
+        wrong = "--mode wants a list of asap, full, none";
+    o->overlaps = a->mode ? p->modes : all_modes;
+    o->n_overlaps = a->mode ? o->n_overlaps : NF_OVERLAP_COUNT;
+    o->overlaps_asked = a->mode;
+    if (!wrong && split_policies(&a->policies, p->store, sizeof p->store, p->policies, &o->n_policies))
+        wrong = "too many policies";
+    if (!wrong && check_policies(p->policies, o->n_policies))
+        wrong = nf_error_text(0);
+    if (!wrong && (!a->blocks || a->blocks > 1000 || !a->steps || a->steps > 100000))
+        wrong = "--blocks wants 1 to 1000, --steps 1 to 100000";
+    if (!wrong && !(a->scale > 0 && a->scale <= 1))
+        wrong = "--scale wants a number in (0, 1]";
+    if (!wrong && !(a->parallelism > 0 && a->parallelism <= 64))
+        wrong = "--parallelism wants a number in (0, 64]";
+    if (!wrong && a->until && parse_until(a->until, &o->until_width))
+        wrong = "--until wants a share: 2%";
+    if (!wrong && a->until && a->blocks < NF_REPLAY_BLOCKS_MIN)
+        wrong = "--until wants room for at least five blocks (--blocks is the most)";
+    if (wrong) {
+        *code = nf_command_usage(self, wrong);
+        return 1;
+    }
+    o->policies = p->policies;
+    o->capture = (int64_t)a->capture;
+    o->tiers = a->tiers.v;
+    o->n_tiers = a->tiers.n;
+    o->far_latency_x = a->far_latency_x;
+    o->far_bandwidth_x = a->far_bandwidth_x;
+    o->blocks = (unsigned)a->blocks;
+    o->steps = (unsigned)a->steps;
+    o->seed = a->seed;
+    o->llc_bytes = a->llc_bytes;
+    o->unfiltered = a->unfiltered;
+    o->parallelism_scale = a->parallelism;
+    o->scale = a->scale;
+    o->cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu;
+    o->whole_sequence = a->whole_sequence;
+    o->reuse_testbed = a->reuse_testbed;
+    o->hog = a->hog;
+    o->dry_run = a->dry_run;
+    o->quiet = a->quiet;
+    o->stop = &stop;
+    o->out = stdout;
+    return 0;
+}
+
+/* A resumed replay is told what it was told when it began. */
+struct resumed {
+    struct nf_ledger_partial partial;
+    char **argv;
+    int argc;
+};
+
+static void resumed_deinit(struct resumed *r)
+{
+    for (int i = 0; i < r->argc; i++)
+        free(r->argv[i]);
+    free(r->argv);
+    nf_buf_deinit(&r->partial.command);
+}
+
+/* The command's arguments behind "nearfar replay". 0 or -errno (cause set). */
+static int resume(struct nf_study *study, struct resumed *r)
+{
+    struct nf_query *q;
+    int rc = nf_ledger_find_partial(study, &r->partial);
+
+    if (!rc)
+        rc = nf_study_query(study, "SELECT value FROM json_each(?1) WHERE key >= 2 ORDER BY key", &q);
+    if (rc)
+        return rc;
+    nf_query_bind_text(q, 1, r->partial.command.data);
+    while ((rc = nf_query_step(q)) == 1) {
+        char **more = realloc(r->argv, ((size_t)r->argc + 2) * sizeof *more);
+
+        if (!more) {
+            rc = nf_fail(-ENOMEM, "out of memory");
+            break;
+        }
+        r->argv = more;
+        r->argv[r->argc] = strdup(nf_query_text(q, 0));
+        r->argv[++r->argc] = NULL;
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+static void summarize(const struct nf_replay_result *r, const struct nf_replay_options *o, const char *study)
+{
+    if (!r->done && !r->kept)
+        return;
+    if (r->kept)
+        nf_info("%u trials were there already", r->kept);
+    if (o->until_width > 0 && r->blocks >= NF_REPLAY_BLOCKS_MIN)
+        nf_info("the widest interval of a median slowdown is %.1f %% of it after %u blocks (asked: %.1f %%)%s", 100 * r->width,
+                r->blocks, 100 * o->until_width, r->width <= o->until_width ? "" : ": not reached, more --blocks would narrow it");
+    if (r->disturbed)
+        nf_info("%u of %u trials were disturbed and are marked so: nearfar sql %s 'SELECT id, interference FROM trial'",
+                r->disturbed, r->done, study);
+    nf_info("%u of %u trials done, %u failed, %u unsteady; next: nearfar analyze %s -o report", r->kept + r->done, r->planned,
+            r->failed, r->unsteady, study);
+}
+
+static int run(const struct nf_command *self, int argc, char **argv)
+{
+    struct parsed asked, begun, *p = &asked;
+    struct resumed again = {0};
+    struct sigaction sa = {.sa_handler = on_signal};
+    struct nf_replay_result result = {0};
+    char message[512];
     struct nf_study *study;
     int64_t invocation = 0;
-    int first, n, code = NF_EXIT_OK, rc;
+    int code = NF_EXIT_OK, rc;
 
-    if (nf_command_parse(self, argc, argv, &a, 1, &first, &n, &code))
+    if (parse(self, argc, argv, &asked, &code))
         return code;
-    if (n != 1)
-        return nf_command_usage(self, "one study is wanted");
-    if (a.near && nf_parse_shares(a.near, shares, SHARES_MAX, &o.n_near_shares)) {
-        nf_fail_in(-EINVAL, "--near");
-        return nf_command_usage(self, nf_error_text(0));
-    }
-    o.near_shares = shares;
-    if (a.mode && parse_modes(a.mode, modes, &o.n_overlaps))
-        return nf_command_usage(self, "--mode wants a list of asap, full, none");
-    o.overlaps = a.mode ? modes : all_modes;
-    o.n_overlaps = a.mode ? o.n_overlaps : NF_OVERLAP_COUNT;
-    o.overlaps_asked = a.mode;
-    if (split_policies(&a.policies, store, sizeof store, policies, &o.n_policies))
-        return nf_command_usage(self, "too many policies");
-    if (check_policies(policies, o.n_policies))
-        return nf_command_usage(self, nf_error_text(0));
-    if (!a.blocks || a.blocks > 1000 || !a.steps || a.steps > 100000)
-        return nf_command_usage(self, "--blocks wants 1 to 1000, --steps 1 to 100000");
-    if (!(a.scale > 0 && a.scale <= 1))
-        return nf_command_usage(self, "--scale wants a number in (0, 1]");
-    if (!(a.parallelism > 0 && a.parallelism <= 64))
-        return nf_command_usage(self, "--parallelism wants a number in (0, 64]");
-    o.policies = policies;
-    o.capture = (int64_t)a.capture;
-    o.tiers = a.tiers.v;
-    o.n_tiers = a.tiers.n;
-    o.far_latency_x = a.far_latency_x;
-    o.far_bandwidth_x = a.far_bandwidth_x;
-    o.blocks = (unsigned)a.blocks;
-    o.steps = (unsigned)a.steps;
-    o.seed = a.seed;
-    o.llc_bytes = a.llc_bytes;
-    o.unfiltered = a.unfiltered;
-    o.parallelism_scale = a.parallelism;
-    o.scale = a.scale;
-    o.cpu = a.cpu == UINT64_MAX ? -1 : (int)a.cpu;
-    o.whole_sequence = a.whole_sequence;
-    o.reuse_testbed = a.reuse_testbed;
-    o.hog = a.hog;
-    o.dry_run = a.dry_run;
-    o.quiet = a.quiet;
-    o.stop = &stop;
-    o.out = stdout;
-    rc = nf_study_open(argv[first], a.dry_run ? NF_STUDY_READ : NF_STUDY_WRITE, &study);
+    if (asked.a.resume && argc > 2 + asked.a.quiet)
+        return nf_command_usage(self, "--resume takes its options from the replay it goes on with; only --quiet may stand beside it");
+    rc = nf_study_open(asked.study, asked.a.dry_run ? NF_STUDY_READ : NF_STUDY_WRITE, &study);
     if (rc)
         return nf_command_fail(rc);
-    if (!a.dry_run) {
+    if (asked.a.resume) {
+        p = &begun;
+        rc = resume(study, &again);
+        if (!rc && parse(self, again.argc, again.argv, p, &code))
+            rc = nf_fail(-EINVAL, "this nearfar does not know the options that replay %lld was begun with",
+                         (long long)again.partial.replay);
+        if (rc) {
+            nf_study_close(study);
+            resumed_deinit(&again);
+            return nf_command_fail(rc);
+        }
+        p->o.resume = again.partial.replay;
+        p->o.resume_testbed = again.partial.testbed;
+        p->o.capture = again.partial.capture;
+        p->o.quiet |= asked.a.quiet;
+    }
+    if (!p->o.dry_run) {
         invocation = nf_record_invocation(study, argc + 2, argv - 2);
         if (invocation < 0) {
             nf_study_close(study);
+            resumed_deinit(&again);
             return nf_command_fail((int)invocation);
         }
     }
-    o.invocation = invocation;
+    p->o.invocation = invocation;
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
-    rc = nf_replay_run(study, &o, &result);
+    rc = nf_replay_run(study, &p->o, &result);
     nf_progress_end();
     snprintf(message, sizeof message, "%s", rc ? nf_error_text(rc) : "");
-    if (!a.dry_run)
+    if (!p->o.dry_run)
         nf_record_invocation_end(study, invocation, rc ? "failed" : "complete", message);
     nf_study_close(study);
-    if (result.done)
-        nf_info("%u of %u trials done, %u failed, %u unsteady; next: nearfar analyze %s -o report", result.done,
-                result.planned, result.failed, result.unsteady, argv[first]);
+    summarize(&result, &p->o, asked.study);
+    resumed_deinit(&again);
     if (!rc)
         return result.done && result.failed == result.done ? NF_EXIT_FAILED : NF_EXIT_OK;
     fprintf(stderr, "nearfar: %s\n", message);
+    if (rc == NF_REPLAY_E_STOPPED)
+        nf_info("nearfar replay %s --resume goes on where this stopped", asked.study);
     return exit_code(rc);
 }
 

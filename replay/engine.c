@@ -402,26 +402,38 @@ static int warm_up(struct engine *e)
     return 0;
 }
 
-static uint64_t page_faults(void)
+/* Page faults and involuntary switches of this thread so far. */
+static void disturbances(uint64_t *faults, uint64_t *switches)
 {
     struct rusage usage;
+    bool known = !getrusage(RUSAGE_THREAD, &usage);
 
-    return getrusage(RUSAGE_THREAD, &usage) ? 0 : (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+    *faults = known ? (uint64_t)(usage.ru_minflt + usage.ru_majflt) : 0;
+    *switches = known ? (uint64_t)usage.ru_nivcsw : 0;
+}
+
+/* Nothing runs and no step is timed meanwhile. */
+static int prove(struct engine *e, const char *when)
+{
+    int rc = nf_pool_verify(e->pool);
+
+    e->out->proofs += !rc;
+    return rc ? nf_fail_in(rc, "%s", when) : 0;
 }
 
 static int measure(struct engine *e)
 {
     const struct nf_engine_config *config = e->config;
-    uint64_t faults, took;
-    int rc = nf_pool_verify(e->pool);
+    uint64_t faults, switches, faults_after, switches_after, took;
+    int rc = prove(e, "before the measured steps");
 
     if (rc)
-        return nf_fail_in(rc, "before the measured steps");
+        return rc;
     nf_pool_stats_reset(e->pool);
     e->pace.stolen_ns = 0;
     memset(e->due, 0, sizeof e->due);
     e->measuring = true;
-    faults = page_faults();
+    disturbances(&faults, &switches);
     for (unsigned cycle = 0; cycle < config->cycles; cycle++) {
         for (uint32_t i = 0; i < nf_engine_cycle_steps(config); i++) {
             rc = run_step(e, nf_engine_cycle_class(config, i), &took);
@@ -432,12 +444,20 @@ static int measure(struct engine *e)
             if (stopped(e))
                 return NF_TRIAL_E_STOPPED;
         }
+        /* A page that is away for a while and back at the end is found between. The proof's own faults and switches
+         * count for nobody. */
+        disturbances(&faults_after, &switches_after);
+        e->out->page_faults += faults_after - faults;
+        e->out->switches += switches_after - switches;
+        if (cycle + 1 < config->cycles)
+            rc = prove(e, "at a checkpoint between measured steps");
+        if (rc)
+            return rc;
+        disturbances(&faults, &switches);
     }
     e->measuring = false;
-    e->out->page_faults = page_faults() - faults;
     nf_pool_stats(e->pool, &e->out->pool);
-    rc = nf_pool_verify(e->pool);
-    return rc ? nf_fail_in(rc, "after the measured steps") : 0;
+    return prove(e, "after the measured steps");
 }
 
 static void conclude(struct engine *e)
@@ -446,6 +466,7 @@ static void conclude(struct engine *e)
     uint64_t charged = 0;
 
     out->stolen_ns = e->pace.stolen_ns;
+    out->scheduled_ns = e->captured_ns;
     out->saturated = e->captured_ns > 0 && e->late_captured_ns > e->captured_ns / 2;
     for (uint32_t i = 0; i < e->n_tiers; i++) {
         struct nf_trial_tier *t = &out->tier[i];

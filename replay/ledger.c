@@ -1,8 +1,8 @@
 #include "replay/ledger.h"
 
 #include <errno.h>
+#include <string.h>
 
-#include "core/base/buf.h"
 #include "core/base/error.h"
 
 /* Ends the transaction that rc was reached in. */
@@ -30,8 +30,8 @@ int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r)
     struct nf_query *q;
     int rc = nf_study_query(s,
                             "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, scale, peak_live_bytes, "
-                            "planned_trials, blocks, threads, llc_filter_bytes, options, until_width, batch_bytes) "
-                            "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                            "planned_trials, blocks, threads, llc_filter_bytes, until_width, batch_bytes) "
+                            "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                             &q);
 
     if (rc)
@@ -46,9 +46,8 @@ int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r)
     nf_query_bind_i64(q, 8, r->blocks);
     nf_query_bind_i64(q, 9, r->threads);
     nf_query_bind_i64(q, 10, (int64_t)r->llc_filter_bytes);
-    nf_query_bind_text(q, 11, r->options);
-    nf_query_bind_f64(q, 12, r->until_width);
-    nf_query_bind_i64(q, 13, (int64_t)r->batch_bytes);
+    nf_query_bind_f64(q, 11, r->until_width);
+    nf_query_bind_i64(q, 12, (int64_t)r->batch_bytes);
     rc = nf_query_run(q);
     return rc ? rc : nf_study_last_id(s);
 }
@@ -199,6 +198,58 @@ int nf_ledger_add(struct nf_study *s, int64_t replay, const struct nf_ledger_tri
     for (uint32_t i = 0; i < t->n_tiers && !rc; i++)
         rc = add_tier(s, id, i, trial);
     return conclude(s, rc);
+}
+
+int nf_ledger_find_partial(struct nf_study *s, struct nf_ledger_partial *out)
+{
+    struct nf_query *q;
+    int rc = nf_ledger_mark_dead(s);
+
+    *out = (struct nf_ledger_partial){0};
+    if (!rc)
+        rc = nf_study_query(s, "SELECT r.id, r.capture_id, r.testbed_id, i.command, r.status FROM replay r JOIN invocation i ON "
+                               "i.id = r.invocation_id ORDER BY r.id DESC LIMIT 1", &q);
+    if (rc)
+        return rc;
+    rc = nf_query_step(q);
+    if (rc == 1 && !strcmp(nf_query_text(q, 4), "partial")) {
+        out->replay = nf_query_i64(q, 0);
+        out->capture = nf_query_i64(q, 1);
+        out->testbed = nf_query_i64(q, 2);
+        nf_buf_puts(&out->command, nf_query_text(q, 3));
+        rc = out->command.failed ? nf_fail(-ENOMEM, "out of memory") : 0;
+    } else if (rc >= 0) {
+        rc = nf_fail(-ENOENT, rc ? "the latest replay is whole: there is nothing to go on with" : "the study has no replay yet");
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+int nf_ledger_resume(struct nf_study *s, int64_t replay)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "UPDATE replay SET status = 'running', message = '', resumed = resumed + 1 WHERE id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    return nf_query_run(q);
+}
+
+int nf_ledger_done(struct nf_study *s, int64_t replay, void (*each)(void *context, uint32_t block, uint32_t position, double step_ns),
+                   void *context)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "SELECT block, position, CASE WHEN status = 'failed' OR steps = 0 THEN 0 ELSE wall_ns * 1.0 / "
+                               "steps END FROM trial WHERE replay_id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    while ((rc = nf_query_step(q)) == 1)
+        each(context, (uint32_t)nf_query_i64(q, 0), (uint32_t)nf_query_i64(q, 1), nf_query_f64(q, 2));
+    nf_query_done(q);
+    return rc;
 }
 
 int nf_ledger_end(struct nf_study *s, int64_t replay, const char *status, const char *message)

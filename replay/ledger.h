@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/base/buf.h"
 #include "core/store/study.h"
 #include "replay/engine.h"
 #include "replay/trials.h"
@@ -13,7 +14,6 @@ struct nf_ledger_replay {
     double scale, until_width;
     uint64_t batch_bytes;
     uint32_t planned_trials, blocks, threads;
-    const char *options; /* JSON */
 };
 
 struct nf_ledger_trial {
@@ -37,5 +37,18 @@ int nf_ledger_mark_dead(struct nf_study *s);
 /* > 0: the row, 'running'. -errno (cause set). */
 int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r);
 int nf_ledger_add(struct nf_study *s, int64_t replay, const struct nf_ledger_trial *t, const struct nf_trial *trial);
+/* The latest replay, if it is partial: its rows, and the arguments of the command that began it (JSON array of texts,
+ * to be freed by nf_buf_deinit). 0, -ENOENT (cause set: there is none, or it is whole), -errno (cause set). */
+struct nf_ledger_partial {
+    int64_t replay, capture, testbed;
+    struct nf_buf command;
+};
+int nf_ledger_find_partial(struct nf_study *s, struct nf_ledger_partial *out);
+/* Takes a partial replay up again: 'running', counted. 0 or -errno (cause set). */
+int nf_ledger_resume(struct nf_study *s, int64_t replay);
+/* Calls `each` for every trial a replay has, in no order: its place, and the mean time of its measured steps (0 when it
+ * failed). 0 or -errno (cause set). */
+int nf_ledger_done(struct nf_study *s, int64_t replay, void (*each)(void *context, uint32_t block, uint32_t position, double step_ns),
+                   void *context);
 /* status: "complete" or "partial". */
 int nf_ledger_end(struct nf_study *s, int64_t replay, const char *status, const char *message);

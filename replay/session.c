@@ -1,6 +1,7 @@
 #include "replay/session.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +13,14 @@
 #include "core/base/units.h"
 #include "core/store/records.h"
 #include "replay/engine.h"
+#include "replay/environment.h"
 #include "replay/hog.h"
+#include "replay/interference.h"
 #include "replay/ledger.h"
 #include "replay/residual.h"
 #include "replay/scale.h"
 #include "replay/spoilers.h"
+#include "replay/stop-rule.h"
 #include "replay/testbed.h"
 #include "replay/trials.h"
 
@@ -45,6 +49,8 @@ struct session {
     struct nf_profile *profiles;
     struct nf_script *scripts;
     struct nf_residual residual;
+    struct nf_stop_rule rule;
+    bool *kept; /* [block][position]: a trial that a resumed replay has already */
     uint64_t started_ns;
 };
 
@@ -254,7 +260,8 @@ static int open_testbed(struct session *s)
         .far_bandwidth_x = o->far_bandwidth_x,
         .cpu = s->cpu,
         .llc_bytes = o->llc_bytes,
-        .reuse = o->reuse_testbed ? s->study : NULL,
+        .reuse = o->reuse_testbed || o->resume ? s->study : NULL,
+        .reuse_id = o->resume_testbed,
         .machine = s->machine,
         .quiet = o->quiet,
     };
@@ -336,35 +343,50 @@ static void report(const struct session *s, const struct nf_trials_one *t)
     if (s->o->quiet)
         return;
     if (r->done)
-        nf_format_ns(left, spent / r->done * (r->planned - r->done));
-    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s; %s left", r->done + 1, r->planned,
+        nf_format_ns(left, spent / r->done * (r->planned - r->kept - r->done));
+    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s; %s left", r->kept + r->done + 1, r->planned,
                 s->trials.policies[t->policy].ops->name, 100 * t->near_share, nf_overlap_name(t->overlap),
                 t->hog ? ", beside a hog" : "", left);
 }
 
-static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial)
+static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial, double *hog_bps)
 {
     struct nf_engine_config c = configure(s, t, block);
+    struct nf_interference before, after;
     struct nf_hog *hog = NULL;
     char speed[NF_UNITS_TEXT];
-    double bps;
     int rc = 0;
 
     *trial = (struct nf_trial){0};
+    nf_interference_read("", s->cpu, &before);
     if (t->hog)
         rc = nf_hog_start(s->cpu, s->testbed.llc_bytes, &hog);
     if (!rc)
         rc = nf_trial_run(&c, trial);
-    if (!hog)
-        return rc;
-    nf_hog_stop(hog, &bps);
-    if (!rc && trial->status == NF_TRIAL_OK)
-        snprintf(trial->message, sizeof trial->message, "the hog moved %s/s", nf_format_bytes(speed, bps));
+    nf_hog_stop(hog, hog_bps);
+    if (!rc && t->hog && trial->status == NF_TRIAL_OK)
+        snprintf(trial->message, sizeof trial->message, "the hog moved %s/s", nf_format_bytes(speed, *hog_bps));
+    if (!rc) {
+        nf_interference_read("", s->cpu, &after);
+        after.load -= t->hog && after.load > 0; /* asked for */
+        nf_interference_judge(&before, &after, 0, s->peak_bytes / NF_PAGE_BYTES, trial);
+    }
     return rc;
 }
 
-static int run_and_record(struct session *s, uint32_t block, uint32_t position, const struct nf_trials_one *t)
+/* "thp" or "4k" where every arena has the same, "mixed" where not. */
+static const char *page_of(const struct nf_testbed *t)
 {
+    uint32_t huge = 0;
+
+    for (uint32_t i = 0; i < t->n_tiers; i++)
+        huge += strstr(t->tiers[i].spec, "page=thp") != NULL;
+    return !huge ? "4k" : huge == t->n_tiers ? "thp" : "mixed";
+}
+
+static int run_and_record(struct session *s, uint32_t block, uint32_t position, uint32_t number)
+{
+    const struct nf_trials_one *t = &s->trials.v[number];
     struct nf_ledger_trial row = {
         .block = block,
         .position = position,
@@ -376,37 +398,87 @@ static int run_and_record(struct session *s, uint32_t block, uint32_t position, 
         .evidence = s->testbed.tiers[s->testbed.n_tiers - 1].facts.evidence,
         .n_tiers = s->testbed.n_tiers,
         .variant = "",
-        .page = "unknown",
+        .page = page_of(&s->testbed),
         .background = "",
-        .before = "{}",
-        .after = "{}",
     };
+    struct nf_buf before = {0}, after = {0};
     struct nf_trial trial;
     int rc;
 
     report(s, t);
-    rc = run_trial(s, t, block, &trial);
+    nf_environment_json("", s->cpu, &before);
+    rc = run_trial(s, t, block, &trial, &row.background_bps);
+    nf_environment_json("", s->cpu, &after);
+    row.before = before.failed ? "{}" : before.data;
+    row.after = after.failed ? "{}" : after.data;
     if (!rc)
         rc = nf_ledger_add(s->study, s->result->replay, &row, &trial);
     if (!rc) {
         s->result->done++;
         s->result->failed += trial.status == NF_TRIAL_FAILED;
         s->result->unsteady += trial.status == NF_TRIAL_UNSTEADY;
+        s->result->disturbed += *trial.interference != '\0';
+        if (trial.status != NF_TRIAL_FAILED && trial.steps)
+            nf_stop_rule_add(&s->rule, block, number, (double)trial.wall_ns / trial.steps);
     }
+    nf_buf_deinit(&before);
+    nf_buf_deinit(&after);
     nf_trial_deinit(&trial);
     return rc;
+}
+
+/* --- blocks --- */
+
+struct done {
+    struct session *s;
+    uint32_t *order;
+};
+
+static void keep(void *context, uint32_t block, uint32_t position, double step_ns)
+{
+    struct done *d = context;
+    struct session *s = d->s;
+
+    if (block >= s->o->blocks || position >= s->trials.n)
+        return;
+    nf_trials_order(&s->trials, s->o->seed, block, d->order);
+    nf_stop_rule_add(&s->rule, block, d->order[position], step_ns);
+    s->kept[(size_t)block * s->trials.n + position] = true;
+    s->result->kept++;
+}
+
+/* The interval rule, after whole blocks only: a block that is cut short favours what came first in it. */
+static bool enough(struct session *s, uint32_t blocks)
+{
+    s->result->blocks = blocks;
+    if (!(s->o->until_width > 0) || blocks < NF_REPLAY_BLOCKS_MIN)
+        return false;
+    s->result->width = nf_stop_rule_width(&s->rule, blocks, s->o->seed);
+    return s->result->width <= s->o->until_width; /* false for NAN */
 }
 
 static int run_blocks(struct session *s)
 {
     uint32_t *order = calloc(s->trials.n + (size_t)1, sizeof *order);
     int rc = order ? 0 : nf_fail(-ENOMEM, "out of memory for the order of trials");
+    struct done done = {s, order};
 
     s->started_ns = nf_now_ns();
+    s->kept = calloc((size_t)s->o->blocks * s->trials.n + 1, sizeof *s->kept);
+    if (!rc && !s->kept)
+        rc = nf_fail(-ENOMEM, "out of memory for %u blocks", s->o->blocks);
+    if (!rc)
+        rc = nf_stop_rule_init(&s->rule, &s->trials, s->o->blocks);
+    if (!rc && s->o->resume)
+        rc = nf_ledger_done(s->study, s->o->resume, keep, &done);
     for (uint32_t block = 0; block < s->o->blocks && !rc; block++) {
         nf_trials_order(&s->trials, s->o->seed, block, order);
-        for (uint32_t i = 0; i < s->trials.n && !rc; i++)
-            rc = run_and_record(s, block, i, &s->trials.v[order[i]]);
+        for (uint32_t i = 0; i < s->trials.n && !rc; i++) {
+            if (!s->kept[(size_t)block * s->trials.n + i])
+                rc = run_and_record(s, block, i, order[i]);
+        }
+        if (!rc && enough(s, block + 1))
+            break;
     }
     free(order);
     return rc;
@@ -425,13 +497,21 @@ static int replay(struct session *s)
         .planned_trials = s->trials.n * s->o->blocks,
         .blocks = s->o->blocks,
         .threads = 1,
-        .options = "{}",
+        .until_width = s->o->until_width,
     };
     char why[256] = "";
     int rc, ended;
 
     s->result->planned = row.planned_trials;
-    s->result->replay = nf_ledger_begin(s->study, &row);
+    s->result->width = NAN;
+    if (s->o->resume) {
+        s->result->replay = s->o->resume;
+        rc = nf_ledger_resume(s->study, s->o->resume);
+        if (rc)
+            return rc;
+    } else {
+        s->result->replay = nf_ledger_begin(s->study, &row);
+    }
     if (s->result->replay < 0)
         return (int)s->result->replay;
     rc = run_blocks(s);
@@ -449,6 +529,8 @@ static int check_options(const struct nf_replay_options *o)
 {
     if (!o->blocks || !o->steps)
         return nf_fail(-EINVAL, "a replay needs at least one block of one step");
+    if (!(o->until_width >= 0) || (o->until_width > 0 && o->blocks < NF_REPLAY_BLOCKS_MIN))
+        return nf_fail(-EINVAL, "a stop rule needs room for at least %d blocks, not %u", NF_REPLAY_BLOCKS_MIN, o->blocks);
     if (!(o->scale > 0 && o->scale <= 1))
         return nf_fail(-EINVAL, "the scale is above 0 and at most 1, not %g", o->scale);
     if (!(o->parallelism_scale > 0))
@@ -504,6 +586,8 @@ static void session_deinit(struct session *s)
     free(s->scripts);
     free(s->profiles);
     nf_residual_deinit(&s->residual);
+    nf_stop_rule_deinit(&s->rule);
+    free(s->kept);
     nf_testbed_deinit(&s->testbed);
     nf_trials_deinit(&s->trials);
     nf_stream_free(s->stream);

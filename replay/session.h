@@ -24,6 +24,10 @@ struct nf_replay_options {
     double far_latency_x, far_bandwidth_x; /* of the emulated far tier; 0: 2 and 0.5 */
     unsigned blocks;             /* each runs every trial once, in random order */
     unsigned steps;              /* measured ones of a trial */
+    double until_width;          /* blocks end, after NF_REPLAY_BLOCKS_MIN, once the 95 % interval of every median slowdown is
+                                    narrower than this share of it; 0: all blocks run */
+    int64_t resume;              /* a partial replay of the study to go on with, told the same options; 0: a new one */
+    int64_t resume_testbed;      /* the one it ran on */
     uint64_t seed;
     uint64_t llc_bytes;          /* of the cache filter; 0: as measured */
     bool unfiltered;             /* no filter: every visited byte is charged */
@@ -42,8 +46,14 @@ struct nf_replay_options {
 
 struct nf_replay_result {
     int64_t replay, testbed; /* rows; 0: none was written */
-    uint32_t planned, done, failed, unsteady; /* trials */
+    uint32_t planned, done, failed, unsteady; /* trials; done: by this call */
+    uint32_t kept, disturbed;  /* done before (resume); marked for what came between */
+    uint32_t blocks;           /* that are whole */
+    double width;              /* the widest relative interval then; NAN: fewer than two blocks, or no stop rule */
 };
+
+/* Fewer repetitions than this are no basis for an interval (five counted runs are the least a valid result discloses). */
+enum { NF_REPLAY_BLOCKS_MIN = 5 };
 
 enum { NF_REPLAY_E_STOPPED = 1 };
 /* Study opened for writing (a dry run also takes one opened for reading). Every trial is committed as it ends.

@@ -108,17 +108,18 @@ static int load_tiers(struct nf_testbed *t, struct nf_study *study, int64_t id, 
     return rc < 0 ? rc : same && n >= n_open;
 }
 
-static int find_testbed(struct nf_study *study, int64_t machine, int64_t *id, uint64_t *llc)
+static int find_testbed(struct nf_study *study, int64_t machine, int64_t wanted, int64_t *id, uint64_t *llc)
 {
     struct nf_query *q;
     int rc = nf_study_query(study,
-                            "SELECT id, llc_effective_bytes FROM testbed WHERE machine_id = ?1 AND "
+                            "SELECT id, llc_effective_bytes FROM testbed WHERE machine_id = ?1 AND (?2 = 0 OR id = ?2) AND "
                             "llc_effective_bytes > 0 ORDER BY id DESC LIMIT 1",
                             &q);
 
     if (rc)
         return rc;
     nf_query_bind_i64(q, 1, machine);
+    nf_query_bind_i64(q, 2, wanted);
     rc = nf_query_step(q);
     *id = rc == 1 ? nf_query_i64(q, 0) : 0;
     *llc = rc == 1 ? (uint64_t)nf_query_i64(q, 1) : 0;
@@ -159,7 +160,9 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
         return nf_fail(-EINVAL, "%zu tiers are more than the %d there can be", o->n_specs, NF_TIER_MAX);
     rc = open_near(t, o);
     if (!rc && o->reuse)
-        rc = find_testbed(o->reuse, o->machine, &known, &known_llc);
+        rc = find_testbed(o->reuse, o->machine, o->reuse_id, &known, &known_llc);
+    if (!rc && o->reuse_id && !known)
+        rc = nf_fail(-EINVAL, "testbed %lld is of another machine: a replay goes on where it began", (long long)o->reuse_id);
     if (rc)
         return rc;
     if (known) {
@@ -181,6 +184,8 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
             nf_info("the known testbed has other tiers: measuring them");
         known = rc == 1 ? known : 0;
     }
+    if (rc >= 0 && o->reuse_id && t->id != o->reuse_id)
+        rc = nf_fail(-EINVAL, "testbed %lld has other tiers than these", (long long)o->reuse_id);
     m.assumed = t->measured[0].parallelism;
     for (uint32_t i = 1; i < t->n_tiers && rc >= 0 && !known; i++)
         rc = nf_measure_tier(&t->tiers[i], i, &m, &t->measured[i], &t->samples);

@@ -26,6 +26,7 @@ struct nf_testbed_options {
     uint64_t llc_bytes;       /* 0: measure it */
     struct nf_study *reuse;   /* take the numbers of the latest testbed with the same machine and specs; NULL: measure */
     int64_t machine;          /* row, for reuse */
+    int64_t reuse_id;         /* that testbed and no other: -EINVAL when it is another machine's, or has other tiers; 0: latest */
     bool quiet;               /* no progress line */
 };
 

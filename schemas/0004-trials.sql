@@ -3,9 +3,8 @@
 
 ALTER TABLE capture ADD COLUMN job_cpus INTEGER NOT NULL DEFAULT 0;  -- CPUs the job might run on; 0: unknown
 
-ALTER TABLE replay ADD COLUMN options TEXT NOT NULL DEFAULT '{}';    -- JSON: what a resumed replay must agree in
 ALTER TABLE replay ADD COLUMN until_width REAL NOT NULL DEFAULT 0;   -- stop rule: relative width of intervals; 0: none
-ALTER TABLE replay ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;    -- how often it was taken up again
+ALTER TABLE replay ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;    -- how often it was taken up again, by its invocation's command
 ALTER TABLE replay ADD COLUMN batch_bytes INTEGER NOT NULL DEFAULT 0; -- streams beyond it are read in batches; 0: whole
 
 ALTER TABLE trial ADD COLUMN threads INTEGER NOT NULL DEFAULT 1;

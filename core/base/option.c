@@ -38,6 +38,16 @@ static const struct nf_option *find(const struct nf_option *table, const char *n
     return NULL;
 }
 
+/* argv[at] comes to stand at `front`, what was between moves up: nothing is lost, so that the arguments can still be
+ * recorded, and mean the same. */
+static void move_to_front(char **argv, int front, int at)
+{
+    char *operand = argv[at];
+
+    memmove(argv + front + 1, argv + front, (size_t)(at - front) * sizeof *argv);
+    argv[front] = operand;
+}
+
 int nf_options_parse(const struct nf_option *table, int argc, char **argv, void *out, int permute, int *first,
                      int *n_operands)
 {
@@ -56,7 +66,7 @@ int nf_options_parse(const struct nf_option *table, int argc, char **argv, void 
         if (a[0] != '-' || !a[1]) {
             if (!permute)
                 break;
-            argv[kept++] = a;
+            move_to_front(argv, kept++, i);
             continue;
         }
         if (!strcmp(a, "--help") || !strcmp(a, "-h"))
@@ -87,7 +97,7 @@ int nf_options_parse(const struct nf_option *table, int argc, char **argv, void 
     }
     if (permute) {
         for (; i < argc; i++)
-            argv[kept++] = argv[i];
+            move_to_front(argv, kept++, i);
         *first = 0;
         *n_operands = kept;
     } else {

@@ -79,6 +79,10 @@ static void operands_and_options_mix(void **state)
     assert_string_equal(argv[first], "a");
     assert_string_equal(argv[first + 1], "b");
     assert_string_equal(argv[first + 2], "c");
+    /* Nothing is lost: a study records its commands, and a resumed replay is told its own again. */
+    assert_string_equal(argv[first + 3], "-f");
+    assert_string_equal(argv[first + 4], "--number");
+    assert_string_equal(argv[first + 5], "3");
     assert_int_equal(f.number, 3);
     /* Without permutation the job's own options stay its own. */
     assert_int_equal(parse("-f job --number 3", 0, &f), 0);

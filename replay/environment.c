@@ -1,0 +1,101 @@
+#include "replay/environment.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Files of one value: its name in the study, where it stands. %d is the CPU. */
+static const struct {
+    const char *name, *path;
+} values[] = {
+    {"governor", "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor"},
+    {"frequency_khz", "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq"},
+    {"no_turbo", "/sys/devices/system/cpu/intel_pstate/no_turbo"},
+    {"boost", "/sys/devices/system/cpu/cpufreq/boost"},
+    {"smt", "/sys/devices/system/cpu/smt/active"},
+    {"microcode", "/sys/devices/system/cpu/cpu%d/microcode/version"},
+    {"thp", "/sys/kernel/mm/transparent_hugepage/enabled"},
+    {"numa_balancing", "/proc/sys/kernel/numa_balancing"},
+    {"demotion", "/sys/kernel/mm/numa/demotion_enabled"},
+    {"swappiness", "/proc/sys/vm/swappiness"},
+    {"load", "/proc/loadavg"},
+    {"kernel", "/proc/sys/kernel/osrelease"},
+};
+
+static bool read_value(const char *root, const char *path, int cpu, char *text, size_t size)
+{
+    char full[512];
+    size_t at = (size_t)snprintf(full, sizeof full, "%s", root);
+    const char *mark = strstr(path, "%d");
+    ssize_t n;
+    int fd;
+
+    if (at >= sizeof full)
+        return false;
+    if (mark)
+        snprintf(full + at, sizeof full - at, "%.*s%d%s", (int)(mark - path), path, cpu, mark + 2);
+    else
+        snprintf(full + at, sizeof full - at, "%s", path);
+    fd = open(full, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    n = read(fd, text, size - 1);
+    close(fd);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    return *text;
+}
+
+/* Of a list with the choice in brackets, "always [madvise] never", the choice. */
+static void keep_choice(char *text)
+{
+    char *open = strchr(text, '['), *close = open ? strchr(open, ']') : NULL;
+
+    if (!close)
+        return;
+    *close = '\0';
+    memmove(text, open + 1, (size_t)(close - open));
+}
+
+/* Bits of MSR 0x1a4 that are set switch a prefetcher off (Intel: L2 stream, L2 adjacent line, L1 stream, L1 by
+ * instruction). Read back, never assumed; needs root and the msr module. */
+static void prefetchers(const char *root, int cpu, char *text, size_t size)
+{
+    const off_t msr = 0x1a4;
+    char path[512];
+    uint64_t bits = 0;
+    int fd;
+
+    snprintf(text, size, "unknown");
+    snprintf(path, sizeof path, "%s/dev/cpu/%d/msr", root, cpu);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (pread(fd, &bits, sizeof bits, msr) == (ssize_t)sizeof bits)
+        snprintf(text, size, "off-mask 0x%llx", (unsigned long long)(bits & 0xf));
+    close(fd);
+}
+
+void nf_environment_json(const char *root, int cpu, struct nf_buf *b)
+{
+    char text[256];
+
+    nf_buf_puts(b, "{");
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        bool known = read_value(root, values[i].path, cpu, text, sizeof text);
+
+        if (known)
+            keep_choice(text);
+        nf_buf_printf(b, "%s\"%s\":", i ? "," : "", values[i].name);
+        nf_buf_json(b, known ? text : "unknown");
+    }
+    prefetchers(root, cpu, text, sizeof text);
+    nf_buf_puts(b, ",\"prefetchers\":");
+    nf_buf_json(b, text);
+    nf_buf_puts(b, "}");
+}

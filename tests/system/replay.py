@@ -1,0 +1,105 @@
+"""A replay's record: taken up again after a kill or an interrupt it is the replay it would have been; it ends when enough is
+known; each trial says what the machine was and what came between."""
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+from system import NEARFAR, SOURCE, WORK, check, finish, nearfar, refused, rows, whole
+
+FAILED, USAGE = 1, 2
+
+kernels = WORK / 'kernels'
+subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', SOURCE / 'examples/kernels.c', '-o', kernels, '-ldl', '-lpthread'],
+               check=True)
+done = nearfar('capture', '-q', '-o', 'job.nf', '--', kernels, 'triad', 65536, 12)
+check(done.returncode == 0, f'captured {done.stderr[-200:] if done.returncode else ""!r}')
+OPTIONS = ['--policy', 'near-first,interleave', '--near', '25%,50%', '--mode', 'asap,full', '--blocks', '4', '--steps', '20', '--seed',
+           '7', '--llc', '64KiB']
+PLACES = ('SELECT block, position, policy, policy_options, near_share, overlap, hog FROM trial WHERE replay_id = '
+          '(SELECT max(id) FROM replay) ORDER BY 1, 2')
+
+
+def status(study):
+    return rows(study, 'SELECT status, resumed FROM replay ORDER BY id DESC LIMIT 1')[0]
+
+
+def trials(study):
+    try:
+        return rows(study, 'SELECT count(*) FROM trial')[0][0]
+    except Exception:  # noqa: BLE001: the writer holds it just now
+        return 0
+
+
+# --- the machine, around every trial ---
+
+shutil.copy(WORK / 'job.nf', WORK / 'whole.nf')
+result = nearfar('replay', '-q', 'whole.nf', *OPTIONS)
+check(result.returncode == 0, f'a replay that nothing stops {result.stderr[-300:] if result.returncode else ""!r}')
+want = rows('whole.nf', PLACES)
+check(len(want) == 4 * 10 and len(set(want)) == len(want), f'{len(want)} trials')
+for before, after, proofs, moved, page, threads in rows('whole.nf', 'SELECT before, after, proofs, moved_pages, page, threads FROM trial'):
+    before, after = json.loads(before), json.loads(after)
+    if not (before.keys() == after.keys() and {'governor', 'thp', 'numa_balancing', 'demotion', 'load', 'kernel', 'microcode',
+                                               'prefetchers', 'no_turbo'} <= before.keys() and all(map(str, before.values()))):
+        check(False, f'environment: {before}')
+    if not (proofs == 21 and moved >= -1 and page == '4k' and threads >= 1):
+        check(False, f'proofs {proofs}, moved {moved}, page {page}, threads {threads}')
+check(True, 'every trial says the state before and after, and proved its placement at each of 20 checkpoints and the end')
+deadlines = rows('whole.nf', 'SELECT overlap, min(deadlines), max(late_p50_ns <= late_p99_ns AND late_p99_ns <= late_max_ns), '
+                 'min(scheduled_ns) FROM trial GROUP BY 1 ORDER BY 1')
+check(deadlines[0][:2] == (0, 0) and deadlines[1][1] > 0 and deadlines[1][2] == 1 and deadlines[1][3] > 0,
+      f'lateness where there are deadlines: {deadlines}')
+
+# --- taken up again ---
+
+random.seed(int.from_bytes(b'resume', 'big'))
+for name, how in ('killed', signal.SIGKILL), ('stopped', signal.SIGINT):
+    study = f'{name}.nf'
+    shutil.copy(WORK / 'job.nf', WORK / study)
+    arguments, stops = OPTIONS, 0
+    for attempt in range(40):
+        process = subprocess.Popen([NEARFAR, 'replay', '-q', study, *arguments], cwd=WORK, stderr=subprocess.PIPE, text=True)
+        goal, deadline = trials(study) + random.randint(3, 14), time.time() + 60
+        while process.poll() is None and trials(study) < goal and time.time() < deadline:
+            time.sleep(0.01)
+        if process.poll() is None:
+            process.send_signal(how)
+            stops += 1
+        said = process.communicate(timeout=120)[1]
+        if rows(study, 'SELECT count(*) FROM replay')[0][0]:
+            arguments = ['--resume']
+        if process.returncode == 0:
+            break
+        if how == signal.SIGINT and process.returncode != FAILED:
+            check(False, f'an interrupted replay ends with {process.returncode}: {said[-300:]}')
+        if how == signal.SIGINT and stops == 1:
+            check('--resume' in said, f'and says how to go on: {said.splitlines()[-1]!r}')
+    check(stops >= 2, f'{name} {stops} times')
+    check(rows(study, PLACES) == want, f'{name}: the same trials at the same places, each once')
+    check(status(study) == ('complete', stops) and whole(study), f'{name}: {status(study)}')
+    check(rows(study, 'SELECT count(*) FROM replay') == rows(study, 'SELECT count(*) FROM testbed') == [(1,)],
+          f'{name}: one replay, on one testbed')
+
+refused(nearfar('replay', 'whole.nf', '--resume'), FAILED, 'whole')
+refused(nearfar('replay', 'job.nf', '--resume'), FAILED, 'no replay')
+result = nearfar('replay', 'whole.nf', '--resume', '--blocks', '9')
+check(result.returncode == USAGE and 'only --quiet' in result.stderr, f'--resume with options: {result.stderr.strip()!r}')
+
+# --- enough is known ---
+
+for width, reached in ('100%', True), ('0.0001%', False):
+    shutil.copy(WORK / 'job.nf', WORK / 'until.nf')
+    result = nearfar('replay', '-q', 'until.nf', '--policy', 'interleave', '--near', '50%', '--mode', 'asap', '--steps', '400', '--llc',
+                     '64KiB', '--blocks', '6', '--until', width)
+    blocks = rows('until.nf', 'SELECT count(DISTINCT block), (SELECT until_width FROM replay) FROM trial')[0]
+    check(result.returncode == 0 and blocks[0] == (5 if reached else 6) and blocks[1] > 0,
+          f'--until {width}: {blocks[0]} blocks; {[l for l in result.stderr.splitlines() if "interval" in l]}')
+    check(('not reached' in result.stderr) != reached, 'and it says whether that was reached')
+for wrong in ['--until', '0'], ['--until', 'x'], ['--until', '2%', '--blocks', '4']:
+    result = nearfar('replay', 'job.nf', *wrong)
+    check(result.returncode == USAGE and '--until' in result.stderr, f'{wrong}: {result.stderr.strip()!r}')
+
+finish()
