@@ -13,6 +13,7 @@
 #include "pool/policy.h"
 #include "replay/ledger.h"
 #include "replay/session.h"
+#include "replay/team.h"
 
 enum { SHARES_MAX = 64 };
 
@@ -20,7 +21,7 @@ struct arguments {
     struct nf_option_list policies, tiers;
     const char *near, *mode, *until;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
-    uint64_t capture, blocks, steps, seed, llc_bytes, cpu;
+    uint64_t capture, blocks, steps, seed, llc_bytes, cpu, threads;
     bool unfiltered, whole_sequence, reuse_testbed, hog, resume, dry_run, quiet;
 };
 
@@ -42,6 +43,7 @@ static const struct nf_option options[] = {
     {"parallelism", 'k', NF_OPTION_F64, offsetof(struct arguments, parallelism), "X", "scale every assumed parallelism: 0.5 and 2 are the sensitivity runs"},
     {"scale", 0, NF_OPTION_F64, offsetof(struct arguments, scale), "X", "scale every storage, for a footprint larger than this machine (default 1)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default the one it runs on)"},
+    {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator, one CPU each (default as the job had, as far as there are CPUs)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
     {"resume", 0, NF_OPTION_FLAG, offsetof(struct arguments, resume), NULL, "go on with the study's latest replay where it stopped, with the options it was begun with"},
@@ -185,6 +187,8 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
         wrong = nf_error_text(0);
     if (!wrong && (!a->blocks || a->blocks > 1000 || !a->steps || a->steps > 100000))
         wrong = "--blocks wants 1 to 1000, --steps 1 to 100000";
+    if (!wrong && a->threads > NF_TEAM_MAX)
+        wrong = "--threads wants at most 256";
     if (!wrong && !(a->scale > 0 && a->scale <= 1))
         wrong = "--scale wants a number in (0, 1]";
     if (!wrong && !(a->parallelism > 0 && a->parallelism <= 64))
@@ -211,6 +215,7 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->parallelism_scale = a->parallelism;
     o->scale = a->scale;
     o->cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu;
+    o->threads = (unsigned)a->threads;
     o->whole_sequence = a->whole_sequence;
     o->reuse_testbed = a->reuse_testbed;
     o->hog = a->hog;

@@ -8,7 +8,8 @@
 
 #include "core/base/error.h"
 #include "replay/pin.h"
-#include "replay/visit-walk.h"
+#include "replay/team.h"
+#include "replay/worker.h"
 
 enum { NO_HANDLE = UINT32_MAX };
 
@@ -22,11 +23,14 @@ struct engine {
     const struct nf_engine_config *config;
     struct nf_trial *out;
     struct nf_pool *pool;
-    const struct nf_kernels *kernels;
-    struct nf_pace pace;
     uint32_t n_tiers;
-    bool injects[NF_TIER_MAX];
-    double k[NF_TIER_MAX][NF_PATTERN_COUNT]; /* assumed parallelism, scaled */
+    struct nf_worker_rules rules;
+    struct nf_worker_op running; /* the op that the team works on */
+    bool counting;               /* the team is to look at its disturbances instead */
+    struct nf_worker *workers;   /* the first is this thread */
+    unsigned n_workers;
+    int cpus[NF_TEAM_MAX];
+    struct nf_team *team;
 
     uint32_t **handles; /* per class, per tensor */
     uint32_t *carry;    /* per carry slot */
@@ -36,13 +40,7 @@ struct engine {
 
     nf_regime regime;
     bool measuring;
-    /* When the last wait was for, while nothing but dispatching followed it: the next charged stretch begins there, so
-     * that the few tens of ns between two chunks do not add up (relative deadlines: +5 to 17 %). 0: begin now. */
-    uint64_t carried_ns;
-    uint64_t op_start_ns;   /* where the running op's schedule begins */
-    double due[NF_TIER_MAX]; /* fraction of a line not charged yet */
-    double charged_ns[NF_TIER_MAX], charged_k_ns[NF_TIER_MAX];
-    uint64_t assumed_bytes;
+    uint64_t op_start_ns; /* where the running op's schedule begins */
     double captured_ns, late_captured_ns; /* of ops; of late ops among them */
     uint64_t op_ns_n;
 };
@@ -62,92 +60,6 @@ uint32_t nf_engine_cycle_steps(const struct nf_engine_config *config)
 uint32_t nf_engine_cycle_class(const struct nf_engine_config *config, uint32_t i)
 {
     return config->whole_sequence ? config->stream->sequence[i] : config->pool.steady_class;
-}
-
-/* --- visits --- */
-
-/* Charges the lines due for `bytes` just walked and waits until the tier lets them end. */
-static void charge(struct engine *e, const struct nf_script_visit *v, uint32_t tier, double lines, uint64_t bytes,
-                   uint64_t start_ns)
-{
-    struct nf_tier *t = &e->config->pool.tiers[tier];
-    struct nf_trial_tier *count = &e->out->tier[tier];
-    double k = v->parallelism ? v->parallelism * e->config->parallelism_scale : e->k[tier][v->pattern];
-    struct nf_tier_charge c;
-    uint64_t n, end, deadline;
-
-    e->due[tier] += lines * (double)bytes;
-    n = (uint64_t)e->due[tier];
-    if (!n) {
-        e->carried_ns = 0;
-        return;
-    }
-    e->due[tier] -= (double)n;
-    c = (struct nf_tier_charge){
-        .read_bytes = n * NF_LINE_BYTES,
-        .write_bytes = v->rw == NF_RW_READ ? 0 : n * NF_LINE_BYTES,
-        .lines = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX,
-        .parallelism = k,
-    };
-    deadline = t->ops->charge(t->state, &c, start_ns);
-    end = nf_pace_until(&e->pace, deadline);
-    /* A stretch that took longer by itself than the tier asked for carries nothing: what is late stays late. */
-    e->carried_ns = end < deadline + NF_PACE_GAP_NS && deadline > start_ns ? deadline : 0;
-    if (!e->measuring)
-        return;
-    count->charged_bytes += c.read_bytes + c.write_bytes;
-    count->charged_lines += n;
-    e->charged_ns[tier] += (double)(end - start_ns);
-    e->charged_k_ns[tier] += (double)(end - start_ns) * k;
-    if (!v->parallelism)
-        e->assumed_bytes += c.read_bytes + c.write_bytes;
-}
-
-/* [from, to) of the walk of a visit on one tier, pass by pass. */
-static void issue_on(struct engine *e, const struct nf_script_visit *v, const struct nf_pool_storage *s, uint32_t tier,
-                     bool whole, uint64_t from, uint64_t to)
-{
-    uint64_t pass = from / v->bytes, begin = from % v->bytes;
-
-    while (from < to) {
-        uint64_t n = v->bytes - begin < to - from ? v->bytes - begin : to - from, start, bytes;
-
-        start = !e->injects[tier] ? 0 : e->carried_ns ? e->carried_ns : nf_pace_now(&e->pace);
-        bytes = nf_visit_walk(e->kernels, v, s, tier, whole, begin, begin + n);
-        if (e->injects[tier] && bytes)
-            charge(e, v, tier, pass ? v->miss_again : v->miss_first, bytes, start);
-        else
-            e->carried_ns = 0;
-        if (e->measuring) {
-            e->out->tier[tier].read_bytes += v->rw == NF_RW_WRITE ? 0 : bytes;
-            e->out->tier[tier].write_bytes += v->rw == NF_RW_READ ? 0 : bytes;
-        }
-        from += n;
-        begin = 0;
-        pass++;
-    }
-}
-
-static void issue_chunk(struct engine *e, const struct nf_script *s, const struct nf_script_op *op, uint32_t j)
-{
-    for (uint32_t i = op->visits.first; i < op->visits.first + op->visits.n; i++) {
-        const struct nf_script_visit *v = &s->visits[i];
-        const struct nf_pool_storage *storage = e->storages[v->operand];
-        uint32_t only = e->only_tier[v->operand];
-        uint64_t from = nf_script_bound(v, j, op->chunks), to = nf_script_bound(v, j + 1, op->chunks);
-
-        if (from == to)
-            continue;
-        if (only < e->n_tiers) {
-            issue_on(e, v, storage, only, true, from, to);
-            continue;
-        }
-        /* Tier by tier: what a chunk has on one is charged together. */
-        for (uint32_t tier = 0; tier < e->n_tiers; tier++) {
-            if (storage->piece[tier].bytes)
-                issue_on(e, v, storage, tier, false, from, to);
-        }
-    }
 }
 
 /* --- ops --- */
@@ -245,17 +157,11 @@ static int open_op(struct engine *e, uint32_t class_index, uint32_t number)
     return rc;
 }
 
-static void close_chunk(struct engine *e, const struct nf_script_op *op, uint32_t j)
+/* The next op's schedule begins where this one should have ended, unless it really ended later. */
+static void close_op(struct engine *e, const struct nf_script_op *op, uint64_t end)
 {
-    uint64_t deadline, end;
+    uint64_t deadline = e->op_start_ns + (uint64_t)op->captured_ns;
 
-    deadline = e->op_start_ns + (uint64_t)(op->captured_ns * ((double)(j + 1) / (double)op->chunks));
-    end = nf_pace_until(&e->pace, deadline);
-    if (e->measuring)
-        nf_lateness_add(&e->out->lateness, end - deadline);
-    if (j + 1 < op->chunks)
-        return;
-    /* The next op's schedule begins where this one should have ended, unless it really ended later. */
     if (end <= deadline + NF_PACE_GAP_NS) {
         e->op_start_ns = deadline;
     } else {
@@ -268,26 +174,47 @@ static void close_chunk(struct engine *e, const struct nf_script_op *op, uint32_
     e->captured_ns += e->measuring ? op->captured_ns : 0;
 }
 
+/* The visits of the op that is open, by the team. An op of one chunk is too small to be shared: a parallel loop would run
+ * it on one thread, too. Returns when the last thread was done (paced only). */
+static uint64_t issue(struct engine *e, const struct nf_script *s, const struct nf_script_op *op, bool paced)
+{
+    uint32_t parts = op->chunks > 1 ? e->n_workers : 1;
+
+    e->running = (struct nf_worker_op){
+        .script = s,
+        .op = op,
+        .storages = e->storages,
+        .only_tier = e->only_tier,
+        .start_ns = e->op_start_ns,
+        .parts = parts,
+        .chunks = (op->chunks + parts - 1) / parts,
+        .paced = paced,
+        .measuring = e->measuring,
+    };
+    if (parts == 1)
+        return nf_worker_run(&e->workers[0], &e->rules, &e->running, 0);
+    nf_team_run(e->team);
+    return paced ? nf_pace_now(&e->workers[0].pace) : 0;
+}
+
 static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
 {
     const struct nf_script *s = &e->config->scripts[class_index];
     const struct nf_script_op *op = &s->ops[number];
     bool full = e->config->overlap == NF_OVERLAP_FULL;
-    uint64_t billed = full ? billed_ns(e) : 0;
+    struct nf_pace *pace = &e->workers[0].pace;
+    uint64_t billed = full ? billed_ns(e) : 0, end;
     int rc = open_op(e, class_index, number);
 
     if (rc)
         return rc;
-    e->carried_ns = 0;
     if (full)
         e->op_start_ns += billed_since(e, billed);
-    for (uint32_t j = 0; j < op->chunks; j++) {
-        issue_chunk(e, s, op, j);
-        if (full)
-            close_chunk(e, op, j);
-    }
+    end = issue(e, s, op, full);
+    if (full)
+        close_op(e, op, end);
     if (e->config->overlap == NF_OVERLAP_NONE && e->config->residual_ns)
-        nf_pace_until(&e->pace, nf_pace_now(&e->pace) + (uint64_t)e->config->residual_ns[class_index][number]);
+        nf_pace_until(pace, nf_pace_now(pace) + (uint64_t)e->config->residual_ns[class_index][number]);
     billed = full ? billed_ns(e) : 0;
     rc = nf_pool_end(e->pool, number);
     for (uint32_t i = 0; i < op->deaths.n; i++)
@@ -340,23 +267,28 @@ static void leave_step(struct engine *e, uint32_t class_index)
 static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
 {
     const struct nf_script *s = &e->config->scripts[class_index];
+    struct nf_pace *pace = &e->workers[0].pace;
     uint64_t start, before, now;
     int rc;
 
-    nf_pace_sync(&e->pace);
-    start = before = e->op_start_ns = nf_pace_now(&e->pace);
+    nf_pace_sync(pace);
+    for (unsigned i = 1; i < e->n_workers; i++) {
+        e->workers[i].pace.base_ns = pace->base_ns;
+        e->workers[i].pace.base_tick = pace->base_tick;
+    }
+    start = before = e->op_start_ns = nf_pace_now(pace);
     rc = enter_step(e, class_index);
     for (uint32_t i = 0; i < s->of->n_ops && !rc; i++) {
         rc = run_op(e, class_index, i);
         if (e->measuring && e->config->op_ns && e->op_ns_n < e->config->op_ns_room) {
-            now = nf_pace_now(&e->pace);
+            now = nf_pace_now(pace);
             e->config->op_ns[e->op_ns_n++] = (double)(now - before);
             before = now;
         }
     }
     if (!rc)
         leave_step(e, class_index);
-    *took_ns = nf_pace_now(&e->pace) - start;
+    *took_ns = nf_pace_now(pace) - start;
     return rc;
 }
 
@@ -403,13 +335,45 @@ static int warm_up(struct engine *e)
 }
 
 /* Page faults and involuntary switches of this thread so far. */
-static void disturbances(uint64_t *faults, uint64_t *switches)
+static void look(struct nf_worker *w)
 {
     struct rusage usage;
     bool known = !getrusage(RUSAGE_THREAD, &usage);
 
-    *faults = known ? (uint64_t)(usage.ru_minflt + usage.ru_majflt) : 0;
-    *switches = known ? (uint64_t)usage.ru_nivcsw : 0;
+    w->faults = known ? (uint64_t)(usage.ru_minflt + usage.ru_majflt) : 0;
+    w->switches = known ? (uint64_t)usage.ru_nivcsw : 0;
+}
+
+static void work(void *context, unsigned index)
+{
+    struct engine *e = context;
+
+    if (e->counting)
+        look(&e->workers[index]);
+    else
+        nf_worker_run(&e->workers[index], &e->rules, &e->running, index);
+}
+
+/* What disturbed the team since the last look; add: counts for the trial. */
+static void disturbances(struct engine *e, bool add)
+{
+    uint64_t faults = 0, switches = 0;
+
+    for (unsigned i = 0; i < e->n_workers; i++) {
+        faults -= e->workers[i].faults;
+        switches -= e->workers[i].switches;
+    }
+    e->counting = true;
+    nf_team_run(e->team);
+    e->counting = false;
+    for (unsigned i = 0; i < e->n_workers; i++) {
+        faults += e->workers[i].faults;
+        switches += e->workers[i].switches;
+    }
+    if (!add)
+        return;
+    e->out->page_faults += faults;
+    e->out->switches += switches;
 }
 
 /* Nothing runs and no step is timed meanwhile. */
@@ -424,16 +388,18 @@ static int prove(struct engine *e, const char *when)
 static int measure(struct engine *e)
 {
     const struct nf_engine_config *config = e->config;
-    uint64_t faults, switches, faults_after, switches_after, took;
+    uint64_t took;
     int rc = prove(e, "before the measured steps");
 
     if (rc)
         return rc;
     nf_pool_stats_reset(e->pool);
-    e->pace.stolen_ns = 0;
-    memset(e->due, 0, sizeof e->due);
+    for (unsigned i = 0; i < e->n_workers; i++) {
+        e->workers[i].pace.stolen_ns = 0;
+        memset(e->workers[i].due, 0, sizeof e->workers[i].due);
+    }
     e->measuring = true;
-    disturbances(&faults, &switches);
+    disturbances(e, false);
     for (unsigned cycle = 0; cycle < config->cycles; cycle++) {
         for (uint32_t i = 0; i < nf_engine_cycle_steps(config); i++) {
             rc = run_step(e, nf_engine_cycle_class(config, i), &took);
@@ -446,44 +412,68 @@ static int measure(struct engine *e)
         }
         /* A page that is away for a while and back at the end is found between. The proof's own faults and switches
          * count for nobody. */
-        disturbances(&faults_after, &switches_after);
-        e->out->page_faults += faults_after - faults;
-        e->out->switches += switches_after - switches;
+        disturbances(e, true);
         if (cycle + 1 < config->cycles)
             rc = prove(e, "at a checkpoint between measured steps");
         if (rc)
             return rc;
-        disturbances(&faults, &switches);
+        disturbances(e, false);
     }
     e->measuring = false;
     nf_pool_stats(e->pool, &e->out->pool);
     return prove(e, "after the measured steps");
 }
 
+static void merge_lateness(struct nf_lateness *into, const struct nf_lateness *from)
+{
+    for (unsigned i = 0; i < NF_LATENESS_BUCKETS; i++)
+        into->count[i] += from->count[i];
+    into->n += from->n;
+    into->max_ns = from->max_ns > into->max_ns ? from->max_ns : into->max_ns;
+}
+
 static void conclude(struct engine *e)
 {
     struct nf_trial *out = e->out;
-    uint64_t charged = 0;
+    uint64_t charged = 0, assumed = 0;
 
-    out->stolen_ns = e->pace.stolen_ns;
     out->scheduled_ns = e->captured_ns;
     out->saturated = e->captured_ns > 0 && e->late_captured_ns > e->captured_ns / 2;
-    for (uint32_t i = 0; i < e->n_tiers; i++) {
-        struct nf_trial_tier *t = &out->tier[i];
+    for (unsigned i = 0; e->workers && i < e->n_workers; i++) {
+        out->stolen_ns += e->workers[i].pace.stolen_ns;
+        assumed += e->workers[i].assumed_bytes;
+        merge_lateness(&out->lateness, &e->workers[i].lateness);
+    }
+    for (uint32_t tier = 0; e->workers && tier < e->n_tiers; tier++) {
+        struct nf_trial_tier *t = &out->tier[tier];
+        double ns = 0, k_ns = 0;
 
+        for (unsigned i = 0; i < e->n_workers; i++) {
+            const struct nf_worker_tier *one = &e->workers[i].tier[tier];
+
+            t->read_bytes += one->read_bytes;
+            t->write_bytes += one->write_bytes;
+            t->charged_bytes += one->charged_bytes;
+            t->charged_lines += one->charged_lines;
+            ns += one->charged_ns;
+            k_ns += one->charged_k_ns;
+        }
         charged += t->charged_bytes;
-        if (t->charged_lines && e->charged_ns[i] > 0) {
-            t->achieved_latency_ns = e->charged_k_ns[i] / (double)t->charged_lines;
-            t->achieved_bps = (double)t->charged_bytes / e->charged_ns[i] * 1e9;
+        if (t->charged_lines && ns > 0) {
+            t->achieved_latency_ns = k_ns / (double)t->charged_lines;
+            /* Threads' stretches run at the same time: the tier moves what all of them do. */
+            t->achieved_bps = (double)t->charged_bytes / ns * 1e9 * e->n_workers;
         }
     }
-    out->assumed_k_share = charged ? (double)e->assumed_bytes / (double)charged : 0;
+    out->assumed_k_share = charged ? (double)assumed / (double)charged : 0;
 }
 
 /* --- a trial --- */
 
 static void engine_deinit(struct engine *e)
 {
+    nf_team_stop(e->team);
+    free(e->workers);
     nf_pool_close(e->pool);
     for (uint32_t i = 0; e->handles && i < e->config->stream->n_classes; i++)
         free(e->handles[i]);
@@ -504,19 +494,61 @@ static void assume_parallelism(struct engine *e)
         double stream = config->parallelism[i].stream > 1 ? config->parallelism[i].stream : 1;
         double gather = config->parallelism[i].gather > 1 ? config->parallelism[i].gather : 1;
 
-        e->injects[i] = facts.target_latency_ns > 0 || facts.target_bps > 0;
-        e->k[i][NF_PATTERN_STREAM] = e->k[i][NF_PATTERN_BLOCKED] = stream * config->parallelism_scale;
-        e->k[i][NF_PATTERN_STRIDED] = e->k[i][NF_PATTERN_GATHER] = gather * config->parallelism_scale;
+        e->rules.injects[i] = facts.target_latency_ns > 0 || facts.target_bps > 0;
+        e->rules.k[i][NF_PATTERN_STREAM] = e->rules.k[i][NF_PATTERN_BLOCKED] = stream * config->parallelism_scale;
+        e->rules.k[i][NF_PATTERN_STRIDED] = e->rules.k[i][NF_PATTERN_GATHER] = gather * config->parallelism_scale;
     }
 }
 
-static int engine_init(struct engine *e, const struct nf_engine_config *config, struct nf_trial *out)
+static unsigned threads_of(const struct nf_engine_config *config, const cpu_set_t *allowed)
+{
+    unsigned wanted = config->threads ? config->threads : config->stream->threads, most = (unsigned)CPU_COUNT(allowed);
+
+    wanted = wanted ? wanted : 1;
+    most = most < NF_TEAM_MAX ? most : NF_TEAM_MAX;
+    return wanted < most ? wanted : most;
+}
+
+unsigned nf_engine_threads(const struct nf_engine_config *config)
+{
+    cpu_set_t mine;
+
+    CPU_ZERO(&mine);
+    if (!config->allowed)
+        sched_getaffinity(0, sizeof mine, &mine);
+    return threads_of(config, config->allowed ? config->allowed : &mine);
+}
+
+/* The team, before anything is timed. All read one clock: their counters run together, and each one's base is the first's. */
+static int start_team(struct engine *e, const struct nf_pin *pin)
+{
+    const cpu_set_t *allowed = e->config->allowed ? e->config->allowed : &pin->before;
+    unsigned length = 0;
+
+    e->n_workers = nf_pin_team("", allowed, pin->cpu, threads_of(e->config, allowed), e->cpus);
+    e->workers = calloc(e->n_workers, sizeof *e->workers);
+    if (!e->workers)
+        return nf_fail(-ENOMEM, "out of memory for %u threads", e->n_workers);
+    nf_pace_init(&e->workers[0].pace);
+    for (unsigned i = 0; i < e->n_workers; i++) {
+        e->workers[i].pace = e->workers[0].pace;
+        length += (unsigned)snprintf(e->out->cpus + length, sizeof e->out->cpus - length, "%s%d", i ? "," : "", e->cpus[i]);
+        length = length < sizeof e->out->cpus ? length : sizeof e->out->cpus - 1;
+    }
+    e->out->threads = e->n_workers;
+    return nf_team_start(e->n_workers, e->cpus, work, e, &e->team);
+}
+
+static int engine_init(struct engine *e, const struct nf_engine_config *config, const struct nf_pin *pin,
+                       struct nf_trial *out)
 {
     const struct nf_stream *stream = config->stream;
     size_t steps = (size_t)nf_engine_cycle_steps(config) * config->cycles;
     uint32_t operands = 1;
 
-    *e = (struct engine){.config = config, .out = out, .kernels = nf_kernels_best(), .n_tiers = config->pool.n_tiers};
+    *e = (struct engine){.config = config, .out = out, .n_tiers = config->pool.n_tiers};
+    e->rules = (struct nf_worker_rules){.tiers = config->pool.tiers, .n_tiers = config->pool.n_tiers,
+                                        .kernels = nf_kernels_best(), .parallelism_scale = config->parallelism_scale};
     e->handles = calloc(stream->n_classes + (size_t)1, sizeof *e->handles);
     e->carry = malloc((stream->n_carry + (size_t)1) * sizeof *e->carry);
     out->step_ns = calloc(steps + 1, sizeof *out->step_ns);
@@ -537,9 +569,8 @@ static int engine_init(struct engine *e, const struct nf_engine_config *config, 
     e->op_handles = calloc(operands, sizeof *e->op_handles);
     if (!e->storages || !e->only_tier || !e->op_handles)
         return nf_fail(-ENOMEM, "out of memory for %u operands", operands);
-    nf_pace_init(&e->pace);
     assume_parallelism(e);
-    return 0;
+    return start_team(e, pin);
 }
 
 int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
@@ -554,7 +585,7 @@ int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
     rc = nf_pin_init(&pin, config->cpu);
     if (rc)
         return rc;
-    rc = engine_init(&e, config, out);
+    rc = engine_init(&e, config, &pin, out);
     if (rc)
         goto end;
     rc = nf_pool_open(&config->pool, &e.pool);

@@ -1,6 +1,7 @@
 #pragma once
 /* The engine: one trial. Reissues the stream's visits on the memory where the policy put each tensor, in captured
  * order, and spends the captured compute time as the overlap mode says. */
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,6 +27,8 @@ struct nf_engine_config {
     unsigned warmup_min, warmup_max; /* cycles before the measured ones */
     unsigned cycles;                 /* measured */
     int cpu;                         /* to run on; -1: wherever the thread is now */
+    unsigned threads;                /* that share each op; 0: as the job had. At most the CPUs there are */
+    const cpu_set_t *allowed;        /* the others' CPUs are chosen from these; NULL: from this process's */
     const volatile sig_atomic_t *stop; /* ends between steps when not zero; may be NULL */
     /* Filled with the time of each op of the measured steps, in order, when not NULL: op_ns_room places. */
     double *op_ns;
@@ -83,6 +86,8 @@ enum { NF_TRIAL_E_STOPPED = 1 };
 int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out);
 void nf_trial_deinit(struct nf_trial *t);
 
+/* How many threads a trial of this config has, where the pinned one's affinity is still the process's. */
+unsigned nf_engine_threads(const struct nf_engine_config *config);
 /* Steps of one cycle. */
 uint32_t nf_engine_cycle_steps(const struct nf_engine_config *config);
 /* Class of step i of a cycle. */

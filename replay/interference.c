@@ -116,12 +116,13 @@ void nf_interference_judge(const struct nf_interference *before, const struct nf
     uint64_t moved = grown(before->moved_pages, after->moved_pages), steal = grown(before->steal_ticks, after->steal_ticks);
     uint64_t collapsed = grown(before->collapsed, after->collapsed);
     double wall_s = (double)trial->wall_ns / 1e9;
+    double threads_ns = (double)trial->wall_ns * (trial->threads ? trial->threads : 1);
 
     if (moved != UINT64_MAX)
         moved = moved > asked_pages ? moved - asked_pages : 0;
     trial->moved_pages = moved;
-    if ((double)trial->stolen_ns > PREEMPTED_SHARE * (double)trial->wall_ns)
-        say(trial, "preempted for %.1f %% of the time", 100 * (double)trial->stolen_ns / (double)trial->wall_ns);
+    if ((double)trial->stolen_ns > PREEMPTED_SHARE * threads_ns)
+        say(trial, "preempted for %.1f %% of the time", 100 * (double)trial->stolen_ns / threads_ns);
     /* One tick is 10 ms: two of them are the least that is not rounding. */
     if (steal != UINT64_MAX && steal >= 2 && (double)steal / (double)before->ticks_per_s > PREEMPTED_SHARE * wall_s)
         say(trial, "the host took the CPU for %.0f ms", 1e3 * (double)steal / (double)before->ticks_per_s);

@@ -16,3 +16,8 @@ void nf_pin_deinit(struct nf_pin *p);
 int nf_pin_cpus(void);
 /* One of them other than `cpu`, -1 when there is none. */
 int nf_pin_other(int cpu);
+
+/* The CPUs for a team of n threads, the first being `first`: on the same node (a sub-NUMA cluster is one) before others, one
+ * per physical core before their siblings, by number within each. Below `root` ("" for this machine) at /sys; allowed: NULL,
+ * or the CPUs to choose from instead of this process's. Returns how many were found, at most n. */
+unsigned nf_pin_team(const char *root, const cpu_set_t *allowed, int first, unsigned n, int *cpus);

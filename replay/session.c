@@ -17,6 +17,7 @@
 #include "replay/hog.h"
 #include "replay/interference.h"
 #include "replay/ledger.h"
+#include "replay/pin.h"
 #include "replay/residual.h"
 #include "replay/scale.h"
 #include "replay/spoilers.h"
@@ -39,6 +40,7 @@ struct session {
     const struct nf_replay_options *o;
     struct nf_replay_result *result;
     int cpu;
+    unsigned threads;
     int64_t capture, machine;
     struct nf_stream *stream;
     uint32_t steady;
@@ -240,6 +242,7 @@ static void describe(const struct session *s, uint64_t need)
     fprintf(out, ", captured cycle %s\n", s->timed ? nf_format_ns(text, cycle_captured_ns(s)) : "unknown");
     fprintf(out, "trials: %llu (%u a block, %u blocks), %u policies\n", (unsigned long long)trials, s->trials.n,
             s->o->blocks, s->trials.n_policies);
+    fprintf(out, "threads: %u\n", s->threads);
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
     fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
     fprintf(out, " of %s available\n", nf_format_bytes(text, (double)available_memory()));
@@ -318,8 +321,26 @@ static struct nf_engine_config configure(const struct session *s, const struct n
     c.whole_sequence = s->o->whole_sequence;
     c.cycles = s->o->steps;
     c.cpu = s->cpu;
+    c.threads = s->threads;
     c.stop = s->o->stop;
     return c;
+}
+
+/* The same number in every trial, also where no hog runs: trials are compared with each other. */
+static int choose_threads(struct session *s)
+{
+    unsigned wanted = s->o->threads ? s->o->threads : s->stream->threads, most = (unsigned)nf_pin_cpus();
+
+    wanted = wanted ? wanted : 1;
+    most = s->o->hog && most > 1 ? most - 1 : most;
+    if (s->o->threads > most)
+        return nf_fail(-ENODEV, "%u replay threads need as many CPUs%s, and this process may use %d", wanted,
+                       s->o->hog ? " beside the hog's" : "", nf_pin_cpus());
+    if (wanted > most)
+        nf_info("the job ran on %u threads, its replay does on %u: there are no more CPUs%s", wanted, most,
+                s->o->hog ? " beside the hog's" : "");
+    s->threads = wanted < most ? wanted : most;
+    return 0;
 }
 
 static int calibrate(struct session *s)
@@ -496,7 +517,7 @@ static int replay(struct session *s)
         .scale = s->o->scale,
         .planned_trials = s->trials.n * s->o->blocks,
         .blocks = s->o->blocks,
-        .threads = 1,
+        .threads = s->threads,
         .until_width = s->o->until_width,
     };
     char why[256] = "";
@@ -552,6 +573,8 @@ static int run(struct session *s)
         rc = load(s);
     if (!rc)
         rc = wish(s);
+    if (!rc)
+        rc = choose_threads(s);
     if (rc)
         return rc;
     if (s->o->dry_run) {

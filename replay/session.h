@@ -34,6 +34,7 @@ struct nf_replay_options {
     double parallelism_scale;    /* of every k: 0.5 and 2 are the sensitivity runs */
     double scale;                /* of every storage's bytes, (0, 1] */
     int cpu;                     /* -1: the one this runs on */
+    unsigned threads;            /* that share each op; 0: as the job had. At most the CPUs there are, a hog's taken off */
     bool whole_sequence;         /* replay all captured steps in order instead of the steady one */
     bool reuse_testbed;          /* take the tiers' numbers from the study when it has this machine's */
     bool hog;                    /* all-near trials beside a bandwidth hog as well */

@@ -1,0 +1,52 @@
+#pragma once
+/* One replay thread's part of an op: it issues its share of every visit, chunk by chunk, waits for what its tiers charge and
+ * for the deadlines of its chunks, and counts. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pool/pool.h"
+#include "replay/kernel.h"
+#include "replay/pace.h"
+#include "replay/script.h"
+
+/* What all threads of a trial read, and nobody writes while they run. */
+struct nf_worker_op {
+    const struct nf_script *script;
+    const struct nf_script_op *op;
+    const struct nf_pool_storage **storages; /* of the op's operands */
+    const uint32_t *only_tier;               /* of the same: n_tiers when split */
+    uint64_t start_ns;                       /* where its schedule begins; paced only */
+    uint32_t parts;                          /* threads that share it, the first ones */
+    uint32_t chunks;                         /* of each part */
+    bool paced, measuring;
+};
+struct nf_worker_rules {
+    struct nf_tier *tiers;
+    uint32_t n_tiers;
+    const struct nf_kernels *kernels;
+    bool injects[NF_TIER_MAX];
+    double k[NF_TIER_MAX][NF_PATTERN_COUNT]; /* assumed parallelism, scaled */
+    double parallelism_scale;
+};
+
+struct nf_worker_tier {
+    uint64_t read_bytes, write_bytes, charged_bytes, charged_lines;
+    double charged_ns, charged_k_ns;
+};
+/* A thread's own; one cache line apart by its size. */
+struct nf_worker {
+    struct nf_pace pace;
+    double due[NF_TIER_MAX]; /* fraction of a line not charged yet */
+    /* When the last wait was for, while nothing but dispatching followed it: the next charged stretch begins there, so
+     * that the few tens of ns between two chunks do not add up (relative deadlines: +5 to 17 %). 0: begin now. */
+    uint64_t carried_ns;
+    struct nf_worker_tier tier[NF_TIER_MAX];
+    uint64_t assumed_bytes;
+    struct nf_lateness lateness; /* of chunks, paced */
+    uint64_t faults, switches;   /* at the last look */
+    char pad[64];
+};
+
+/* Issues part `part` of the op. Returns when it is done, and, where paced, its last deadline has passed: the time then; 0
+ * where not. */
+uint64_t nf_worker_run(struct nf_worker *w, const struct nf_worker_rules *r, const struct nf_worker_op *op, uint32_t part);

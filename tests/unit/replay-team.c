@@ -1,0 +1,270 @@
+/* The team of replay threads: they work together, on the right CPUs, and share an op so that each byte is touched by exactly
+ * one of them. */
+#include <errno.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/base/error.h"
+#include "replay/pin.h"
+#include "replay/team.h"
+#include "replay/worker.h"
+
+/* --- together --- */
+
+enum { MEMBERS = 3, PIECES = 2000 };
+
+struct tally {
+    unsigned round, wrong;
+    unsigned seen[MEMBERS];
+    atomic_uint calls;
+    int cpu[MEMBERS];
+};
+
+static void tally(void *context, unsigned index)
+{
+    struct tally *t = context;
+
+    /* Each sees what the caller wrote just before, and is called once a piece. */
+    t->wrong += t->seen[index] + 1 != t->round && index < MEMBERS;
+    t->seen[index] = t->round;
+    t->cpu[index] = sched_getcpu();
+    atomic_fetch_add(&t->calls, 1);
+}
+
+static void every_thread_does_every_piece_once(void **state)
+{
+    int cpus[MEMBERS], cpu = sched_getcpu();
+    struct tally t = {0};
+    struct nf_team *team;
+
+    for (int i = 0; i < MEMBERS; i++)
+        cpus[i] = cpu; /* more threads than CPUs: slow, and still right */
+    assert_int_equal(nf_team_start(MEMBERS, cpus, tally, &t, &team), 0);
+    for (t.round = 1; t.round <= PIECES; t.round++) {
+        nf_team_run(team);
+        for (int i = 0; i < MEMBERS; i++)
+            assert_int_equal(t.seen[i], t.round);
+    }
+    assert_int_equal(t.calls, MEMBERS * PIECES);
+    assert_int_equal(t.wrong, 0);
+    assert_null(nf_team_stop(team));
+    assert_null(nf_team_stop(NULL));
+}
+
+static void threads_are_born_on_their_cpus(void **state)
+{
+    struct nf_pin pin;
+    struct tally t = {.round = 1};
+    struct nf_team *team;
+    int cpus[2], first = sched_getcpu(), nowhere[2] = {first, CPU_SETSIZE - 1};
+
+    if (nf_pin_team("", NULL, first, 2, cpus) < 2)
+        skip();
+    /* The caller's own single CPU is not inherited. */
+    assert_int_equal(nf_pin_init(&pin, first), 0);
+    assert_int_equal(nf_team_start(2, cpus, tally, &t, &team), 0);
+    nf_team_run(team);
+    assert_int_equal(t.cpu[0], cpus[0]);
+    assert_int_equal(t.cpu[1], cpus[1]);
+    assert_int_not_equal(t.cpu[0], t.cpu[1]);
+    nf_team_stop(team);
+    nf_pin_deinit(&pin);
+    assert_true(nf_team_start(2, nowhere, tally, &t, &team) < 0);
+    assert_true(nf_team_start(0, cpus, tally, &t, &team) == -EINVAL);
+}
+
+/* --- on the right CPUs --- */
+
+static char root[] = "/tmp/nearfar-team-XXXXXX";
+
+static void put(const char *path, const char *text)
+{
+    char full[256];
+    FILE *f;
+
+    snprintf(full, sizeof full, "%s%s", root, path);
+    for (char *p = full + sizeof root; (p = strchr(p, '/')); p++) {
+        *p = '\0';
+        mkdir(full, 0755);
+        *p = '/';
+    }
+    f = fopen(full, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static int remove_root(void **state)
+{
+    char command[64];
+
+    snprintf(command, sizeof command, "rm -rf %s/sys", root);
+    return system(command);
+}
+
+/* Two packages, two clusters (nodes) each, two cores a cluster, two threads a core: CPU 0..7 are the first threads of the
+ * cores, 8..15 their siblings. */
+static void make_machine(void)
+{
+    for (int cpu = 0; cpu < 16; cpu++) {
+        char path[96], text[16];
+        int core = cpu % 8;
+
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/core_id", cpu);
+        snprintf(text, sizeof text, "%d\n", core % 4); /* counted anew in each package, as real ones are */
+        put(path, text);
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/physical_package_id", cpu);
+        snprintf(text, sizeof text, "%d\n", core / 4);
+        put(path, text);
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/node%d", cpu, core / 2);
+        put(path, "");
+    }
+}
+
+static void cores_of_one_cluster_come_first(void **state)
+{
+    static const int want[8] = {2, 3, 0, 1, 4, 5, 6, 7};
+    cpu_set_t all;
+    int cpus[17];
+
+    make_machine();
+    CPU_ZERO(&all);
+    for (int i = 0; i < 16; i++)
+        CPU_SET(i, &all);
+    assert_int_equal(nf_pin_team(root, &all, 2, 8, cpus), 8);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(cpus[i], want[i]);
+    /* Siblings only when there is nothing else: first those of the same cluster. */
+    assert_int_equal(nf_pin_team(root, &all, 2, 10, cpus), 10);
+    assert_int_equal(cpus[8], 10);
+    assert_int_equal(cpus[9], 11);
+    assert_int_equal(nf_pin_team(root, &all, 2, 17, cpus), 16);
+    /* What is not allowed is not used: the core's other thread is as good, then the next cluster. */
+    CPU_CLR(3, &all);
+    assert_int_equal(nf_pin_team(root, &all, 2, 2, cpus), 2);
+    assert_int_equal(cpus[1], 11);
+    CPU_CLR(11, &all);
+    assert_int_equal(nf_pin_team(root, &all, 2, 2, cpus), 2);
+    assert_int_equal(cpus[1], 0);
+}
+
+static void unknown_topology_counts_on(void **state)
+{
+    cpu_set_t all;
+    int cpus[3];
+
+    CPU_ZERO(&all);
+    for (int i = 0; i < 4; i++)
+        CPU_SET(i, &all);
+    assert_int_equal(nf_pin_team(root, &all, 1, 3, cpus), 3);
+    assert_int_equal(cpus[0], 1);
+    assert_int_equal(cpus[1], 0);
+    assert_int_equal(cpus[2], 2);
+}
+
+/* --- each byte by one of them --- */
+
+enum { WORDS = 96 * 1024 };
+
+static uint64_t data[WORDS] __attribute__((aligned(4096)));
+
+static void share(struct nf_script_visit v, uint32_t parts, uint32_t chunks)
+{
+    struct nf_pool_storage storage = {.piece = {{(char *)data, sizeof data}}, .bytes = sizeof data};
+    const struct nf_pool_storage *storages[1] = {&storage};
+    const struct nf_script_op op = {.operands = {0, 1}, .visits = {0, 1}, .chunks = chunks * parts};
+    const struct nf_script script = {.visits = &v};
+    const uint32_t only[1] = {0};
+    const struct nf_worker_rules rules = {.n_tiers = 1, .kernels = nf_kernels_best(), .parallelism_scale = 1};
+    const struct nf_worker_op o = {.script = &script, .op = &op, .storages = storages, .only_tier = only, .parts = parts,
+                                   .chunks = chunks, .measuring = true};
+    uint64_t bytes = 0;
+
+    memset(data, 0, sizeof data);
+    for (uint32_t part = 0; part < parts; part++) {
+        struct nf_worker w = {0};
+
+        nf_worker_run(&w, &rules, &o, part);
+        assert_int_equal(w.tier[0].read_bytes, w.tier[0].write_bytes);
+        /* A fair share: as much as the others, up to a chunk's grain. */
+        assert_true(w.tier[0].read_bytes <= v.total / parts + (chunks + 1) * v.grain);
+        bytes += w.tier[0].read_bytes;
+    }
+    assert_int_equal(bytes, v.total);
+}
+
+static void check_words(const struct nf_script_visit *v, uint64_t times)
+{
+    uint64_t touched = 0;
+
+    for (uint64_t run = 0; run < v->bytes / v->run; run++) {
+        for (uint64_t at = 0; at < v->run; at += sizeof *data) {
+            uint64_t word = (v->offset + run * v->stride + at) / sizeof *data;
+
+            if (data[word] != times)
+                fail_msg("word %llu was touched %llu times, not %llu", (unsigned long long)word,
+                         (unsigned long long)data[word], (unsigned long long)times);
+            touched++;
+        }
+    }
+    for (uint64_t i = 0; i < WORDS; i++)
+        touched -= data[i] != 0;
+    assert_int_equal(touched, 0); /* and nothing beside */
+}
+
+static void parts_touch_every_word_once(void **state)
+{
+    static const struct {
+        uint64_t offset, bytes, run, stride, passes;
+        bool gather;
+    } shapes[] = {
+        {0, WORDS * 8, WORDS * 8, WORDS * 8, 1, false}, {4096, 300000 / 8 * 8, 300000 / 8 * 8, 300000 / 8 * 8, 1, false},
+        {64, 64 * 1000, 64, 256, 1, false},             {0, 512 * 700, 512, 1024, 1, true},
+        {0, 200000, 200000, 200000, 3, false},          {8, 4096, 4096, 4096, 2, false},
+    };
+    static const uint32_t parts[] = {1, 2, 3, 7};
+
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct nf_script_visit v = {.offset = shapes[i].offset, .bytes = shapes[i].bytes, .run = shapes[i].run,
+                                    .stride = shapes[i].stride, .total = shapes[i].bytes * shapes[i].passes,
+                                    .grain = shapes[i].run < shapes[i].bytes ? shapes[i].run : 64, .rw = NF_RW_UPDATE};
+
+        if (shapes[i].gather)
+            nf_rows_init(&v.rows, v.bytes / v.run, 7);
+        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+            for (uint32_t chunks = 1; chunks < 6; chunks += 2) {
+                share(v, parts[p], chunks);
+                check_words(&v, shapes[i].passes);
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_thread_does_every_piece_once),
+        cmocka_unit_test(threads_are_born_on_their_cpus),
+        cmocka_unit_test_teardown(cores_of_one_cluster_come_first, remove_root),
+        cmocka_unit_test(unknown_topology_counts_on),
+        cmocka_unit_test(parts_touch_every_word_once),
+    };
+    int failed;
+
+    if (!mkdtemp(root))
+        return 1;
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    rmdir(root);
+    return failed;
+}
