@@ -11,8 +11,8 @@
 #include "core/base/rng.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
+#include "replay/background.h"
 #include "replay/engine.h"
-#include "replay/hog.h"
 #include "replay/ledger.h"
 #include "replay/residual.h"
 #include "replay/scale.h"
@@ -45,6 +45,8 @@ struct session {
     struct nf_profile *profiles;
     struct nf_script *scripts;
     struct nf_residual residual;
+    struct nf_background_spec background[NF_BACKGROUND_MAX];
+    size_t n_background;
     uint64_t started_ns;
 };
 
@@ -99,6 +101,27 @@ static int load(struct session *s)
     return find_peak(s);
 }
 
+static int wish_background(struct session *s)
+{
+    const char *text = s->o->background;
+
+    return text ? nf_background_parse(text, s->background, NF_BACKGROUND_MAX, &s->n_background) : 0;
+}
+
+/* Contention comes from CPUs that neither the replay nor a mover of its own thread needs. */
+static int check_cpus(const struct session *s)
+{
+    size_t taken = 1;
+
+    for (uint32_t i = 0; i < s->trials.n_policies; i++) {
+        if (s->trials.policies[i].ops->semantics.sync == NF_SYNC_HELPER)
+            taken = 2;
+    }
+    if (s->n_background && nf_background_probe(s->n_background, taken))
+        return -ENODEV;
+    return s->o->hog ? nf_background_probe(1, 1) : 0;
+}
+
 static int wish(struct session *s)
 {
     const struct nf_replay_options *o = s->o;
@@ -110,9 +133,12 @@ static int wish(struct session *s)
         .overlaps = o->n_overlaps ? o->overlaps : OVERLAPS,
         .n_overlaps = o->n_overlaps ? o->n_overlaps : sizeof OVERLAPS / sizeof *OVERLAPS,
         .hog = o->hog,
+        .background = o->background,
     };
-    char why[128];
+    int rc = wish_background(s);
 
+    if (rc)
+        return rc;
     for (size_t i = 0; i < o->n_overlaps && o->overlaps_asked && !s->timed; i++)
         if (o->overlaps[i] != NF_OVERLAP_ASAP)
             return nf_fail(-EINVAL, "capture %lld holds no op times, and %s paces by them: --mode asap replays its memory "
@@ -124,9 +150,8 @@ static int wish(struct session *s)
             nf_info("capture %lld holds no op times: its memory accesses alone are replayed (overlap asap), and there is "
                     "no slowdown of the job to state", (long long)s->capture);
     }
-    if (o->hog && nf_hog_probe(why, sizeof why))
-        return nf_fail(-ENODEV, "%s", why);
-    return nf_trials_init(&s->trials, &w);
+    rc = nf_trials_init(&s->trials, &w);
+    return rc ? rc : check_cpus(s);
 }
 
 /* --- memory --- */
@@ -173,7 +198,8 @@ static uint64_t most_memory(const struct session *s, uint32_t n_tiers)
             sum += pool.arena_bytes[t];
         most = sum > most ? sum : most;
     }
-    return most;
+    /* The effective LLC is known only once it was measured; its buffers are small beside an arena. */
+    return most + nf_background_bytes(s->n_background ? s->n_background : s->o->hog, s->o->llc_bytes);
 }
 
 static uint64_t available_memory(void)
@@ -237,6 +263,8 @@ static void describe(const struct session *s, uint64_t need)
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
     fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
     fprintf(out, " of %s available\n", nf_format_bytes(text, (double)available_memory()));
+    if (s->o->background)
+        fprintf(out, "contention: %s, in every second trial\n", s->o->background);
     fprintf(out, n ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
     for (size_t i = 0; i < n; i++)
         fprintf(out, "  %s%s%s\n", spoilers[i].what, *spoilers[i].mend ? "; mend: " : "", spoilers[i].mend);
@@ -337,29 +365,47 @@ static void report(const struct session *s, const struct nf_trials_one *t)
         return;
     if (r->done)
         nf_format_ns(left, spent / r->done * (r->planned - r->done));
-    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s; %s left", r->done + 1, r->planned,
+    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s%s; %s left", r->done + 1, r->planned,
                 s->trials.policies[t->policy].ops->name, 100 * t->near_share, nf_overlap_name(t->overlap),
-                t->hog ? ", beside a hog" : "", left);
+                t->hog ? ", beside a hog" : "", t->background ? ", under contention" : "", left);
 }
 
-static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial)
+static int start_background(const struct session *s, const struct nf_trials_one *t, struct nf_background **out)
+{
+    double read_bps[NF_TIER_MAX];
+    struct nf_background_where where = {
+        .tiers = s->testbed.tiers,
+        .read_bps = read_bps,
+        .n_tiers = s->testbed.n_tiers,
+        .taken = &s->cpu,
+        .n_taken = 1,
+        .llc_bytes = s->testbed.llc_bytes,
+    };
+
+    for (uint32_t i = 0; i < s->testbed.n_tiers; i++)
+        read_bps[i] = s->testbed.measured[i].read_bps;
+    if (t->hog)
+        return nf_background_start_hog(s->cpu, s->testbed.llc_bytes, out);
+    return t->background ? nf_background_start(s->background, s->n_background, &where, out) : 0;
+}
+
+/* *bps: traffic of the hog or the background per second; 0: there was none. */
+static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial, double *bps)
 {
     struct nf_engine_config c = configure(s, t, block);
-    struct nf_hog *hog = NULL;
+    struct nf_background *background = NULL;
     char speed[NF_UNITS_TEXT];
-    double bps;
-    int rc = 0;
+    int rc;
 
+    *bps = 0;
     *trial = (struct nf_trial){0};
-    if (t->hog)
-        rc = nf_hog_start(s->cpu, s->testbed.llc_bytes, &hog);
+    rc = start_background(s, t, &background);
     if (!rc)
         rc = nf_trial_run(&c, trial);
-    if (!hog)
-        return rc;
-    nf_hog_stop(hog, &bps);
-    if (!rc && trial->status == NF_TRIAL_OK)
-        snprintf(trial->message, sizeof trial->message, "the hog moved %s/s", nf_format_bytes(speed, bps));
+    nf_background_stop(background, bps);
+    if (!rc && (t->hog || t->background) && trial->status == NF_TRIAL_OK && !*trial->message)
+        snprintf(trial->message, sizeof trial->message, "the %s moved %s/s", t->hog ? "hog" : "background",
+                 nf_format_bytes(speed, *bps));
     return rc;
 }
 
@@ -377,7 +423,7 @@ static int run_and_record(struct session *s, uint32_t block, uint32_t position, 
         .n_tiers = s->testbed.n_tiers,
         .variant = "",
         .page = "unknown",
-        .background = "",
+        .background = t->background ? s->o->background : "",
         .before = "{}",
         .after = "{}",
     };
@@ -385,7 +431,7 @@ static int run_and_record(struct session *s, uint32_t block, uint32_t position, 
     int rc;
 
     report(s, t);
-    rc = run_trial(s, t, block, &trial);
+    rc = run_trial(s, t, block, &trial, &row.background_bps);
     if (!rc)
         rc = nf_ledger_add(s->study, s->result->replay, &row, &trial);
     if (!rc) {
@@ -486,6 +532,8 @@ static int run(struct session *s)
         return (int)s->machine;
     rc = open_testbed(s);
     s->result->testbed = s->testbed.id;
+    if (!rc)
+        rc = nf_background_check(s->background, s->n_background, s->testbed.tiers, s->testbed.n_tiers);
     if (!rc)
         rc = prepare_classes(s);
     if (!rc)
