@@ -17,7 +17,7 @@
 #include "core/store/records.h"
 #include "live/binding.h"
 #include "live/residence.h"
-#include "replay/hog.h"
+#include "replay/background.h"
 
 struct arguments {
     struct nf_option_list tiers;
@@ -149,14 +149,14 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
     struct row row = {.repetition = repetition, .kind = kind};
     struct nf_capture_timing timing = {0};
     struct nf_residence where = {0};
-    struct nf_hog *thief = NULL;
-    int rc = kind == HOG ? nf_hog_start(r->job->cpu, r->llc_bytes, &thief) : 0, late = 0;
+    struct nf_background *thief = NULL;
+    int rc = kind == HOG ? nf_background_start_hog(&r->job->cpu, 1, r->llc_bytes, &thief) : 0, late = 0;
 
     if (rc)
         return rc;
     rc = nf_capture_time_job(r->job, &with, &timing);
     r->status = timing.job_status;
-    nf_hog_stop(thief, &row.hog_bps);
+    nf_background_stop(thief, &row.hog_bps);
     nf_residence_watch_stop(one.watch, &where);
     if (!rc && kind == BIND)
         rc = judge_residence(r->binding, &where, row.message, sizeof row.message);
@@ -246,7 +246,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     enum kind kinds[KINDS] = {ALONE};
     unsigned n_kinds = 1;
     int first, n, code = NF_EXIT_OK, rc;
-    char message[512], why[256];
+    char message[512];
 
     if (nf_command_parse(self, argc, argv, &a, 0, &first, &n, &code))
         return code;
@@ -269,8 +269,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "--repetitions wants 1 to 1000");
     if (a.tiers.n && !a.bind)
         return nf_command_usage(self, "--tier belongs to --bind");
-    if (a.hog && nf_hog_probe(why, sizeof why)) {
-        fprintf(stderr, "nearfar: no hog here: %s\n", why);
+    if (a.hog && nf_background_probe(1, 1)) {
+        fprintf(stderr, "nearfar: no hog here: %s\n", nf_error_text(0));
         return NF_EXIT_CANNOT;
     }
     if (a.hog)

@@ -12,9 +12,9 @@
 #include "core/base/rng.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
+#include "replay/background.h"
 #include "replay/engine.h"
 #include "replay/environment.h"
-#include "replay/hog.h"
 #include "replay/interference.h"
 #include "replay/ledger.h"
 #include "replay/pin.h"
@@ -22,6 +22,7 @@
 #include "replay/scale.h"
 #include "replay/spoilers.h"
 #include "replay/stop-rule.h"
+#include "replay/team.h"
 #include "replay/testbed.h"
 #include "replay/trials.h"
 
@@ -41,6 +42,7 @@ struct session {
     struct nf_replay_result *result;
     int cpu;
     unsigned threads;
+    int cpus[NF_TEAM_MAX]; /* of the threads */
     int64_t capture, machine;
     struct nf_stream *stream;
     uint32_t steady;
@@ -53,6 +55,8 @@ struct session {
     struct nf_residual residual;
     struct nf_stop_rule rule;
     bool *kept; /* [block][position]: a trial that a resumed replay has already */
+    struct nf_background_spec background[NF_BACKGROUND_MAX];
+    size_t n_background;
     uint64_t started_ns;
 };
 
@@ -107,6 +111,13 @@ static int load(struct session *s)
     return find_peak(s);
 }
 
+static int wish_background(struct session *s)
+{
+    const char *text = s->o->background;
+
+    return text ? nf_background_parse(text, s->background, NF_BACKGROUND_MAX, &s->n_background) : 0;
+}
+
 static int wish(struct session *s)
 {
     const struct nf_replay_options *o = s->o;
@@ -118,9 +129,12 @@ static int wish(struct session *s)
         .overlaps = o->n_overlaps ? o->overlaps : OVERLAPS,
         .n_overlaps = o->n_overlaps ? o->n_overlaps : sizeof OVERLAPS / sizeof *OVERLAPS,
         .hog = o->hog,
+        .background = o->background,
     };
-    char why[128];
+    int rc = wish_background(s);
 
+    if (rc)
+        return rc;
     for (size_t i = 0; i < o->n_overlaps && o->overlaps_asked && !s->timed; i++)
         if (o->overlaps[i] != NF_OVERLAP_ASAP)
             return nf_fail(-EINVAL, "capture %lld holds no op times, and %s paces by them: --mode asap replays its memory "
@@ -132,9 +146,8 @@ static int wish(struct session *s)
             nf_info("capture %lld holds no op times: its memory accesses alone are replayed (overlap asap), and there is "
                     "no slowdown of the job to state", (long long)s->capture);
     }
-    if (o->hog && nf_hog_probe(why, sizeof why))
-        return nf_fail(-ENODEV, "%s", why);
-    return nf_trials_init(&s->trials, &w);
+    rc = nf_trials_init(&s->trials, &w);
+    return rc;
 }
 
 /* --- memory --- */
@@ -181,7 +194,8 @@ static uint64_t most_memory(const struct session *s, uint32_t n_tiers)
             sum += pool.arena_bytes[t];
         most = sum > most ? sum : most;
     }
-    return most;
+    /* The effective LLC is known only once it was measured; its buffers are small beside an arena. */
+    return most + nf_background_bytes(s->n_background ? s->n_background : s->o->hog, s->o->llc_bytes);
 }
 
 static uint64_t available_memory(void)
@@ -246,6 +260,8 @@ static void describe(const struct session *s, uint64_t need)
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
     fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
     fprintf(out, " of %s available\n", nf_format_bytes(text, (double)available_memory()));
+    if (s->o->background)
+        fprintf(out, "contention: %s, in every second trial\n", s->o->background);
     fprintf(out, n ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
     for (size_t i = 0; i < n; i++)
         fprintf(out, "  %s%s%s\n", spoilers[i].what, *spoilers[i].mend ? "; mend: " : "", spoilers[i].mend);
@@ -326,20 +342,36 @@ static struct nf_engine_config configure(const struct session *s, const struct n
     return c;
 }
 
-/* The same number in every trial, also where no hog runs: trials are compared with each other. */
+/* CPUs that the replay's threads must leave to others: to a mover of its own thread, and to who contends. */
+static size_t others_cpus(const struct session *s)
+{
+    size_t others = s->n_background > s->o->hog ? s->n_background : s->o->hog;
+
+    for (uint32_t i = 0; i < s->trials.n_policies; i++) {
+        if (s->trials.policies[i].ops->semantics.sync == NF_SYNC_HELPER)
+            return others + 1;
+    }
+    return others;
+}
+
+/* The same number in every trial, also where nobody contends: trials are compared with each other. */
 static int choose_threads(struct session *s)
 {
-    unsigned wanted = s->o->threads ? s->o->threads : s->stream->threads, most = (unsigned)nf_pin_cpus();
+    size_t others = others_cpus(s);
+    unsigned wanted = s->o->threads ? s->o->threads : s->stream->threads, all = (unsigned)nf_pin_cpus();
+    unsigned most = all > others ? all - (unsigned)others : 1;
 
     wanted = wanted ? wanted : 1;
-    most = s->o->hog && most > 1 ? most - 1 : most;
     if (s->o->threads > most)
-        return nf_fail(-ENODEV, "%u replay threads need as many CPUs%s, and this process may use %d", wanted,
-                       s->o->hog ? " beside the hog's" : "", nf_pin_cpus());
+        return nf_fail(-ENODEV, "%u replay threads beside %zu of others (contention, mover) want a CPU each, and this process "
+                       "may use %u", wanted, others, all);
     if (wanted > most)
-        nf_info("the job ran on %u threads, its replay does on %u: there are no more CPUs%s", wanted, most,
-                s->o->hog ? " beside the hog's" : "");
+        nf_info("the job ran on %u threads, its replay does on %u: there are no more CPUs", wanted, most);
     s->threads = wanted < most ? wanted : most;
+    s->threads = nf_pin_team("", NULL, s->cpu, s->threads, s->cpus);
+    if ((s->n_background || s->o->hog) && nf_background_probe(s->n_background > s->o->hog ? s->n_background : s->o->hog,
+                                                              s->threads))
+        return -ENODEV;
     return 0;
 }
 
@@ -365,31 +397,53 @@ static void report(const struct session *s, const struct nf_trials_one *t)
         return;
     if (r->done)
         nf_format_ns(left, spent / r->done * (r->planned - r->kept - r->done));
-    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s; %s left", r->kept + r->done + 1, r->planned,
+    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s%s; %s left", r->kept + r->done + 1, r->planned,
                 s->trials.policies[t->policy].ops->name, 100 * t->near_share, nf_overlap_name(t->overlap),
-                t->hog ? ", beside a hog" : "", left);
+                t->hog ? ", beside a hog" : "", t->background ? ", under contention" : "", left);
 }
 
-static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial, double *hog_bps)
+static int start_background(const struct session *s, const struct nf_trials_one *t, struct nf_background **out)
+{
+    double read_bps[NF_TIER_MAX];
+    struct nf_background_where where = {
+        .tiers = s->testbed.tiers,
+        .read_bps = read_bps,
+        .n_tiers = s->testbed.n_tiers,
+        .taken = s->cpus,
+        .n_taken = s->threads,
+        .llc_bytes = s->testbed.llc_bytes,
+    };
+
+    for (uint32_t i = 0; i < s->testbed.n_tiers; i++)
+        read_bps[i] = s->testbed.measured[i].read_bps;
+    if (t->hog)
+        return nf_background_start_hog(s->cpus, s->threads, s->testbed.llc_bytes, out);
+    return t->background ? nf_background_start(s->background, s->n_background, &where, out) : 0;
+}
+
+/* *bps: traffic of the hog or the background per second; 0: there was none. */
+static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial, double *bps)
 {
     struct nf_engine_config c = configure(s, t, block);
+    size_t contenders = t->hog ? 1 : t->background ? s->n_background : 0;
+    struct nf_background *background = NULL;
     struct nf_interference before, after;
-    struct nf_hog *hog = NULL;
     char speed[NF_UNITS_TEXT];
-    int rc = 0;
+    int rc;
 
+    *bps = 0;
     *trial = (struct nf_trial){0};
     nf_interference_read("", s->cpu, &before);
-    if (t->hog)
-        rc = nf_hog_start(s->cpu, s->testbed.llc_bytes, &hog);
+    rc = start_background(s, t, &background);
     if (!rc)
         rc = nf_trial_run(&c, trial);
-    nf_hog_stop(hog, hog_bps);
-    if (!rc && t->hog && trial->status == NF_TRIAL_OK)
-        snprintf(trial->message, sizeof trial->message, "the hog moved %s/s", nf_format_bytes(speed, *hog_bps));
+    nf_background_stop(background, bps);
+    if (!rc && contenders && trial->status == NF_TRIAL_OK && !*trial->message)
+        snprintf(trial->message, sizeof trial->message, "the %s moved %s/s", t->hog ? "hog" : "background",
+                 nf_format_bytes(speed, *bps));
     if (!rc) {
         nf_interference_read("", s->cpu, &after);
-        after.load -= t->hog && after.load > 0; /* asked for */
+        after.load -= after.load > 0 ? (double)contenders : 0; /* asked for */
         nf_interference_judge(&before, &after, 0, s->peak_bytes / NF_PAGE_BYTES, trial);
     }
     return rc;
@@ -420,7 +474,7 @@ static int run_and_record(struct session *s, uint32_t block, uint32_t position, 
         .n_tiers = s->testbed.n_tiers,
         .variant = "",
         .page = page_of(&s->testbed),
-        .background = "",
+        .background = t->background ? s->o->background : "",
     };
     struct nf_buf before = {0}, after = {0};
     struct nf_trial trial;
@@ -591,6 +645,8 @@ static int run(struct session *s)
         return (int)s->machine;
     rc = open_testbed(s);
     s->result->testbed = s->testbed.id;
+    if (!rc)
+        rc = nf_background_check(s->background, s->n_background, s->testbed.tiers, s->testbed.n_tiers);
     if (!rc)
         rc = prepare_classes(s);
     if (!rc)

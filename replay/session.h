@@ -38,6 +38,7 @@ struct nf_replay_options {
     bool whole_sequence;         /* replay all captured steps in order instead of the steady one */
     bool reuse_testbed;          /* take the tiers' numbers from the study when it has this machine's */
     bool hog;                    /* all-near trials beside a bandwidth hog as well */
+    const char *background;      /* every trial also under this contention (replay/background.h); NULL: none */
     bool dry_run;                /* say what would be done, on `out`; nothing is measured or written */
     bool quiet;                  /* no progress line */
     const volatile sig_atomic_t *stop; /* ends after the running step; may be NULL */

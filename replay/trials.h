@@ -17,6 +17,7 @@ struct nf_trials_one {
     double near_share;
     enum nf_overlap overlap;
     bool hog;
+    bool background; /* beside the contention asked for */
 };
 
 struct nf_trials {
@@ -33,6 +34,7 @@ struct nf_trials_wish {
     const enum nf_overlap *overlaps;
     size_t n_overlaps;
     bool hog; /* also all-near beside a bandwidth hog, in every overlap mode */
+    bool background; /* every trial but those a second time, under contention: paired with the plain one of its block */
 };
 
 /* all-near is always among them: slowdowns are measured against it. It and all-far come once per overlap mode, the

@@ -17,6 +17,7 @@
 #include "core/store/records.h"
 #include "core/store/visit-codec.h"
 #include "replay/measure.h"
+#include "replay/pin.h"
 #include "replay/scale.h"
 #include "replay/session.h"
 #include "replay/spoilers.h"
@@ -159,12 +160,22 @@ static void replays_a_study(void **state)
     assert_int_equal(scalar(s, "SELECT count(*) FROM tier WHERE number = 1 AND target_latency_ns > 0 AND latency_ns >= "
                                "0.99 * target_latency_ns"), 1);
 
-    /* Again, with the numbers in the study: no new testbed. */
+    /* Again, with the numbers in the study: no new testbed. Every trial has its pair under contention. */
     o.reuse_testbed = true;
     o.blocks = 1;
-    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    o.background = nf_pin_cpus() > 2 ? "read:20%@far,write:100MB@near" : nf_pin_cpus() > 1 ? "mixed:20%@far" : NULL;
+    rc = nf_replay_run(s, &o, &r);
+    if (rc)
+        fail_msg("%d: %s", rc, nf_error_text(rc));
     assert_int_equal(scalar(s, "SELECT count(*) FROM testbed"), 2);
     assert_int_equal(r.testbed, scalar(s, "SELECT max(id) FROM testbed"));
+    assert_int_equal(r.done, o.background ? 16 : 8);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE replay_id = 3 AND (background <> '') <> (background_bps "
+                               "> 0)"), 0);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE replay_id = 3 AND background = ''"), 8);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial a JOIN trial b USING (replay_id, block, policy, near_share, "
+                               "overlap) WHERE replay_id = 3 AND a.background = '' AND b.background <> ''"),
+                     o.background ? 8 : 0);
     nf_study_close(s);
 }
 
@@ -264,6 +275,9 @@ static void refuses_in_words(void **state)
     o.cpu = 100000;
     assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
     o = small_replay();
+    o.background = "read:150%@far";
+    assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
+    o = small_replay();
     execute(s, "UPDATE tensor SET bytes = 1 << 50");
     assert_int_equal(nf_replay_run(s, &o, &r), -ENOMEM);
     assert_non_null(strstr(nf_error_text(-ENOMEM), "--scale"));
@@ -277,14 +291,14 @@ static void plans_every_trial_once(void **state)
 {
     static const char *const wished[] = {"all-near", "lru", "lru", "all-far"};
     const enum nf_overlap overlaps[] = {NF_OVERLAP_FULL, NF_OVERLAP_NONE};
-    struct nf_trials_wish w = {wished, 4, shares, 2, overlaps, 2, true};
-    uint32_t order[2][10], seen = 0;
+    struct nf_trials_wish w = {wished, 4, shares, 2, overlaps, 2, true, true};
+    uint32_t order[2][18], seen = 0;
     struct nf_trials t;
 
     assert_int_equal(nf_trials_init(&t, &w), 0);
     assert_int_equal(t.n_policies, 3); /* lru once */
     assert_true(nf_trials_is_all_near(t.policies[0].ops));
-    assert_int_equal(t.n, 2 * (1 + 2 + 1 + 1));
+    assert_int_equal(t.n, 2 * (2 * (1 + 2 + 1) + 1)); /* plain and under contention, the hog once */
     nf_trials_order(&t, 1, 0, order[0]);
     nf_trials_order(&t, 1, 1, order[1]);
     assert_memory_not_equal(order[0], order[1], sizeof order[0]);
