@@ -275,7 +275,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT peak_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1)"
-        " FROM trial WHERE replay_id = ? AND background = '' ORDER BY block, position, id",
+        " FROM trial WHERE replay_id = ? AND background = '' AND variant = '' AND cold = 0 ORDER BY block, position, id",
         &q);
 
     if (rc)
