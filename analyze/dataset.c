@@ -340,8 +340,8 @@ static int load_live_runs(struct nf_dataset *d, struct nf_study *s)
 {
     struct nf_query *q;
     int rc = nf_study_query(s,
-                            "SELECT id, invocation_id, repetition, kind, exit_status, steps, step_ns, evidence"
-                            " FROM live_run WHERE capture_id = ? ORDER BY id",
+                            "SELECT id, invocation_id, repetition, kind, exit_status, steps, step_ns, evidence, binding,"
+                            " policy, near_share FROM live_run WHERE capture_id = ? ORDER BY id",
                             &q);
 
     if (rc)
@@ -357,6 +357,9 @@ static int load_live_runs(struct nf_dataset *d, struct nf_study *s)
             .steps = nf_query_i64(q, 5),
             .step_ns = or_unknown(json_median(nf_query_text(q, 6))),
             .evidence = word(nf_query_i64(q, 7)),
+            .binding = text(d, q, 8),
+            .policy = text(d, q, 9),
+            .near_share = nf_query_f64(q, 10),
         };
 
         if (nf_array_push(&d->live_runs, l)) {

@@ -64,7 +64,8 @@ struct nf_trial_row {
 
 struct nf_live_row {
     int64_t id, invocation_id, repetition, exit_status, steps;
-    const char *kind;
+    const char *kind, *binding, *policy;
+    double near_share; /* of a policy's */
     double step_ns; /* median of its steps but the first; NAN unknown */
     unsigned evidence;
 };

@@ -557,7 +557,8 @@ static void provenance(struct nf_document *doc, const struct nf_report *r)
 int nf_document_init(struct nf_document *doc, const struct nf_report *r)
 {
     static void (*const chapters[])(struct nf_document *, const struct nf_report *) = {
-        answer, belief, slowdowns, demand, profile, nf_chapter_accesses, machines, left_out, provenance};
+        answer, belief, nf_chapter_live, slowdowns, demand, profile, nf_chapter_accesses, nf_chapter_trials, machines,
+        left_out, provenance};
 
     *doc = (struct nf_document){0};
     for (size_t i = 0; i < sizeof chapters / sizeof *chapters; i++)

@@ -83,7 +83,10 @@ static int compute(struct nf_report *r, struct nf_study *study)
         snprintf(r->usage_problem, sizeof r->usage_problem, "%s", nf_error_text(rc));
         r->class = NULL;
     }
-    nf_answer_compute(&r->answer, &r->data, &r->curve, &r->fidelity, rc ? NULL : &r->usage);
+    rc = nf_trial_record_init(&r->record, study, &r->data);
+    if (rc)
+        return rc;
+    nf_answer_compute(&r->answer, &r->data, &r->curve, &r->fidelity, *r->usage_problem ? NULL : &r->usage);
     return nf_accesses_init(&r->accesses, study, r->data.capture.id, &r->data.sources, r->stream, r->class);
 }
 
@@ -123,6 +126,7 @@ int nf_report_write(struct nf_study *study, const struct nf_report_options *opti
     if (!rc)
         rc = write_files(r, options->directory);
     nf_accesses_deinit(&r->accesses);
+    nf_trial_record_deinit(&r->record);
     nf_stream_free(r->stream);
     nf_curve_deinit(&r->curve);
     nf_dataset_deinit(&r->data);

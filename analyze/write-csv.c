@@ -102,31 +102,38 @@ static int write_curve(const struct nf_report *r, const char *directory)
     return nf_writer_file(directory, "curve.csv", &b);
 }
 
+/* NULL: there is nothing of that kind. */
+static int write_table(const struct nf_table *t, const char *directory, const char *name)
+{
+    struct nf_buf b = {0};
+    int rc = t && name ? nf_table_format(t, NF_TABLE_CSV, &b) : 0;
+
+    if (rc || !t || !name)
+        nf_buf_deinit(&b);
+    else
+        rc = nf_writer_file(directory, name, &b);
+    return rc;
+}
+
 static int write_csv(const struct nf_report *r, const char *directory)
 {
     int rc = write_trials(r, directory);
 
     if (!rc)
         rc = write_curve(r, directory);
-    for (int i = 0; i < NF_ACCESS_TABLES && !rc; i++) {
-        struct nf_buf b = {0};
-
-        if (!nf_access_files[i] || !r->accesses.tables[i])
-            continue;
-        rc = nf_table_format(r->accesses.tables[i], NF_TABLE_CSV, &b);
-        if (rc)
-            nf_buf_deinit(&b);
-        else
-            rc = nf_writer_file(directory, nf_access_files[i], &b);
-    }
+    for (int i = 0; i < NF_ACCESS_TABLES && !rc; i++)
+        rc = write_table(r->accesses.tables[i], directory, nf_access_files[i]);
+    for (int i = 0; i < NF_RECORD_TABLES && !rc; i++)
+        rc = write_table(r->record.tables[i], directory, nf_record_files[i]);
     return rc;
 }
 
 const struct nf_writer_ops nf_writer_csv = {
     .name = "csv",
-    .about = "trials.csv and curve.csv: every trial, every point; sources, audit, miss ratios and reuse as tables",
+    .about = "trials.csv and curve.csv: every trial, every point; sources, audit, reuse, how trials ran and the real job as tables",
     .files = (const char *const[]){"trials.csv", "curve.csv", "sources.csv", "audit.csv", "audit-ops.csv", "audit-rw.csv",
                                     "audit-tensors.csv", "sampled.csv", "mrc-errors.csv", "mrc.csv",
-                                    "reuse-summary.csv", "reuse.csv", NULL},
+                                    "reuse-summary.csv", "reuse.csv", "trials-ran.csv", "disturbed.csv",
+                                    "contention.csv", "live.csv", NULL},
     .write = write_csv,
 };

@@ -9,6 +9,7 @@
 #include "analyze/dataset.h"
 #include "analyze/fidelity.h"
 #include "analyze/figure.h"
+#include "analyze/trial-record.h"
 #include "analyze/usage.h"
 
 /* Everything computed from a study. */
@@ -21,6 +22,7 @@ struct nf_report {
     struct nf_usage usage;
     char usage_problem[512]; /* why class and usage are unknown; empty when they are known */
     struct nf_accesses accesses;
+    struct nf_trial_record record;
     struct nf_answer answer;
     struct nf_figure figures[NF_FIGURES_MAX];
     size_t n_figures;

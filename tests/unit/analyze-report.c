@@ -229,6 +229,54 @@ static void test_no_durations(void **state)
     report_deinit(&m);
 }
 
+/* Beside the curves: what disturbed trials, contention in pairs, and the real job bound to a tier against its replay. */
+static void test_record(void **state)
+{
+    struct report_sample m;
+
+    report_init(&m, "[]");
+    report_add_replay(&m, 256 * MIB);
+    for (int b = 0; b < 10; b++) {
+        for (int overlap = 1; overlap <= 2; overlap++) {
+            struct report_trial near = {.policy = "all-near", .share = 1, .step_ns = 1e6, .block = b, .overlap = overlap};
+            struct report_trial far = {.policy = "all-far", .step_ns = overlap == 1 ? 1.8e6 : 2.2e6, .block = b,
+                                       .overlap = overlap};
+
+            report_add_trial(&m, &near);
+            report_add_trial(&m, &far);
+            if (overlap == 1) { /* three times as long under contention, in a trial of its own */
+                far.step_ns *= 3;
+                report_add_trial(&m, &far);
+                report_insert(m.s, report_query(m.s, "UPDATE trial SET background = 'read:50%@far', background_bps = 4e9 WHERE id = "
+                                                     "(SELECT max(id) FROM trial)"));
+            }
+        }
+    }
+    report_insert(m.s, report_query(m.s, "UPDATE trial SET interference = 'preempted for 7.0 % of the time' WHERE id = 2"));
+    report_insert(m.s, report_query(m.s, "UPDATE replay SET resumed = 2, until_width = 0.02"));
+    /* Bound far the job takes twice as long: between the modes. Bound to both it is slower than anything replayed. */
+    report_insert(m.s, report_query(m.s, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, "
+                                         "evidence, binding) SELECT 1, 1, value, 'alone', 0, 3, '[9,100,100]', 1, '' FROM "
+                                         "json_each('[0,1,2]')"));
+    report_insert(m.s, report_query(m.s, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, "
+                                         "evidence, binding) SELECT 1, 1, value, 'bind', 0, 3, '[9,200,200]', 1, 'far: node 1' FROM "
+                                         "json_each('[0,1,2]')"));
+    report_insert(m.s, report_query(m.s, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, "
+                                         "evidence, binding) SELECT 1, 1, value, 'bind', 0, 3, '[9,130,130]', 2, 'near: node 0' FROM "
+                                         "json_each('[0,1]')"));
+    assert_int_equal(report_write(&m), 0);
+    report_parses(&m);
+    report_has(&m, "live.csv", "\nbound far: node 1,measured-device,3,2,2,2,all-far,1.8,2.2,within the band");
+    report_has(&m, "live.csv", "\nbound near: node 0,measured-proxy,2,1.3,1.3,1.3,all-near,1,1,the band misses it by -23.1 %");
+    report_has(&m, "contention.csv", "\nread:50%@far,4000000000,all-far,0,overlap=full,3,3,3,10");
+    report_has(&m, "disturbed.csv", "\n2,0,all-far,0,overlap=full,ok,preempted for 7.0 % of the time");
+    report_has(&m, "summary.md", "stopped and taken up again 2 times");
+    report_has(&m, "summary.md", "within 2 % (95 % interval)");
+    /* The curve does not know the trials under contention. */
+    report_has(&m, "curve.csv", "\nall-far,0,0,overlap=full,0,1,1.8,1.8,1.8,10,");
+    report_deinit(&m);
+}
+
 static void test_hostile(void **state)
 {
     struct report_sample m;
@@ -308,7 +356,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known),         cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
-        cmocka_unit_test(test_left_out),      cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_gnuplot),
+        cmocka_unit_test(test_left_out),      cmocka_unit_test(test_record),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_gnuplot),
         cmocka_unit_test(test_gnuplot_fails),   cmocka_unit_test(test_no_durations),
     };
 

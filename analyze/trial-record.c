@@ -1,0 +1,411 @@
+#include "analyze/trial-record.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "analyze/curve.h"
+#include "analyze/print.h"
+#include "core/base/array.h"
+#include "core/base/buf.h"
+#include "core/base/error.h"
+#include "core/model/words.h"
+
+#define COLUMNS(c) c, sizeof c / sizeof *c
+
+const char *const nf_record_files[NF_RECORD_TABLES] = {"trials-ran.csv", "disturbed.csv", "contention.csv", "live.csv"};
+
+static const struct nf_column ran_columns[] = {
+    {"overlap", "mode", NF_COLUMN_TEXT},
+    {"trials", "trials", NF_COLUMN_INTEGER},
+    {"threads", "threads", NF_COLUMN_INTEGER},
+    {"cpus", "CPUs", NF_COLUMN_TEXT},
+    {"proofs", "fewest proofs", NF_COLUMN_INTEGER},
+    {"deadlines", "deadlines", NF_COLUMN_INTEGER},
+    {"late_p50_ns", "late, p50", NF_COLUMN_NS},
+    {"late_p99_ns", "late, p99", NF_COLUMN_NS},
+    {"late_max_ns", "late, most", NF_COLUMN_NS},
+    {"saturated", "saturated", NF_COLUMN_INTEGER},
+    {"disturbed", "disturbed", NF_COLUMN_INTEGER},
+    {"forgiven_ns", "forgiven", NF_COLUMN_NS},
+    {"wait_ns", "stood still for moves", NF_COLUMN_NS},
+};
+static const struct nf_column marked_columns[] = {
+    {"trial", "trial", NF_COLUMN_INTEGER}, {"block", "block", NF_COLUMN_INTEGER}, {"policy", "policy", NF_COLUMN_TEXT},
+    {"near_share", "near", NF_COLUMN_SHARE}, {"overlap", "mode", NF_COLUMN_TEXT}, {"status", "status", NF_COLUMN_TEXT},
+    {"what", "what came between", NF_COLUMN_TEXT},
+};
+static const struct nf_column contention_columns[] = {
+    {"background", "contention", NF_COLUMN_TEXT},
+    {"reached_bytes_per_s", "reached/s", NF_COLUMN_BYTES},
+    {"policy", "policy", NF_COLUMN_TEXT},
+    {"near_share", "near", NF_COLUMN_SHARE},
+    {"overlap", "mode", NF_COLUMN_TEXT},
+    {"slowdown", "step under it / without", NF_COLUMN_REAL},
+    {"low", "low", NF_COLUMN_REAL},
+    {"high", "high", NF_COLUMN_REAL},
+    {"pairs", "pairs", NF_COLUMN_INTEGER},
+};
+static const struct nf_column live_columns[] = {
+    {"kind", "real job", NF_COLUMN_TEXT},
+    {"evidence", "evidence", NF_COLUMN_TEXT},
+    {"runs", "pairs", NF_COLUMN_INTEGER},
+    {"real", "step / alone", NF_COLUMN_REAL},
+    {"real_low", "low", NF_COLUMN_REAL},
+    {"real_high", "high", NF_COLUMN_REAL},
+    {"policy", "replayed as", NF_COLUMN_TEXT},
+    {"predicted_full", "predicted, full", NF_COLUMN_REAL},
+    {"predicted_none", "predicted, none", NF_COLUMN_REAL},
+    {"verdict", "verdict", NF_COLUMN_TEXT},
+};
+
+typedef NF_ARRAY(double) numbers;
+
+/* Text from a study may hold anything. */
+static void text_cell(struct nf_table *t, const char *text)
+{
+    struct nf_buf b = {0};
+
+    nf_print_clean(&b, text);
+    nf_table_text(t, b.data ? b.data : "");
+    nf_buf_deinit(&b);
+}
+
+static void real_cell(struct nf_table *t, double v)
+{
+    if (isnan(v))
+        nf_table_unknown(t);
+    else
+        nf_table_number(t, v);
+}
+
+/* --- how they ran --- */
+
+static int fill_ran(struct nf_table *t, struct nf_study *s, int64_t replay)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "SELECT overlap, count(*), max(threads), group_concat(DISTINCT cpus), min(proofs), "
+                            "sum(deadlines), max(late_p50_ns), max(late_p99_ns), max(late_max_ns), sum(saturated), "
+                            "sum(interference != ''), sum(forgiven_ns), sum(wait_ns) FROM trial WHERE replay_id = ?1 GROUP BY "
+                            "overlap ORDER BY overlap",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    while ((rc = nf_query_step(q)) == 1) {
+        nf_table_text(t, nf_overlap_name((unsigned)nf_query_i64(q, 0)));
+        for (int i = 1; i < 13; i++) {
+            if (i == 3)
+                text_cell(t, nf_query_text(q, i));
+            else if (i >= 6 && i <= 8 && !nf_query_i64(q, 5))
+                nf_table_unknown(t); /* no deadlines, no lateness */
+            else
+                nf_table_integer(t, nf_query_i64(q, i));
+        }
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+static int fill_marked(struct nf_table *t, struct nf_study *s, int64_t replay)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "SELECT id, block, policy, near_share, overlap, status, CASE WHEN interference = '' THEN message "
+                            "WHEN status = 'ok' OR message = '' THEN interference ELSE message || '; ' || interference END FROM "
+                            "trial WHERE replay_id = ?1 AND (status != 'ok' OR interference != '') ORDER BY id",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    while ((rc = nf_query_step(q)) == 1) {
+        nf_table_integer(t, nf_query_i64(q, 0));
+        nf_table_integer(t, nf_query_i64(q, 1));
+        text_cell(t, nf_query_text(q, 2));
+        nf_table_number(t, nf_query_f64(q, 3));
+        nf_table_text(t, nf_overlap_name((unsigned)nf_query_i64(q, 4)));
+        text_cell(t, nf_query_text(q, 5));
+        text_cell(t, nf_query_text(q, 6));
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+/* --- contention --- */
+
+/* One group of pairs: what they have in common, and their ratios. */
+struct group {
+    char background[96], policy[96];
+    double near_share, bps;
+    int64_t overlap;
+    numbers ratios;
+};
+
+static int end_group(struct nf_table *t, struct group *g)
+{
+    struct nf_estimate e;
+    int rc = g->ratios.n ? nf_estimate(g->ratios.v, g->ratios.n, 1, &e) : 0;
+
+    if (g->ratios.n && !rc) {
+        text_cell(t, g->background);
+        nf_table_number(t, g->bps);
+        text_cell(t, g->policy);
+        nf_table_number(t, g->near_share);
+        nf_table_text(t, nf_overlap_name((unsigned)g->overlap));
+        nf_table_number(t, e.median);
+        nf_table_number(t, e.low);
+        nf_table_number(t, e.high);
+        nf_table_integer(t, (int64_t)e.n);
+    }
+    g->ratios.n = 0;
+    return rc;
+}
+
+static int fill_contention(struct nf_table *t, struct nf_study *s, int64_t replay)
+{
+    struct group g = {0};
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "SELECT c.background, c.policy || CASE c.policy_options WHEN '' THEN '' ELSE ' (' || "
+                            "c.policy_options || ')' END AS p, c.near_share, c.overlap, c.wall_ns * 1.0 / c.steps / (a.wall_ns * "
+                            "1.0 / a.steps), c.background_bps FROM trial c JOIN trial a ON a.replay_id = c.replay_id AND a.block = "
+                            "c.block AND a.policy = c.policy AND a.policy_options = c.policy_options AND a.near_share = "
+                            "c.near_share AND a.overlap = c.overlap AND a.variant = c.variant AND a.cold = c.cold AND a.hog = 0 AND "
+                            "a.background = '' WHERE c.replay_id = ?1 AND c.background != '' AND c.status != 'failed' AND a.status "
+                            "!= 'failed' AND a.steps > 0 AND c.steps > 0 AND a.wall_ns > 0 ORDER BY 1, p, 3, 4",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    while ((rc = nf_query_step(q)) == 1) {
+        if (strcmp(g.background, nf_query_text(q, 0)) || strcmp(g.policy, nf_query_text(q, 1)) ||
+            g.near_share != nf_query_f64(q, 2) || g.overlap != nf_query_i64(q, 3)) {
+            rc = end_group(t, &g);
+            if (rc)
+                break;
+            snprintf(g.background, sizeof g.background, "%s", nf_query_text(q, 0));
+            snprintf(g.policy, sizeof g.policy, "%s", nf_query_text(q, 1));
+            g.near_share = nf_query_f64(q, 2);
+            g.overlap = nf_query_i64(q, 3);
+        }
+        g.bps = nf_query_f64(q, 5);
+        if (nf_array_push(&g.ratios, nf_query_f64(q, 4))) {
+            rc = nf_fail(-ENOMEM, "out of memory for pairs of trials");
+            break;
+        }
+    }
+    nf_query_done(q);
+    if (!rc)
+        rc = end_group(t, &g);
+    nf_array_free(&g.ratios);
+    return rc;
+}
+
+/* --- the real job --- */
+
+/* The replay that a bound job is: policy and share; NULL where none is the same thing. */
+static const char *replayed_as(const char *kind, const char *binding, const char *policy, double *near_share)
+{
+    if (!strcmp(kind, "policy"))
+        return policy;
+    *near_share = !strncmp(binding, "near:", 5) ? 1 : !strncmp(binding, "far:", 4) ? 0 : 0.5;
+    return *near_share == 1 ? "all-near" : *near_share == 0 ? "all-far" : !strncmp(binding, "interleave:", 11) ? "interleave" : NULL;
+}
+
+/* Median slowdown of a replayed policy, paired with all-near within a block; NAN: not replayed. */
+static int predict(struct nf_study *s, int64_t replay, const char *policy, double near_share, enum nf_overlap overlap,
+                   double *out)
+{
+    numbers ratios = {0};
+    struct nf_estimate e = {.median = NAN};
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "SELECT t.wall_ns * 1.0 / t.steps / (n.wall_ns * 1.0 / n.steps) FROM trial t JOIN trial n ON "
+                            "n.replay_id = t.replay_id AND n.block = t.block AND n.overlap = t.overlap AND n.policy = 'all-near' "
+                            "AND n.hog = 0 AND n.background = '' AND n.variant = '' AND n.cold = 0 WHERE t.replay_id = ?1 AND "
+                            "t.policy = ?2 AND abs(t.near_share - ?3) < 0.005 AND t.overlap = ?4 AND t.hog = 0 AND t.background = "
+                            "'' AND t.variant = '' AND t.cold = 0 AND t.status = 'ok' AND n.status = 'ok' AND t.steps > 0 AND "
+                            "n.steps > 0 AND n.wall_ns > 0",
+                            &q);
+
+    *out = NAN;
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    nf_query_bind_text(q, 2, policy);
+    nf_query_bind_f64(q, 3, near_share);
+    nf_query_bind_i64(q, 4, overlap);
+    while ((rc = nf_query_step(q)) == 1) {
+        if (nf_array_push(&ratios, nf_query_f64(q, 0))) {
+            rc = nf_fail(-ENOMEM, "out of memory for pairs of trials");
+            break;
+        }
+    }
+    nf_query_done(q);
+    if (!rc && ratios.n)
+        rc = nf_estimate(ratios.v, ratios.n, 1, &e);
+    *out = e.median;
+    nf_array_free(&ratios);
+    return rc;
+}
+
+/* What a prediction is held to: the band between full and no overlap, widened by this share of itself, which is how well
+ * steps of one job agree with each other. */
+static const double TOLERANCE = 0.05;
+
+static void verdict(char *text, size_t size, const struct nf_estimate *real, double full, double none, unsigned evidence)
+{
+    double low = fmin(full, none), high = fmax(full, none), error;
+
+    if (evidence == NF_EVIDENCE_ASSUMED) {
+        snprintf(text, size, "placement only: far costs nothing here, so nothing is predicted");
+    } else if (isnan(full) || isnan(none)) {
+        snprintf(text, size, "not replayed");
+    } else if (real->median >= low * (1 - TOLERANCE) && real->median <= high * (1 + TOLERANCE)) {
+        snprintf(text, size, "within the band");
+    } else {
+        error = real->median > high ? high / real->median - 1 : low / real->median - 1;
+        snprintf(text, size, "the band misses it by %+.1f %%", 100 * error);
+    }
+}
+
+static int add_live(struct nf_table *t, struct nf_study *s, int64_t replay, const struct nf_live_row *l, const double *ratios,
+                    size_t n)
+{
+    double full = NAN, none = NAN, near_share = l->near_share;
+    const char *policy = replayed_as(l->kind, l->binding, l->policy, &near_share);
+    struct nf_estimate e;
+    char text[96];
+    int rc = policy ? predict(s, replay, policy, near_share, NF_OVERLAP_FULL, &full) : 0;
+
+    if (policy && !rc)
+        rc = predict(s, replay, policy, near_share, NF_OVERLAP_NONE, &none);
+    if (!rc)
+        rc = nf_estimate(ratios, n, 1, &e);
+    if (rc)
+        return rc;
+    snprintf(text, sizeof text, "bound %s", l->binding);
+    if (!strcmp(l->kind, "policy"))
+        snprintf(text, sizeof text, "%s at %g %% near", l->policy, 100 * l->near_share);
+    nf_table_text(t, text);
+    nf_table_text(t, nf_evidence_name(l->evidence));
+    nf_table_integer(t, (int64_t)e.n);
+    nf_table_number(t, e.median);
+    real_cell(t, e.low);
+    real_cell(t, e.high);
+    nf_table_text(t, policy ? policy : "nothing comparable");
+    real_cell(t, full);
+    real_cell(t, none);
+    verdict(text, sizeof text, &e, full, none, l->evidence);
+    nf_table_text(t, text);
+    return 0;
+}
+
+static bool same_kind(const struct nf_live_row *a, const struct nf_live_row *b)
+{
+    return !strcmp(a->kind, b->kind) && !strcmp(a->binding, b->binding) && !strcmp(a->policy, b->policy) &&
+           a->near_share == b->near_share && a->evidence == b->evidence;
+}
+
+/* The run alone of the same repetition; NULL: none that ended well. */
+static const struct nf_live_row *alone(const struct nf_dataset *d, const struct nf_live_row *l)
+{
+    for (size_t i = 0; i < d->live_runs.n; i++) {
+        const struct nf_live_row *a = &d->live_runs.v[i];
+
+        if (!strcmp(a->kind, "alone") && !a->exit_status && a->step_ns > 0 && a->invocation_id == l->invocation_id &&
+            a->repetition == l->repetition)
+            return a;
+    }
+    return NULL;
+}
+
+/* Every kind once, at its first run. */
+static int fill_live(struct nf_table *t, struct nf_study *s, const struct nf_dataset *d)
+{
+    numbers ratios = {0};
+    int rc = 0;
+
+    for (size_t i = 0; i < d->live_runs.n && !rc; i++) {
+        const struct nf_live_row *first = &d->live_runs.v[i];
+        size_t before = 0;
+
+        if (strcmp(first->kind, "bind") && strcmp(first->kind, "policy"))
+            continue;
+        while (before < i && !same_kind(&d->live_runs.v[before], first))
+            before++;
+        if (before < i)
+            continue;
+        ratios.n = 0;
+        for (size_t j = i; j < d->live_runs.n && !rc; j++) {
+            const struct nf_live_row *l = &d->live_runs.v[j], *a = same_kind(first, l) ? alone(d, l) : NULL;
+
+            if (a && !l->exit_status && l->step_ns > 0 && nf_array_push(&ratios, l->step_ns / a->step_ns))
+                rc = nf_fail(-ENOMEM, "out of memory for live runs");
+        }
+        if (!rc && ratios.n)
+            rc = add_live(t, s, d->replay.id, first, ratios.v, ratios.n);
+    }
+    nf_array_free(&ratios);
+    return rc;
+}
+
+/* --- all --- */
+
+static int load_rule(struct nf_trial_record *r, struct nf_study *s, int64_t replay)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "SELECT resumed, until_width FROM replay WHERE id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    rc = nf_query_step(q);
+    if (rc == 1) {
+        r->resumed = nf_query_i64(q, 0);
+        r->until_width = nf_query_f64(q, 1);
+    }
+    nf_query_done(q);
+    return rc < 0 ? rc : 0;
+}
+
+int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, const struct nf_dataset *d)
+{
+    int64_t replay = d->replay.id;
+    int rc;
+
+    *r = (struct nf_trial_record){0};
+    r->tables[NF_RECORD_RAN] = nf_table_new(COLUMNS(ran_columns));
+    r->tables[NF_RECORD_MARKED] = nf_table_new(COLUMNS(marked_columns));
+    r->tables[NF_RECORD_CONTENTION] = nf_table_new(COLUMNS(contention_columns));
+    r->tables[NF_RECORD_LIVE] = nf_table_new(COLUMNS(live_columns));
+    for (int i = 0; i < NF_RECORD_TABLES; i++) {
+        if (!r->tables[i])
+            return nf_fail(-ENOMEM, "out of memory for the record of trials");
+    }
+    rc = load_rule(r, study, replay);
+    if (!rc)
+        rc = fill_ran(r->tables[NF_RECORD_RAN], study, replay);
+    if (!rc)
+        rc = fill_marked(r->tables[NF_RECORD_MARKED], study, replay);
+    if (!rc)
+        rc = fill_contention(r->tables[NF_RECORD_CONTENTION], study, replay);
+    if (!rc)
+        rc = fill_live(r->tables[NF_RECORD_LIVE], study, d);
+    for (int i = 0; i < NF_RECORD_TABLES && !rc; i++) {
+        if (!nf_table_rows(r->tables[i]))
+            r->tables[i] = nf_table_free(r->tables[i]);
+    }
+    return rc;
+}
+
+void nf_trial_record_deinit(struct nf_trial_record *r)
+{
+    for (int i = 0; i < NF_RECORD_TABLES; i++)
+        r->tables[i] = nf_table_free(r->tables[i]);
+}

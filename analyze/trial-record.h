@@ -1,0 +1,28 @@
+#pragma once
+/* How the trials of a replay ran, and what else was measured beside them: threads, lateness, disturbances, contention from
+ * other CPUs, and the real job bound to a tier. Each a table of the report and a CSV file. */
+#include <stdint.h>
+
+#include "analyze/dataset.h"
+#include "core/base/table.h"
+#include "core/store/study.h"
+
+enum nf_record_table {
+    NF_RECORD_RAN,        /* by overlap mode */
+    NF_RECORD_MARKED,     /* every trial that failed, was unsteady or disturbed */
+    NF_RECORD_CONTENTION, /* policy by policy: with and without, paired within a block */
+    NF_RECORD_LIVE,       /* the real job bound to a tier or under a plan, and the replay's prediction */
+    NF_RECORD_TABLES
+};
+/* "live.csv" */
+extern const char *const nf_record_files[NF_RECORD_TABLES];
+
+struct nf_trial_record {
+    struct nf_table *tables[NF_RECORD_TABLES]; /* NULL: there is nothing of that kind */
+    int64_t resumed;
+    double until_width; /* 0: no stop rule */
+};
+
+/* 0, -ENOMEM or -errno (cause set). Deinit in every case. */
+int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, const struct nf_dataset *d);
+void nf_trial_record_deinit(struct nf_trial_record *r);
