@@ -45,6 +45,8 @@ struct engine {
     uint64_t assumed_bytes;
     double captured_ns, late_captured_ns; /* of ops; of late ops among them */
     uint64_t op_ns_n;
+    uint64_t paused_ns;     /* of the running step: the clock stood still */
+    uint64_t paused_faults; /* page faults meanwhile, all steps */
 };
 
 const char *nf_trial_status_name(enum nf_trial_status status)
@@ -337,17 +339,47 @@ static void leave_step(struct engine *e, uint32_t class_index)
         release(e, &e->handles[class_index][i]);
 }
 
+static uint64_t page_faults(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) ? 0 : (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+}
+
+/* Lets others work while the clock stands still. */
+static int pause_before(struct engine *e, uint32_t class_index, uint32_t op)
+{
+    uint64_t start, took, faults;
+    int rc;
+
+    if (!e->config->between)
+        return 0;
+    start = nf_pace_now(&e->pace);
+    faults = page_faults();
+    rc = e->config->between(e->config->between_ctx, class_index, op);
+    e->paused_faults += page_faults() - faults;
+    took = nf_pace_now(&e->pace) - start;
+    e->paused_ns += took;
+    e->op_start_ns += took;
+    return rc;
+}
+
 static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
 {
     const struct nf_script *s = &e->config->scripts[class_index];
-    uint64_t start, before, now;
+    uint64_t start, before, now, paused;
     int rc;
 
+    e->paused_ns = 0;
     nf_pace_sync(&e->pace);
     start = before = e->op_start_ns = nf_pace_now(&e->pace);
     rc = enter_step(e, class_index);
     for (uint32_t i = 0; i < s->of->n_ops && !rc; i++) {
-        rc = run_op(e, class_index, i);
+        paused = e->paused_ns;
+        rc = pause_before(e, class_index, i);
+        before += e->paused_ns - paused;
+        if (!rc)
+            rc = run_op(e, class_index, i);
         if (e->measuring && e->config->op_ns && e->op_ns_n < e->config->op_ns_room) {
             now = nf_pace_now(&e->pace);
             e->config->op_ns[e->op_ns_n++] = (double)(now - before);
@@ -356,7 +388,7 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
     }
     if (!rc)
         leave_step(e, class_index);
-    *took_ns = nf_pace_now(&e->pace) - start;
+    *took_ns = nf_pace_now(&e->pace) - start - e->paused_ns;
     return rc;
 }
 
@@ -402,13 +434,6 @@ static int warm_up(struct engine *e)
     return 0;
 }
 
-static uint64_t page_faults(void)
-{
-    struct rusage usage;
-
-    return getrusage(RUSAGE_THREAD, &usage) ? 0 : (uint64_t)(usage.ru_minflt + usage.ru_majflt);
-}
-
 static int measure(struct engine *e)
 {
     const struct nf_engine_config *config = e->config;
@@ -421,6 +446,7 @@ static int measure(struct engine *e)
     e->pace.stolen_ns = 0;
     memset(e->due, 0, sizeof e->due);
     e->measuring = true;
+    e->paused_faults = 0;
     faults = page_faults();
     for (unsigned cycle = 0; cycle < config->cycles; cycle++) {
         for (uint32_t i = 0; i < nf_engine_cycle_steps(config); i++) {
@@ -434,7 +460,7 @@ static int measure(struct engine *e)
         }
     }
     e->measuring = false;
-    e->out->page_faults = page_faults() - faults;
+    e->out->page_faults = page_faults() - faults - e->paused_faults;
     nf_pool_stats(e->pool, &e->out->pool);
     rc = nf_pool_verify(e->pool);
     return rc ? nf_fail_in(rc, "after the measured steps") : 0;

@@ -26,6 +26,10 @@ struct nf_engine_config {
     unsigned warmup_min, warmup_max; /* cycles before the measured ones */
     unsigned cycles;                 /* measured */
     int cpu;                         /* to run on; -1: wherever the thread is now */
+    /* Called before each op while the clock stands still: its time and its page faults are in no figure. 0, or an error
+     * that fails the trial. May be NULL. */
+    int (*between)(void *ctx, uint32_t class_index, uint32_t next_op);
+    void *between_ctx;
     const volatile sig_atomic_t *stop; /* ends between steps when not zero; may be NULL */
     /* Filled with the time of each op of the measured steps, in order, when not NULL: op_ns_room places. */
     double *op_ns;
