@@ -18,7 +18,7 @@ struct arguments {
     struct nf_option_list policies, tiers;
     const char *near, *mode, *background;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
-    uint64_t capture, blocks, steps, seed, llc_bytes, cpu;
+    uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu;
     bool unfiltered, whole_sequence, reuse_testbed, hog, dry_run, quiet;
 };
 
@@ -38,6 +38,7 @@ static const struct nf_option options[] = {
     {"unfiltered", 0, NF_OPTION_FLAG, offsetof(struct arguments, unfiltered), NULL, "charge every visited byte, cached or not"},
     {"parallelism", 'k', NF_OPTION_F64, offsetof(struct arguments, parallelism), "X", "scale every assumed parallelism: 0.5 and 2 are the sensitivity runs"},
     {"scale", 0, NF_OPTION_F64, offsetof(struct arguments, scale), "X", "scale every storage, for a footprint larger than this machine (default 1)"},
+    {"batch-bytes", 0, NF_OPTION_BYTES, offsetof(struct arguments, batch_bytes), "BYTES", "memory for the stream; a larger one is read in batches (default a quarter of what is available)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default the one it runs on)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
@@ -183,6 +184,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     o.unfiltered = a.unfiltered;
     o.parallelism_scale = a.parallelism;
     o.scale = a.scale;
+    o.batch_bytes = a.batch_bytes;
     o.cpu = a.cpu == UINT64_MAX ? -1 : (int)a.cpu;
     o.whole_sequence = a.whole_sequence;
     o.reuse_testbed = a.reuse_testbed;
