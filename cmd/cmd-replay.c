@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ struct arguments {
     struct nf_option_list policies, tiers;
     const char *near, *mode, *until, *background;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
-    uint64_t capture, blocks, steps, seed, llc_bytes, cpu, threads;
+    uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
     bool unfiltered, whole_sequence, reuse_testbed, hog, resume, dry_run, quiet;
 };
 
@@ -42,6 +43,7 @@ static const struct nf_option options[] = {
     {"unfiltered", 0, NF_OPTION_FLAG, offsetof(struct arguments, unfiltered), NULL, "charge every visited byte, cached or not"},
     {"parallelism", 'k', NF_OPTION_F64, offsetof(struct arguments, parallelism), "X", "scale every assumed parallelism: 0.5 and 2 are the sensitivity runs"},
     {"scale", 0, NF_OPTION_F64, offsetof(struct arguments, scale), "X", "scale every storage, for a footprint larger than this machine (default 1)"},
+    {"batch-bytes", 0, NF_OPTION_BYTES, offsetof(struct arguments, batch_bytes), "BYTES", "memory for the stream; a larger one is read in batches (default a quarter of what is available)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default the one it runs on)"},
     {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator, one CPU each (default as the job had, as far as there are CPUs)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
@@ -148,11 +150,17 @@ struct parsed {
     const char *study;
 };
 
+/* "2%" or "0.02"; an interval may well be wider than what it is of. */
 static int parse_until(const char *text, double *width)
 {
-    size_t n = 0;
+    char *end;
 
-    return nf_parse_shares(text, width, 1, &n) || n != 1 || !(*width > 0) ? -EINVAL : 0;
+    *width = strtod(text, &end);
+    if (end > text && *end == '%') {
+        *width /= 100;
+        end++;
+    }
+    return end > text && !*end && *width > 0 && *width < INFINITY ? 0 : -EINVAL;
 }
 
 /* Arguments into options. 1: *code is the exit code of what was said. */
@@ -215,6 +223,7 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->unfiltered = a->unfiltered;
     o->parallelism_scale = a->parallelism;
     o->scale = a->scale;
+    o->batch_bytes = a->batch_bytes;
     o->cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu;
     o->threads = (unsigned)a->threads;
     o->whole_sequence = a->whole_sequence;

@@ -43,6 +43,8 @@ struct engine {
     uint64_t op_start_ns; /* where the running op's schedule begins */
     double captured_ns, late_captured_ns; /* of ops; of late ops among them */
     uint64_t op_ns_n;
+    uint64_t paused_ns;     /* of the running step: the clock stood still */
+    uint64_t paused_faults; /* page faults meanwhile, all steps */
 };
 
 const char *nf_trial_status_name(enum nf_trial_status status)
@@ -264,13 +266,40 @@ static void leave_step(struct engine *e, uint32_t class_index)
         release(e, &e->handles[class_index][i]);
 }
 
+static uint64_t page_faults(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) ? 0 : (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+}
+
+/* Lets others work while the clock stands still. */
+static int pause_before(struct engine *e, uint32_t class_index, uint32_t op)
+{
+    const struct nf_pace *pace = &e->workers[0].pace;
+    uint64_t start, took, faults;
+    int rc;
+
+    if (!e->config->between)
+        return 0;
+    start = nf_pace_now(pace);
+    faults = page_faults();
+    rc = e->config->between(e->config->between_ctx, class_index, op);
+    e->paused_faults += page_faults() - faults;
+    took = nf_pace_now(pace) - start;
+    e->paused_ns += took;
+    e->op_start_ns += took;
+    return rc;
+}
+
 static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
 {
     const struct nf_script *s = &e->config->scripts[class_index];
     struct nf_pace *pace = &e->workers[0].pace;
-    uint64_t start, before, now;
+    uint64_t start, before, now, paused;
     int rc;
 
+    e->paused_ns = 0;
     nf_pace_sync(pace);
     for (unsigned i = 1; i < e->n_workers; i++) {
         e->workers[i].pace.base_ns = pace->base_ns;
@@ -279,7 +308,11 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
     start = before = e->op_start_ns = nf_pace_now(pace);
     rc = enter_step(e, class_index);
     for (uint32_t i = 0; i < s->of->n_ops && !rc; i++) {
-        rc = run_op(e, class_index, i);
+        paused = e->paused_ns;
+        rc = pause_before(e, class_index, i);
+        before += e->paused_ns - paused;
+        if (!rc)
+            rc = run_op(e, class_index, i);
         if (e->measuring && e->config->op_ns && e->op_ns_n < e->config->op_ns_room) {
             now = nf_pace_now(pace);
             e->config->op_ns[e->op_ns_n++] = (double)(now - before);
@@ -288,7 +321,7 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
     }
     if (!rc)
         leave_step(e, class_index);
-    *took_ns = nf_pace_now(pace) - start;
+    *took_ns = nf_pace_now(pace) - start - e->paused_ns;
     return rc;
 }
 
@@ -370,10 +403,11 @@ static void disturbances(struct engine *e, bool add)
         faults += e->workers[i].faults;
         switches += e->workers[i].switches;
     }
-    if (!add)
-        return;
-    e->out->page_faults += faults;
-    e->out->switches += switches;
+    if (add) {
+        e->out->page_faults += faults - e->paused_faults;
+        e->out->switches += switches;
+    }
+    e->paused_faults = 0;
 }
 
 /* Nothing runs and no step is timed meanwhile. */

@@ -29,6 +29,10 @@ struct nf_engine_config {
     int cpu;                         /* to run on; -1: wherever the thread is now */
     unsigned threads;                /* that share each op; 0: as the job had. At most the CPUs there are */
     const cpu_set_t *allowed;        /* the others' CPUs are chosen from these; NULL: from this process's */
+    /* Called before each op while the clock stands still: its time and its page faults are in no figure. 0, or an error
+     * that fails the trial. May be NULL. */
+    int (*between)(void *ctx, uint32_t class_index, uint32_t next_op);
+    void *between_ctx;
     const volatile sig_atomic_t *stop; /* ends between steps when not zero; may be NULL */
     /* Filled with the time of each op of the measured steps, in order, when not NULL: op_ns_room places. */
     double *op_ns;

@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/rng.h"
+#include "core/base/spill.h"
 
 enum { TOUCHES_ONE_Q8 = 256 };
 
@@ -128,12 +129,12 @@ int nf_script_init(struct nf_script *s, const struct nf_profile *profile, uint64
 
     *s = (struct nf_script){
         .of = c,
-        .ops = calloc((size_t)c->n_ops + 1, sizeof *s->ops),
-        .visits = calloc((size_t)c->n_visits + 1, sizeof *s->visits),
+        .ops = nf_spill_alloc(c->n_ops, sizeof *s->ops),
+        .visits = nf_spill_alloc(c->n_visits, sizeof *s->visits),
         .births = calloc((size_t)c->n_tensors + 1, sizeof *s->births),
         .deaths = calloc((size_t)c->n_tensors + 1, sizeof *s->deaths),
-        .operands = calloc((size_t)c->n_visits + 1, sizeof *s->operands),
-        .operand_rw = calloc((size_t)c->n_visits + 1, sizeof *s->operand_rw),
+        .operands = nf_spill_alloc(c->n_visits, sizeof *s->operands),
+        .operand_rw = nf_spill_alloc(c->n_visits, sizeof *s->operand_rw),
     };
     if (!seen || !s->ops || !s->visits || !s->births || !s->deaths || !s->operands || !s->operand_rw) {
         free(seen);
@@ -153,12 +154,12 @@ int nf_script_init(struct nf_script *s, const struct nf_profile *profile, uint64
 
 void nf_script_deinit(struct nf_script *s)
 {
-    free(s->ops);
-    free(s->visits);
+    nf_spill_free(s->ops);
+    nf_spill_free(s->visits);
     free(s->births);
     free(s->deaths);
-    free(s->operands);
-    free(s->operand_rw);
+    nf_spill_free(s->operands);
+    nf_spill_free(s->operand_rw);
     *s = (struct nf_script){0};
 }
 

@@ -10,9 +10,11 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/base/spill.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
 #include "replay/background.h"
+#include "replay/batches.h"
 #include "replay/engine.h"
 #include "replay/environment.h"
 #include "replay/interference.h"
@@ -57,6 +59,8 @@ struct session {
     bool *kept; /* [block][position]: a trial that a resumed replay has already */
     struct nf_background_spec background[NF_BACKGROUND_MAX];
     size_t n_background;
+    uint64_t batch_bytes; /* half for arrays that stay in memory, half for the batch that is read in */
+    struct nf_batches batches;
     uint64_t started_ns;
 };
 
@@ -98,6 +102,7 @@ static int load(struct session *s)
     s->capture = nf_record_capture_find(s->study, s->o->capture);
     if (s->capture < 0)
         return (int)s->capture;
+    nf_spill_limit(s->batch_bytes / 2);
     rc = nf_record_stream_load(s->study, s->capture, &s->stream);
     if (rc)
         return rc;
@@ -107,6 +112,10 @@ static int load(struct session *s)
     if (rc)
         return rc;
     s->steady = nf_stream_steady_class(s->stream);
+    for (uint32_t i = 0; i < s->stream->n_classes; i++) {
+        if (i != s->steady && !s->o->whole_sequence) /* never replayed */
+            nf_step_class_forget_visits(&s->stream->classes[i]);
+    }
     s->timed = cycle_captured_ns(s) > 0;
     return find_peak(s);
 }
@@ -260,6 +269,8 @@ static void describe(const struct session *s, uint64_t need)
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
     fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
     fprintf(out, " of %s available\n", nf_format_bytes(text, (double)available_memory()));
+    if (nf_spill_file_bytes())
+        fprintf(out, "stream: beyond %s, read in batches from files\n", nf_format_bytes(text, (double)s->batch_bytes));
     if (s->o->background)
         fprintf(out, "contention: %s, in every second trial\n", s->o->background);
     fprintf(out, n ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
@@ -307,7 +318,9 @@ static int prepare_classes(struct session *s)
         if (!rc)
             rc = nf_script_init(&s->scripts[i], &s->profiles[i], s->o->seed);
     }
-    return rc;
+    if (!rc)
+        rc = nf_batches_init(&s->batches, s->scripts, n, s->batch_bytes / 2);
+    return rc ? rc : nf_spill_settle();
 }
 
 static struct nf_engine_config configure(const struct session *s, const struct nf_trials_one *t, uint32_t block)
@@ -339,6 +352,10 @@ static struct nf_engine_config configure(const struct session *s, const struct n
     c.cpu = s->cpu;
     c.threads = s->threads;
     c.stop = s->o->stop;
+    if (nf_batches_needed(&s->batches)) {
+        c.between = nf_batches_between;
+        c.between_ctx = (void *)&s->batches;
+    }
     return c;
 }
 
@@ -429,6 +446,7 @@ static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t 
     struct nf_background *background = NULL;
     struct nf_interference before, after;
     char speed[NF_UNITS_TEXT];
+    unsigned reads = s->batches.reads;
     int rc;
 
     *bps = 0;
@@ -438,6 +456,7 @@ static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t 
     if (!rc)
         rc = nf_trial_run(&c, trial);
     nf_background_stop(background, bps);
+    trial->batches = s->batches.reads - reads;
     if (!rc && contenders && trial->status == NF_TRIAL_OK && !*trial->message)
         snprintf(trial->message, sizeof trial->message, "the %s moved %s/s", t->hog ? "hog" : "background",
                  nf_format_bytes(speed, *bps));
@@ -573,6 +592,7 @@ static int replay(struct session *s)
         .blocks = s->o->blocks,
         .threads = s->threads,
         .until_width = s->o->until_width,
+        .batch_bytes = nf_batches_needed(&s->batches) ? s->batch_bytes : 0,
     };
     char why[256] = "";
     int rc, ended;
@@ -662,6 +682,7 @@ static void session_deinit(struct session *s)
         if (s->profiles)
             nf_profile_deinit(&s->profiles[i]);
     }
+    nf_batches_deinit(&s->batches);
     free(s->scripts);
     free(s->profiles);
     nf_residual_deinit(&s->residual);
@@ -670,6 +691,7 @@ static void session_deinit(struct session *s)
     nf_testbed_deinit(&s->testbed);
     nf_trials_deinit(&s->trials);
     nf_stream_free(s->stream);
+    nf_spill_limit(UINT64_MAX);
 }
 
 int nf_replay_run(struct nf_study *study, const struct nf_replay_options *options, struct nf_replay_result *result)
@@ -679,6 +701,7 @@ int nf_replay_run(struct nf_study *study, const struct nf_replay_options *option
 
     *result = (struct nf_replay_result){0};
     s.cpu = options->cpu >= 0 ? options->cpu : sched_getcpu();
+    s.batch_bytes = options->batch_bytes ? options->batch_bytes : available_memory() / 4;
     rc = run(&s);
     session_deinit(&s);
     nf_progress_end();

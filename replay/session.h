@@ -33,6 +33,7 @@ struct nf_replay_options {
     bool unfiltered;             /* no filter: every visited byte is charged */
     double parallelism_scale;    /* of every k: 0.5 and 2 are the sensitivity runs */
     double scale;                /* of every storage's bytes, (0, 1] */
+    uint64_t batch_bytes;        /* a stream that needs more memory is read in batches; 0: a quarter of what is available */
     int cpu;                     /* -1: the one this runs on */
     unsigned threads;            /* that share each op; 0: as the job had. At most the CPUs there are, a hog's taken off */
     bool whole_sequence;         /* replay all captured steps in order instead of the steady one */

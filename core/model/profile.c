@@ -7,6 +7,7 @@
 
 #include "core/base/array.h"
 #include "core/base/error.h"
+#include "core/base/spill.h"
 #include "core/model/reuse.h"
 #include "core/model/walk.h"
 
@@ -77,7 +78,7 @@ static int clock_init(struct clock *k, const struct nf_step_class *c)
     double ns = 0;
 
     *k = (struct clock){
-        .bytes_before = malloc((c->n_visits + (size_t)1) * sizeof *k->bytes_before),
+        .bytes_before = nf_spill_alloc(c->n_visits, sizeof *k->bytes_before),
         .start_ns = malloc((c->n_ops + (size_t)1) * sizeof *k->start_ns),
         .end_ns = malloc((c->n_ops + (size_t)1) * sizeof *k->end_ns),
     };
@@ -97,7 +98,7 @@ static int clock_init(struct clock *k, const struct nf_step_class *c)
 
 static void clock_deinit(struct clock *k)
 {
-    free(k->bytes_before);
+    nf_spill_free(k->bytes_before);
     free(k->start_ns);
     free(k->end_ns);
 }
@@ -259,7 +260,7 @@ int nf_profile_init(struct nf_profile *p, const struct nf_step_class *c, uint64_
     *p = (struct nf_profile){
         .of = c,
         .tensors = calloc(c->n_tensors + (size_t)1, sizeof *p->tensors),
-        .visit_miss_bytes = calloc(c->n_visits + (size_t)1, sizeof *p->visit_miss_bytes),
+        .visit_miss_bytes = nf_spill_alloc(c->n_visits, sizeof *p->visit_miss_bytes),
         .llc_bytes = llc_bytes,
     };
     rc = p->tensors && p->visit_miss_bytes ? 0 : -ENOMEM;
@@ -278,7 +279,7 @@ int nf_profile_init(struct nf_profile *p, const struct nf_step_class *c, uint64_
 void nf_profile_deinit(struct nf_profile *p)
 {
     free(p->tensors);
-    free(p->visit_miss_bytes);
+    nf_spill_free(p->visit_miss_bytes);
     free(p->gaps);
     *p = (struct nf_profile){0};
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "core/base/spill.h"
 
 struct nf_stream *nf_stream_free(struct nf_stream *s)
 {
@@ -13,7 +14,7 @@ struct nf_stream *nf_stream_free(struct nf_stream *s)
         return NULL;
     for (uint32_t i = 0; s->classes && i < s->n_classes; i++) {
         free(s->classes[i].ops);
-        free(s->classes[i].visits);
+        nf_spill_free(s->classes[i].visits);
         free(s->classes[i].tensors);
     }
     for (uint32_t i = 0; s->names && i < s->n_names; i++)
@@ -175,6 +176,14 @@ int nf_step_class_check(const struct nf_step_class *c, const struct nf_stream *s
     if (next_visit != c->n_visits)
         return nf_fail(-EBADMSG, "%u visits belong to no op", c->n_visits - next_visit);
     return check_carry(c, s);
+}
+
+void nf_step_class_forget_visits(struct nf_step_class *c)
+{
+    c->visits = nf_spill_free(c->visits);
+    c->n_visits = 0;
+    for (uint32_t i = 0; i < c->n_ops; i++)
+        c->ops[i].first_visit = c->ops[i].n_visits = 0;
 }
 
 int nf_step_class_seen_by(const struct nf_step_class *c, struct nf_visit *visits, uint32_t n, struct nf_step_class *out)

@@ -66,7 +66,7 @@ struct nf_step_class {
     int64_t id; /* row in the study */
     uint64_t hash;
     struct nf_op *ops;
-    struct nf_visit *visits; /* ordered by op */
+    struct nf_visit *visits; /* ordered by op; in a stream that is freed as a whole: of nf_spill_alloc */
     struct nf_tensor *tensors;
     uint32_t n_ops, n_visits, n_tensors;
     uint64_t peak_live_bytes; /* pages; see nf_step_class_peak */
@@ -99,6 +99,9 @@ int nf_step_class_peak(const struct nf_step_class *c, uint64_t *bytes);
 
 /* Checks every index and bound of a class (a study may come from anywhere). 0 or -EBADMSG (cause set). */
 int nf_step_class_check(const struct nf_step_class *c, const struct nf_stream *s);
+
+/* Frees the visits of a class of a loaded stream: what is known of its ops and tensors stays. */
+void nf_step_class_forget_visits(struct nf_step_class *c);
 
 /* The class with other visits (ordered by op, inside its tensors; taken over, freed with it): what another source saw of it.
  * Everything else is shared with c, which must live longer. 0 or -ENOMEM, and then visits are freed. */

@@ -10,6 +10,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/error.h"
+#include "core/base/spill.h"
 #include "core/store/visit-codec.h"
 #include "core/store/visit-rows.h"
 
@@ -414,7 +415,7 @@ static int load_visits(struct nf_study *s, struct nf_step_class *c)
 
     if (rc)
         return rc;
-    c->visits = zeroed(c->n_visits, sizeof *c->visits);
+    c->visits = nf_spill_alloc(c->n_visits, sizeof *c->visits);
     if (!c->visits)
         return -ENOMEM;
     rc = nf_study_query(s, "SELECT visits, raw_bytes, crc32, data, codec FROM visit_chunk WHERE class_id = ?1 ORDER BY "

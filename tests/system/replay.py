@@ -90,7 +90,7 @@ check(result.returncode == USAGE and 'only --quiet' in result.stderr, f'--resume
 
 # --- enough is known ---
 
-for width, reached in ('100%', True), ('0.0001%', False):
+for width, reached in ('100000%', True), ('0.0001%', False):
     shutil.copy(WORK / 'job.nf', WORK / 'until.nf')
     result = nearfar('replay', '-q', 'until.nf', '--policy', 'interleave', '--near', '50%', '--mode', 'asap', '--steps', '400', '--llc',
                      '64KiB', '--blocks', '6', '--until', width)
@@ -98,7 +98,7 @@ for width, reached in ('100%', True), ('0.0001%', False):
     check(result.returncode == 0 and blocks[0] == (5 if reached else 6) and blocks[1] > 0,
           f'--until {width}: {blocks[0]} blocks; {[l for l in result.stderr.splitlines() if "interval" in l]}')
     check(('not reached' in result.stderr) != reached, 'and it says whether that was reached')
-for wrong in ['--until', '0'], ['--until', 'x'], ['--until', '2%', '--blocks', '4']:
+for wrong in ['--until', '0'], ['--until', 'inf'], ['--until', 'x'], ['--until', '2%', '--blocks', '4']:
     result = nearfar('replay', 'job.nf', *wrong)
     check(result.returncode == USAGE and '--until' in result.stderr, f'{wrong}: {result.stderr.strip()!r}')
 

@@ -77,6 +77,35 @@ static void write_visits(struct nf_study *s)
     nf_visit_codec_free(c);
 }
 
+/* The same bytes in the same ops, page by page: enough visits for a file. */
+static void write_many_visits(struct nf_study *s)
+{
+    enum { N = 4096 };
+    const uint64_t tensor_bytes[] = {1024 * PAGE, 1024 * PAGE};
+    struct nf_visit *v = calloc(N, sizeof *v);
+    struct nf_visit_codec *c = nf_visit_codec_new();
+    struct nf_query *q;
+    const void *data;
+    size_t size, raw;
+    uint32_t crc;
+
+    for (uint32_t i = 0; i < N; i++)
+        v[i] = (struct nf_visit){.op = i / (N / 2), .tensor = i / (N / 4) % 3 ? 1 : 0, .offset = i % (N / 4) * PAGE,
+                                 .bytes = PAGE, .run = PAGE, .stride = PAGE, .touches_q8 = 256,
+                                 .rw = i < N / 4 || i / (N / 4) == 2 ? NF_RW_READ : i < N / 2 ? NF_RW_WRITE : NF_RW_UPDATE};
+    assert_int_equal(nf_visit_encode(c, v, N, tensor_bytes, 2, &data, &size, &raw, &crc), 0);
+    assert_int_equal(nf_study_query(s, "UPDATE visit_chunk SET visits = 4096, codec = ?1, crc32 = ?2, raw_bytes = ?3, data = "
+                                       "?4", &q), 0);
+    nf_query_bind_i64(q, 1, NF_VISIT_CODEC);
+    nf_query_bind_i64(q, 2, crc);
+    nf_query_bind_i64(q, 3, (int64_t)raw);
+    nf_query_bind_blob(q, 4, data, size);
+    assert_int_equal(nf_query_run(q), 0);
+    execute(s, "UPDATE step_class SET visits = 4096");
+    nf_visit_codec_free(c);
+    free(v);
+}
+
 static struct nf_study *write_study(bool timed)
 {
     char *argv[] = {"test"};
@@ -176,6 +205,22 @@ static void replays_a_study(void **state)
     assert_int_equal(scalar(s, "SELECT count(*) FROM trial a JOIN trial b USING (replay_id, block, policy, near_share, "
                                "overlap) WHERE replay_id = 3 AND a.background = '' AND b.background <> ''"),
                      o.background ? 8 : 0);
+    assert_int_equal(scalar(s, "SELECT sum(batches) + (SELECT sum(batch_bytes) FROM replay) FROM trial"), 0);
+
+    /* Again, the stream in files, an op at a time: the same bytes. */
+    write_many_visits(s);
+    o.background = NULL;
+    o.batch_bytes = 4096;
+    rc = nf_replay_run(s, &o, &r);
+    if (rc)
+        fail_msg("%d: %s", rc, nf_error_text(rc));
+    assert_int_equal(r.done, 8);
+    assert_int_equal(scalar(s, "SELECT batch_bytes FROM replay WHERE id = 4"), 4096);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE replay_id = 4 AND batches >= 2 * steps AND status = 'ok'"), 8);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM (SELECT sum(read_bytes) r, sum(write_bytes) w FROM trial_tier JOIN trial "
+                               "ON trial_id = id WHERE replay_id = 4 GROUP BY trial_id) WHERE r = 3 * 12582912 AND w = 3 * "
+                               "8388608"), 8);
+    assert_int_equal(scalar(s, "SELECT sum(page_faults) FROM trial WHERE replay_id = 4"), 0);
     nf_study_close(s);
 }
 
