@@ -177,10 +177,11 @@ static void close_op(struct engine *e, const struct nf_script_op *op, uint64_t e
 }
 
 /* The visits of the op that is open, by the team. An op of one chunk is too small to be shared: a parallel loop would run
- * it on one thread, too. Returns when the last thread was done (paced only). */
+ * it on one thread, too. Returns when the op ended for the last of them (paced only). */
 static uint64_t issue(struct engine *e, const struct nf_script *s, const struct nf_script_op *op, bool paced)
 {
     uint32_t parts = op->chunks > 1 ? e->n_workers : 1;
+    uint64_t end = 0;
 
     e->running = (struct nf_worker_op){
         .script = s,
@@ -194,9 +195,12 @@ static uint64_t issue(struct engine *e, const struct nf_script *s, const struct 
         .measuring = e->measuring,
     };
     if (parts == 1)
-        return nf_worker_run(&e->workers[0], &e->rules, &e->running, 0);
-    nf_team_run(e->team);
-    return paced ? nf_pace_now(&e->workers[0].pace) : 0;
+        nf_worker_run(&e->workers[0], &e->rules, &e->running, 0);
+    else
+        nf_team_run(e->team);
+    for (unsigned i = 0; i < parts; i++)
+        end = e->workers[i].ended > end ? e->workers[i].ended : end;
+    return end;
 }
 
 static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
@@ -476,6 +480,7 @@ static void conclude(struct engine *e)
     for (unsigned i = 0; e->workers && i < e->n_workers; i++) {
         out->stolen_ns += e->workers[i].pace.stolen_ns;
         assumed += e->workers[i].assumed_bytes;
+        out->forgiven_ns += e->workers[i].forgiven_ns;
         merge_lateness(&out->lateness, &e->workers[i].lateness);
     }
     for (uint32_t tier = 0; e->workers && tier < e->n_tiers; tier++) {

@@ -64,6 +64,7 @@ struct nf_trial {
     uint64_t wall_ns;          /* of the measured steps */
     double *step_ns;           /* per measured step */
     uint64_t stolen_ns, late_ns;
+    uint64_t forgiven_ns;      /* of waits on injected tiers: overshoot beyond what is caught up */
     struct nf_lateness lateness; /* of chunks, overlap = full */
     bool saturated;            /* ops holding most of the captured time ended more than 5 % late */
     double assumed_k_share;    /* of charged bytes */

@@ -138,7 +138,7 @@ static int add_conditions(struct nf_study *s, int64_t id, const struct nf_ledger
     nf_query_bind_i64(q, 11, (int64_t)nf_lateness_quantile(&trial->lateness, 0.99));
     nf_query_bind_i64(q, 12, (int64_t)trial->lateness.max_ns);
     nf_query_bind_i64(q, 13, (int64_t)trial->pool.wait_ns);
-    nf_query_bind_i64(q, 14, (int64_t)trial->pool.move_forgiven_ns);
+    nf_query_bind_i64(q, 14, (int64_t)(trial->pool.move_forgiven_ns + trial->forgiven_ns));
     nf_query_bind_i64(q, 15, trial->helper_cpu);
     nf_query_bind_i64(q, 16, trial->helper_shares);
     nf_query_bind_i64(q, 17, trial->proofs);

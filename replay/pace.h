@@ -30,6 +30,7 @@ struct nf_pace {
     uint64_t ns_per_tick_q32;    /* nanoseconds per tick × 2^32 */
     uint64_t stolen_ns;          /* time in gaps between two reads of a spinning loop: preemption, at least */
     uint64_t gaps;
+    bool waited;                 /* the last deadline was not yet past when its wait began */
 };
 
 /* Calibrates against CLOCK_MONOTONIC; takes 20 ms. */
@@ -51,5 +52,6 @@ static inline uint64_t nf_pace_now(const struct nf_pace *p)
 }
 
 /* Spins until deadline_ns; returns the time then, which is later than the deadline by the lateness. Returns at once,
- * with the time now, when the deadline has passed. */
+ * with the time now, when the deadline has passed; p->waited tells the two apart. Who was on time and is late after its wait
+ * was kept from running: that is the machine's doing, not the memory's. */
 uint64_t nf_pace_until(struct nf_pace *p, uint64_t deadline_ns);

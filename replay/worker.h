@@ -42,11 +42,14 @@ struct nf_worker {
     uint64_t carried_ns;
     struct nf_worker_tier tier[NF_TIER_MAX];
     uint64_t assumed_bytes;
+    uint64_t forgiven_ns; /* overshoot of waits beyond what is caught up */
     struct nf_lateness lateness; /* of chunks, paced */
     uint64_t faults, switches;   /* at the last look */
+    uint64_t ended;
     char pad[64];
 };
 
-/* Issues part `part` of the op. Returns when it is done, and, where paced, its last deadline has passed: the time then; 0
- * where not. */
-uint64_t nf_worker_run(struct nf_worker *w, const struct nf_worker_rules *r, const struct nf_worker_op *op, uint32_t part);
+/* Issues part `part` of the op. Returns when it is done, and, where paced, its last deadline has passed. w->ended: where
+ * paced, when the op ended as far as memory is concerned: at its last deadline, or when its accesses were done where that
+ * was later; not when the wait for the deadline was noticed to be over. */
+void nf_worker_run(struct nf_worker *w, const struct nf_worker_rules *r, const struct nf_worker_op *op, uint32_t part);

@@ -19,7 +19,7 @@ ALTER TABLE trial ADD COLUMN late_p50_ns INTEGER NOT NULL DEFAULT 0; -- past the
 ALTER TABLE trial ADD COLUMN late_p99_ns INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE trial ADD COLUMN late_max_ns INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE trial ADD COLUMN wait_ns INTEGER NOT NULL DEFAULT 0;     -- ops stood still for moves under way (sync helper)
-ALTER TABLE trial ADD COLUMN forgiven_ns INTEGER NOT NULL DEFAULT 0; -- lateness of moves beyond what is caught up
+ALTER TABLE trial ADD COLUMN forgiven_ns INTEGER NOT NULL DEFAULT 0; -- lateness of moves and injected waits beyond what is caught up
 ALTER TABLE trial ADD COLUMN helper_cpu INTEGER NOT NULL DEFAULT -1; -- of the asynchronous mover; -1: none ran
 ALTER TABLE trial ADD COLUMN helper_shares INTEGER NOT NULL DEFAULT 0; -- 1: it shared a CPU with the replay
 ALTER TABLE trial ADD COLUMN proofs INTEGER NOT NULL DEFAULT 0;      -- times the whole placement was proved

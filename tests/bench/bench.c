@@ -24,6 +24,7 @@ static const struct group {
     {"copy", bench_copy},
     {"pool", bench_pool},
     {"delay", bench_delay},
+    {"replay", bench_replay},
 };
 enum { N_GROUPS = sizeof groups / sizeof *groups };
 
@@ -121,10 +122,29 @@ void bench_values(struct bench *b, const char *name, const char *unit, const dou
 
     for (unsigned i = 0; i < n; i++)
         fprintf(b->raw, "\"%s\",ours,%u,%.9g,%s\n", name, i + 1, values[i], unit);
-    fprintf(b->raw, "\"%s\",\"%s\",1,%.9g,%s\n", name, peer, peer_value, unit);
     quartet(values, n, q);
+    if (!peer) {
+        printf("%-34s %9.4g %-9s [%.4g .. %.4g]\n", name, q[1], unit, q[0], q[2]);
+        return;
+    }
+    fprintf(b->raw, "\"%s\",\"%s\",1,%.9g,%s\n", name, peer, peer_value, unit);
     printf("%-34s %9.4g %-9s [%.4g .. %.4g]\n  %6.3g x %-25s %9.4g %s\n", name, q[1], unit, q[0], q[2],
            q[1] / peer_value, peer, peer_value, unit);
+}
+
+void bench_within(struct bench *b, const char *name, const char *unit, const double *values, unsigned n, double target,
+                  double tolerance)
+{
+    double q[3];
+    bool met;
+
+    for (unsigned i = 0; i < n; i++)
+        fprintf(b->raw, "\"%s\",ours,%u,%.9g,%s\n", name, i + 1, values[i], unit);
+    quartet(values, n, q);
+    met = q[1] >= target * (1 - tolerance) && q[1] <= target * (1 + tolerance);
+    b->missed += !met && !b->smoke;
+    printf("%-34s %9.4g %-9s [%.4g .. %.4g]  target %g +- %g %%: %s\n", name, q[1], unit, q[0], q[2], target, 100 * tolerance,
+           met ? "met" : "MISSED");
 }
 
 static int usage(void)

@@ -34,9 +34,12 @@ int bench_row(struct bench *b, const struct bench_row *row, void *state);
 /* A figure that does not vary from run to run. */
 void bench_fact(struct bench *b, const char *name, double value, const char *unit, double limit, const char *peer,
                 double peer_value);
-/* Runs that were made elsewhere, against one fixed value: a target or a limit. n > 0. */
+/* Runs that were made elsewhere, against one fixed value: a target or a limit; peer NULL: none. n > 0. */
 void bench_values(struct bench *b, const char *name, const char *unit, const double *values, unsigned n,
                   const char *peer, double peer_value);
+/* Runs whose median is to lie within a share of a target. */
+void bench_within(struct bench *b, const char *name, const char *unit, const double *values, unsigned n, double target,
+                  double tolerance);
 /* Keeps a value from being optimised away. */
 static inline void bench_keep(uint64_t value)
 {
@@ -53,3 +56,4 @@ int bench_kernel(struct bench *b);
 int bench_copy(struct bench *b);
 int bench_pool(struct bench *b);
 int bench_delay(struct bench *b);
+int bench_replay(struct bench *b);

@@ -1,0 +1,429 @@
+/* The replay itself: what dispatching a visit costs where it happens, how well a schedule is kept, what two threads gain,
+ * and what an emulated tier gives on what it was not calibrated on: mixes, two threads, contention. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "pool/policies.h"
+#include "replay/background.h"
+#include "replay/engine.h"
+#include "replay/pin.h"
+#include "tests/bench/bench.h"
+
+/* One tensor carried through, visited by every op from its start on. */
+struct job {
+    struct nf_op *ops;
+    struct nf_visit *visits;
+    struct nf_tensor tensor;
+    struct nf_step_class c;
+    uint32_t sequence[1];
+    char *names[1];
+    struct nf_stream stream;
+    struct nf_profile profile;
+    struct nf_script script;
+    struct nf_tier tiers[2];
+    double lines_per_s; /* of the schedule; 0: none */
+};
+
+struct shape {
+    uint32_t ops;
+    uint64_t bytes, footprint; /* of a visit; of the tensor, which visits walk through */
+    double dur_ns;
+    unsigned reads, writes;    /* in turn: so many ops that read, then so many that update */
+    uint8_t parallelism;
+};
+
+static void job_deinit(struct job *j)
+{
+    nf_script_deinit(&j->script);
+    nf_profile_deinit(&j->profile);
+    free(j->ops);
+    free(j->visits);
+}
+
+static int job_init(struct job *j, const struct shape *s)
+{
+    static char name[] = "";
+    int rc;
+
+    memset(j, 0, sizeof *j);
+    j->ops = calloc(s->ops, sizeof *j->ops);
+    j->visits = calloc(s->ops, sizeof *j->visits);
+    if (!j->ops || !j->visits)
+        return nf_fail(-ENOMEM, "out of memory");
+    j->tensor = (struct nf_tensor){.bytes = s->footprint, .address = 1ull << 32, .birth = NF_OP_BEFORE, .death = NF_OP_AFTER,
+                                   .tracked = true};
+    for (uint32_t i = 0; i < s->ops; i++) {
+        bool read = !s->writes || i % (s->reads + s->writes) < s->reads;
+
+        j->ops[i] = (struct nf_op){.first_visit = i, .n_visits = 1, .dur_ns = s->dur_ns, .regime = 1};
+        j->visits[i] = (struct nf_visit){.op = i, .offset = (uint64_t)i * s->bytes % s->footprint, .bytes = s->bytes,
+                                         .run = s->bytes, .stride = s->bytes, .touches_q8 = 256,
+                                         .rw = read ? NF_RW_READ : NF_RW_UPDATE, .parallelism = s->parallelism};
+    }
+    j->c = (struct nf_step_class){.ops = j->ops, .visits = j->visits, .tensors = &j->tensor, .n_ops = s->ops,
+                                  .n_visits = s->ops, .n_tensors = 1};
+    j->names[0] = name;
+    j->stream = (struct nf_stream){.classes = &j->c, .n_classes = 1, .sequence = j->sequence, .n_sequence = 1, .n_carry = 1,
+                                   .names = j->names, .n_names = 1, .threads = 1};
+    rc = nf_step_class_peak(&j->c, &j->c.peak_live_bytes);
+    if (!rc)
+        rc = nf_step_class_check(&j->c, &j->stream);
+    if (!rc)
+        rc = nf_profile_init(&j->profile, &j->c, 0, 1);
+    return rc ? rc : nf_script_init(&j->script, &j->profile, 1);
+}
+
+static struct nf_engine_config configure(struct job *j, const char *policy, unsigned threads, unsigned cycles)
+{
+    struct nf_engine_config c = NF_ENGINE_CONFIG_INIT;
+
+    c.stream = &j->stream;
+    c.scripts = &j->script;
+    c.pool = (struct nf_pool_config){.tiers = j->tiers, .n_tiers = 2, .capacity = {UINT64_MAX, UINT64_MAX},
+                                     .policy = nf_policy_find(policy), .policy_options = "", .profiles = &j->profile,
+                                     .n_profiles = 1};
+    c.pool.arena_bytes[strcmp(policy, "all-far") ? 0 : 1] = nf_page_bytes(j->tensor.bytes) + (16 << 20);
+    c.threads = threads;
+    c.cycles = cycles;
+    c.warmup_min = c.warmup_max = 1;
+    return c;
+}
+
+static int run(const struct nf_engine_config *c, struct nf_trial *t)
+{
+    int rc = nf_trial_run(c, t);
+
+    if (!rc && t->status == NF_TRIAL_FAILED)
+        rc = nf_fail(-EIO, "%s", t->message);
+    if (rc)
+        fprintf(stderr, "replay: %s\n", nf_error_text(rc));
+    return rc;
+}
+
+/* --- dispatch --- */
+
+struct plain {
+    struct job *job;
+    char *memory;
+    unsigned cycles;
+    bool smoke;
+};
+
+/* The same accesses without a replay around them. */
+static double plain_ns(const struct plain *p)
+{
+    const struct nf_kernels *kernels = nf_kernels_best();
+    uint64_t start = nf_now_ns();
+
+    for (unsigned cycle = 0; cycle < p->cycles; cycle++) {
+        for (uint32_t i = 0; i < p->job->c.n_visits; i++) {
+            const struct nf_visit *v = &p->job->visits[i];
+
+            kernels->touch[v->rw](p->memory + v->offset, v->bytes, v->bytes, 1);
+        }
+    }
+    return (double)(nf_now_ns() - start);
+}
+
+static double replay_ns(const struct plain *p)
+{
+    struct nf_engine_config c = configure(p->job, "all-near", 1, p->cycles);
+    struct nf_trial t = {0};
+    double ns = run(&c, &t) ? -1 : (double)t.wall_ns;
+
+    nf_trial_deinit(&t);
+    return ns;
+}
+
+/* Beyond what the access itself takes, per visit. */
+static double dispatch_run(void *state, unsigned contender)
+{
+    const struct plain *p = state;
+    double replayed = replay_ns(p), plain = plain_ns(p);
+
+    return replayed < 0 ? -1 : (replayed - plain) / p->cycles / p->job->c.n_visits;
+}
+
+static double asap_run(void *state, unsigned contender)
+{
+    const struct plain *p = state;
+
+    return (contender ? plain_ns(p) : replay_ns(p)) / 1e6;
+}
+
+static int dispatch_rows(struct bench *b)
+{
+    const struct shape tiny = {.ops = b->smoke ? 500 : 20000, .bytes = 64, .footprint = 1 << 20};
+    const struct shape large = {.ops = b->smoke ? 20 : 1000, .bytes = 256 << 10, .footprint = 64 << 20};
+    const struct bench_row dispatch = {"dispatch of a visit, in situ", "ns", {"replay - access"}, 100, true, dispatch_run, NULL, NULL};
+    const struct bench_row asap = {"asap, visits of 256 KiB", "ms", {"replay", "the accesses alone"}, 0, true, asap_run, NULL, NULL};
+    struct plain p = {.smoke = b->smoke, .cycles = b->smoke ? 1 : 5};
+    struct job job;
+    int rc;
+
+    p.job = &job;
+    p.memory = mmap(NULL, large.footprint, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p.memory == MAP_FAILED)
+        return -1;
+    memset(p.memory, 1, large.footprint);
+    rc = job_init(&job, &tiny);
+    if (!rc)
+        rc = nf_tier_open("near", "null", NULL, &job.tiers[0]) || nf_tier_open("far", "null", NULL, &job.tiers[1]);
+    if (!rc)
+        rc = bench_row(b, &dispatch, &p);
+    nf_tier_close(&job.tiers[0]);
+    nf_tier_close(&job.tiers[1]);
+    job_deinit(&job);
+    if (!rc)
+        rc = job_init(&job, &large);
+    if (!rc)
+        rc = nf_tier_open("near", "null", NULL, &job.tiers[0]) || nf_tier_open("far", "null", NULL, &job.tiers[1]);
+    if (!rc)
+        rc = bench_row(b, &asap, &p);
+    nf_tier_close(&job.tiers[0]);
+    nf_tier_close(&job.tiers[1]);
+    job_deinit(&job);
+    munmap(p.memory, large.footprint);
+    return rc ? -1 : 0;
+}
+
+/* --- pacing --- */
+
+enum { PACED_LINES = 1024 };
+static const double PACED_LINES_PER_S = 50e6;
+
+static int pacing_rows(struct bench *b)
+{
+    const struct shape s = {.ops = b->smoke ? 100 : 5000, .bytes = PACED_LINES * 64, .footprint = 1 << 20,
+                            .dur_ns = PACED_LINES / PACED_LINES_PER_S * 1e9};
+    double error[64], p50[64], p99[64], most[64];
+    struct job job;
+    unsigned n = 0;
+    int rc = job_init(&job, &s);
+
+    if (!rc)
+        rc = nf_tier_open("near", "null", NULL, &job.tiers[0]) || nf_tier_open("far", "null", NULL, &job.tiers[1]);
+    for (; !rc && n < (b->rounds < 64 ? b->rounds : 64); n++) {
+        struct nf_engine_config c = configure(&job, "all-near", 1, 2);
+        struct nf_trial t = {0};
+
+        c.overlap = NF_OVERLAP_FULL;
+        rc = run(&c, &t);
+        if (!rc) {
+            error[n] = 100 * ((double)t.wall_ns / t.scheduled_ns - 1);
+            p50[n] = (double)nf_lateness_quantile(&t.lateness, 0.5);
+            p99[n] = (double)nf_lateness_quantile(&t.lateness, 0.99);
+            most[n] = (double)t.lateness.max_ns;
+        }
+        nf_trial_deinit(&t);
+    }
+    nf_tier_close(&job.tiers[0]);
+    nf_tier_close(&job.tiers[1]);
+    job_deinit(&job);
+    if (rc)
+        return -1;
+    bench_values(b, "50 M lines/s: end error", "%", error, n, "at most", 0.05);
+    bench_values(b, "50 M lines/s: lateness p50", "ns", p50, n, "at most", 100);
+    bench_values(b, "50 M lines/s: lateness p99", "ns", p99, n, NULL, 0);
+    bench_values(b, "50 M lines/s: lateness, most", "ns", most, n, NULL, 0);
+    return 0;
+}
+
+/* --- threads --- */
+
+struct half {
+    char *at;
+    size_t bytes;
+    unsigned rounds;
+    int cpu;
+};
+
+static void *read_half(void *arg)
+{
+    const struct half *h = arg;
+    const struct nf_kernels *kernels = nf_kernels_best();
+    struct nf_pin pin = {.cpu = -1};
+
+    if (h->cpu >= 0 && nf_pin_init(&pin, h->cpu))
+        nf_error_clear();
+    for (unsigned i = 0; i < h->rounds; i++)
+        kernels->touch[NF_RW_READ](h->at, h->bytes, h->bytes, 1);
+    return NULL;
+}
+
+/* Bytes per second of n plain threads, each reading its part of the memory: what the machine has. */
+static double limit_bps(char *memory, size_t bytes, unsigned n)
+{
+    struct half half[2];
+    pthread_t thread;
+    int cpus[2];
+    uint64_t start;
+
+    if (nf_pin_team("", NULL, sched_getcpu(), n, cpus) < n)
+        return -1;
+    for (unsigned i = 0; i < n; i++)
+        half[i] = (struct half){memory + i * bytes / n, bytes / n, 2, i ? cpus[i] : -1};
+    start = nf_now_ns();
+    if (n > 1 && pthread_create(&thread, NULL, read_half, &half[1]))
+        return -1;
+    read_half(&half[0]);
+    if (n > 1)
+        pthread_join(thread, NULL);
+    return 2.0 * (double)bytes / (double)(nf_now_ns() - start) * 1e9;
+}
+
+struct threads {
+    struct job *job;
+    char *memory;
+    size_t bytes;
+};
+
+static double threads_run(void *state, unsigned contender)
+{
+    const struct threads *t = state;
+    double bps[2];
+
+    for (unsigned n = 1; n <= 2; n++) {
+        if (contender) {
+            bps[n - 1] = limit_bps(t->memory, t->bytes, n);
+        } else {
+            struct nf_engine_config c = configure(t->job, "all-near", n, 2);
+            struct nf_trial trial = {0};
+
+            bps[n - 1] = run(&c, &trial) ? -1 : 1 / (double)trial.wall_ns;
+            nf_trial_deinit(&trial);
+        }
+        if (bps[n - 1] < 0)
+            return -1;
+    }
+    return bps[1] / bps[0];
+}
+
+static int threads_rows(struct bench *b)
+{
+    const size_t bytes = b->smoke ? 8 << 20 : 512 << 20;
+    const struct shape s = {.ops = 4, .bytes = bytes / 4, .footprint = bytes};
+    const struct bench_row row = {"two threads to one, streams", "x", {"replay", "plain threads (the machine's limit)"}, 1.8, false,
+                                  threads_run, NULL, NULL};
+    struct threads t = {.bytes = bytes};
+    struct job job;
+    int rc;
+
+    if (nf_pin_cpus() < 2) {
+        printf("replay: two threads want two CPUs, and this process may use one\n");
+        return 0;
+    }
+    t.job = &job;
+    t.memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (t.memory == MAP_FAILED)
+        return -1;
+    memset(t.memory, 1, bytes);
+    rc = job_init(&job, &s);
+    if (!rc)
+        rc = nf_tier_open("near", "null", NULL, &job.tiers[0]) || nf_tier_open("far", "null", NULL, &job.tiers[1]);
+    if (!rc)
+        rc = bench_row(b, &row, &t);
+    nf_tier_close(&job.tiers[0]);
+    nf_tier_close(&job.tiers[1]);
+    job_deinit(&job);
+    munmap(t.memory, bytes);
+    return rc ? -1 : 0;
+}
+
+/* --- what an emulated tier gives --- */
+
+/* Far below what one core reaches here, so that the tier and not the machine decides. */
+static const double TARGET_NS = 1000, TARGET_BPS = 2e9;
+enum { MANY = 200 /* lines outstanding: bandwidth decides */ };
+
+struct injected {
+    const char *name;
+    unsigned reads, writes, threads;
+    uint8_t k;              /* 0: MANY, so that bandwidth decides */
+    const char *background; /* of the far tier's target */
+};
+
+/* Bytes the tier moved per second, everybody's. */
+static double achieved(struct job *job, const struct injected *i)
+{
+    struct nf_engine_config c = configure(job, "all-far", i->threads, 1);
+    double read_bps[2] = {TARGET_BPS, TARGET_BPS}, beside = 0;
+    struct nf_background_where where = {.tiers = job->tiers, .read_bps = read_bps, .n_tiers = 2, .llc_bytes = 1 << 20};
+    struct nf_background_spec spec;
+    struct nf_background *background = NULL;
+    struct nf_trial t = {0};
+    int cpus[2] = {sched_getcpu()};
+    double bps = -1;
+    size_t n;
+
+    where.taken = cpus;
+    where.n_taken = nf_pin_team("", NULL, cpus[0], i->threads, cpus);
+    c.cpu = cpus[0];
+    if (i->background && (nf_background_parse(i->background, &spec, 1, &n) || nf_background_start(&spec, 1, &where, &background)))
+        fprintf(stderr, "replay: %s\n", nf_error_text(0));
+    else if (!run(&c, &t))
+        bps = (double)t.tier[1].charged_bytes / (double)t.wall_ns * 1e9;
+    nf_background_stop(background, &beside);
+    nf_trial_deinit(&t);
+    return bps < 0 ? -1 : bps + beside;
+}
+
+static int injected_rows(struct bench *b)
+{
+    static const struct injected cases[] = {
+        {"injected bandwidth, reads", 1, 0, 1, 0, NULL},
+        {"injected bandwidth, 3 reads : 1 update", 3, 1, 1, 0, NULL},
+        {"injected bandwidth, 1 : 1", 1, 1, 1, 0, NULL},
+        {"injected bandwidth, two threads", 1, 0, 2, 0, NULL},
+        {"injected bandwidth, under read:30%@far", 1, 0, 1, 0, "read:30%@far"},
+        {"injected latency, k = 2", 1, 0, 1, 2, NULL},
+        {"injected latency, k = 4", 1, 0, 1, 4, NULL},
+        {"injected latency, k = 8", 1, 0, 1, 8, NULL},
+    };
+    const struct nf_tier_local local = {50, 20e9, 20e9};
+    char spec[96];
+    int rc = 0;
+
+    snprintf(spec, sizeof spec, "emulated:latency-ns=%g,read-bps=%g", TARGET_NS, TARGET_BPS);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases && !rc; i++) {
+        const struct injected *c = &cases[i];
+        const struct shape s = {.ops = b->smoke ? 20 : 400, .bytes = 256 << 10, .footprint = 32 << 20, .reads = c->reads,
+                                .writes = c->writes, .parallelism = c->k ? c->k : MANY};
+        double target = c->k && c->k * 64e9 / TARGET_NS < TARGET_BPS ? c->k * 64e9 / TARGET_NS : TARGET_BPS, values[64];
+        struct job job;
+        unsigned n = 0;
+
+        if ((c->threads > 1 || c->background) && nf_pin_cpus() < 2) {
+            printf("replay: '%s' wants two CPUs, and this process may use one\n", c->name);
+            continue;
+        }
+        rc = job_init(&job, &s);
+        if (!rc)
+            rc = nf_tier_open("near", "null", NULL, &job.tiers[0]) || nf_tier_open("far", spec, &local, &job.tiers[1]);
+        for (; !rc && n < (b->rounds < 64 ? b->rounds : 64); n++) {
+            double bps = achieved(&job, c);
+
+            if (bps < 0)
+                rc = -1;
+            values[n] = bps / target;
+        }
+        if (!rc)
+            bench_within(b, c->name, "of target", values, n, 1, 0.03);
+        nf_tier_close(&job.tiers[0]);
+        nf_tier_close(&job.tiers[1]);
+        job_deinit(&job);
+    }
+    return rc ? -1 : 0;
+}
+
+int bench_replay(struct bench *b)
+{
+    if (dispatch_rows(b) || pacing_rows(b) || threads_rows(b))
+        return -1;
+    return injected_rows(b);
+}
