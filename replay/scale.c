@@ -1,5 +1,7 @@
 #include "replay/scale.h"
 
+#include <math.h>
+
 /* Whole lines, so that what was aligned stays so; never more than before. */
 static uint64_t scaled(uint64_t bytes, double factor)
 {
@@ -23,11 +25,18 @@ static void scale_visit(struct nf_visit *v, uint64_t tensor_bytes, double factor
         v->run = v->stride = v->bytes;
         return;
     }
-    runs = (uint64_t)((double)runs * factor);
+    runs = (uint64_t)llround((double)runs * factor); /* rounded down, short gathers would lose most of their bytes */
     v->run = v->run < room ? v->run : room;
     while (runs > 1 && (runs - 1) * v->stride + v->run > room)
         runs = (room - v->run) / v->stride + 1;
     v->bytes = (runs ? runs : 1) * v->run;
+}
+
+uint64_t nf_scale_cache(uint64_t llc_bytes, double factor)
+{
+    uint64_t bytes = (uint64_t)llround((double)llc_bytes * factor);
+
+    return bytes || !llc_bytes ? bytes : 1;
 }
 
 int nf_stream_scale(struct nf_stream *s, double factor)

@@ -221,19 +221,26 @@ static uint64_t available_memory(void)
     return kib ? kib * 1024 : UINT64_MAX;
 }
 
+/* The scale at which `need` would fit, with a little to spare; 0: it fits as it is. */
+static double fitting_scale(const struct session *s, uint64_t need)
+{
+    double usable = MEMORY_SHARE * (double)available_memory();
+
+    return (double)need <= usable ? 0 : 0.95 * s->o->scale * usable / (double)need;
+}
+
 static int check_memory(const struct session *s, uint64_t need)
 {
-    uint64_t available = available_memory();
     char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT], peak[NF_UNITS_TEXT];
-    double usable = MEMORY_SHARE * (double)available;
+    double scale = fitting_scale(s, need);
 
-    if ((double)need <= usable)
+    if (!(scale > 0))
         return 0;
     return nf_fail(-ENOMEM,
                    "the largest trial maps %s (peak live %s), and this machine has %s available: replay it smaller, "
-                   "with --scale %.2f",
+                   "with --scale %.3g",
                    nf_format_bytes(want, (double)need), nf_format_bytes(peak, (double)s->peak_bytes),
-                   nf_format_bytes(have, (double)available), 0.95 * s->o->scale * usable / (double)need);
+                   nf_format_bytes(have, (double)available_memory()), scale);
 }
 
 /* --- the dry run --- */
@@ -260,6 +267,7 @@ static void describe(const struct session *s, uint64_t need)
     size_t n = nf_spoilers("", spoilers);
     char text[NF_UNITS_TEXT];
     uint64_t trials = (uint64_t)s->trials.n * s->o->blocks;
+    double scale = fitting_scale(s, need);
 
     fprintf(out, "capture %lld: peak live %s", (long long)s->capture, nf_format_bytes(text, (double)s->peak_bytes));
     fprintf(out, ", captured cycle %s\n", s->timed ? nf_format_ns(text, cycle_captured_ns(s)) : "unknown");
@@ -273,7 +281,10 @@ static void describe(const struct session *s, uint64_t need)
         fprintf(out, "stream: beyond %s, read in batches from files\n", nf_format_bytes(text, (double)s->batch_bytes));
     if (s->o->background)
         fprintf(out, "contention: %s, in every second trial\n", s->o->background);
-    fprintf(out, n ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
+    fprintf(out, n || scale > 0 ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
+    if (scale > 0)
+        fprintf(out, "  the largest trial does not fit into memory; mend: nearfar replay %s --scale %.3g\n",
+                nf_study_path(s->study), scale);
     for (size_t i = 0; i < n; i++)
         fprintf(out, "  %s%s%s\n", spoilers[i].what, *spoilers[i].mend ? "; mend: " : "", spoilers[i].mend);
 }
@@ -302,7 +313,7 @@ static int open_testbed(struct session *s)
 
 static int prepare_classes(struct session *s)
 {
-    uint64_t llc = s->o->unfiltered ? 0 : s->testbed.llc_bytes;
+    uint64_t cache = nf_scale_cache(s->testbed.llc_bytes, s->o->scale), llc = s->o->unfiltered ? 0 : cache;
     uint32_t n = s->stream->n_classes;
     int rc = 0;
 
@@ -314,7 +325,7 @@ static int prepare_classes(struct session *s)
         if (!s->o->quiet)
             nf_progress("preparing step class %u of %u", i + 1, n);
         /* Unfiltered, bursts are still those of the real cache. */
-        rc = nf_profile_init(&s->profiles[i], &s->stream->classes[i], llc, s->testbed.llc_bytes);
+        rc = nf_profile_init(&s->profiles[i], &s->stream->classes[i], llc, cache);
         if (!rc)
             rc = nf_script_init(&s->scripts[i], &s->profiles[i], s->o->seed);
     }
@@ -586,7 +597,7 @@ static int replay(struct session *s)
         .testbed = s->testbed.id,
         .seed = s->o->seed,
         .peak_live_bytes = s->peak_bytes,
-        .llc_filter_bytes = s->o->unfiltered ? 0 : s->testbed.llc_bytes,
+        .llc_filter_bytes = s->o->unfiltered ? 0 : nf_scale_cache(s->testbed.llc_bytes, s->o->scale),
         .scale = s->o->scale,
         .planned_trials = s->trials.n * s->o->blocks,
         .blocks = s->o->blocks,

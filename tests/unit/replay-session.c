@@ -299,6 +299,7 @@ static void refuses_in_words(void **state)
 {
     static const char *const nobody[] = {"nobody"}, *const bad_option[] = {"near-first:what=1"};
     const double beyond[] = {1.5};
+    char text[4096] = "", mend[128];
     struct nf_study *s = write_study(true);
     struct nf_replay_options o = small_replay();
     struct nf_replay_result r;
@@ -327,6 +328,13 @@ static void refuses_in_words(void **state)
     assert_int_equal(nf_replay_run(s, &o, &r), -ENOMEM);
     assert_non_null(strstr(nf_error_text(-ENOMEM), "--scale"));
     assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    o.dry_run = true;
+    o.out = fmemopen(text, sizeof text, "w");
+    assert_int_equal(nf_replay_run(s, &o, &r), -ENOMEM);
+    fclose(o.out);
+    snprintf(mend, sizeof mend, "; mend: nearfar replay %s --scale ", path);
+    assert_non_null(strstr(text, mend));
+    assert_true(atof(strstr(text, mend) + strlen(mend)) > 0);
     nf_study_close(s);
 }
 
