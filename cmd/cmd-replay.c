@@ -20,7 +20,7 @@ enum { SHARES_MAX = 64 };
 
 struct arguments {
     struct nf_option_list policies, tiers;
-    const char *near, *mode, *until, *background;
+    const char *near, *mode, *until, *background, *store;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
     bool unfiltered, whole_sequence, reuse_testbed, hog, resume, dry_run, quiet;
@@ -42,6 +42,7 @@ static const struct nf_option options[] = {
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC of the cache filter (default as measured)"},
     {"unfiltered", 0, NF_OPTION_FLAG, offsetof(struct arguments, unfiltered), NULL, "charge every visited byte, cached or not"},
     {"parallelism", 'k', NF_OPTION_F64, offsetof(struct arguments, parallelism), "X", "scale every assumed parallelism: 0.5 and 2 are the sensitivity runs"},
+    {"store", 0, NF_OPTION_STRING, offsetof(struct arguments, store), "KIND", "regular (default) or non-temporal: how visits that write do it, which a capture does not know"},
     {"scale", 0, NF_OPTION_F64, offsetof(struct arguments, scale), "X", "scale every storage, for a footprint larger than this machine (default 1)"},
     {"batch-bytes", 0, NF_OPTION_BYTES, offsetof(struct arguments, batch_bytes), "BYTES", "memory for the stream; a larger one is read in batches (default a quarter of what is available)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default the one it runs on)"},
@@ -202,6 +203,8 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
         wrong = "--scale wants a number in (0, 1]";
     if (!wrong && !(a->parallelism > 0 && a->parallelism <= 64))
         wrong = "--parallelism wants a number in (0, 64]";
+    if (!wrong && a->store && strcmp(a->store, "regular") && strcmp(a->store, "non-temporal"))
+        wrong = "--store wants regular or non-temporal";
     if (!wrong && a->until && parse_until(a->until, &o->until_width))
         wrong = "--until wants a share: 2%";
     if (!wrong && a->until && a->blocks < NF_REPLAY_BLOCKS_MIN)
@@ -222,6 +225,7 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->llc_bytes = a->llc_bytes;
     o->unfiltered = a->unfiltered;
     o->parallelism_scale = a->parallelism;
+    o->store = a->store && !strcmp(a->store, "non-temporal") ? NF_STORE_NON_TEMPORAL : NF_STORE_REGULAR;
     o->scale = a->scale;
     o->batch_bytes = a->batch_bytes;
     o->cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu;

@@ -575,6 +575,7 @@ static int start_team(struct engine *e, const struct nf_pin *pin)
         length = length < sizeof e->out->cpus ? length : sizeof e->out->cpus - 1;
     }
     e->out->threads = e->n_workers;
+    e->out->store = e->config->store;
     return nf_team_start(e->n_workers, e->cpus, work, e, &e->team);
 }
 
@@ -587,7 +588,8 @@ static int engine_init(struct engine *e, const struct nf_engine_config *config, 
 
     *e = (struct engine){.config = config, .out = out, .n_tiers = config->pool.n_tiers};
     e->rules = (struct nf_worker_rules){.tiers = config->pool.tiers, .n_tiers = config->pool.n_tiers,
-                                        .kernels = nf_kernels_best(), .parallelism_scale = config->parallelism_scale};
+                                        .kernels = nf_kernels_storing(nf_kernels_best(), config->store),
+                                        .store = config->store, .parallelism_scale = config->parallelism_scale};
     e->handles = calloc(stream->n_classes + (size_t)1, sizeof *e->handles);
     e->carry = malloc((stream->n_carry + (size_t)1) * sizeof *e->carry);
     out->step_ns = calloc(steps + 1, sizeof *out->step_ns);

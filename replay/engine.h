@@ -20,6 +20,7 @@ struct nf_engine_config {
     struct nf_parallelism parallelism[NF_TIER_MAX]; /* assumed where a visit does not know its own; stream: stream
                                                        and blocked patterns, gather: strided and gather */
     double parallelism_scale;        /* of every k, known or assumed: the k/2 and 2k sensitivity runs */
+    enum nf_store store;             /* how visits that write do it */
     enum nf_overlap overlap;
     /* Compute time per class and op, for NF_OVERLAP_NONE (replay/residual.h). NULL: none. */
     const double *const *residual_ns;

@@ -5,6 +5,10 @@
 
 #include "core/base/rng.h"
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
 enum { WIDE = 64 /* one cache line: the unit in which memory is fetched */ };
 
 typedef uint64_t line __attribute__((vector_size(WIDE), may_alias));
@@ -119,7 +123,48 @@ static void touch_update_ends(char *p, size_t n)
         }                                                                                                              \
         KEEP();                                                                                                        \
     }                                                                                                                  \
-    static const struct nf_kernels kernels_##isa = {label, {read_##isa, write_##isa, update_##isa}};
+    attribute static void stream_out_##isa(char *at, size_t run, size_t stride, size_t runs)                           \
+    {                                                                                                                  \
+        for (; runs; runs--, at += stride) {                                                                           \
+            size_t head = head_bytes(at, run), n = run - head;                                                         \
+            char *p = at + head;                                                                                       \
+                                                                                                                       \
+            if (head)                                                                                                  \
+                touch_write_ends(at, head);                                                                            \
+            for (; n >= WIDE; p += WIDE, n -= WIDE)                                                                    \
+                stream_line(p);                                                                                        \
+            if (n)                                                                                                     \
+                touch_write_ends(p, n);                                                                                \
+        }                                                                                                              \
+        /* They are ordered with nothing: what comes after must find them done, as it would after plain stores. */     \
+        FENCE();                                                                                                       \
+    }                                                                                                                  \
+    static const struct nf_kernels kernels_##isa = {                                                                   \
+        label, {read_##isa, write_##isa, update_##isa}, stream_out_##isa};
+
+#if defined(__x86_64__)
+/* Every x86-64 has the 16-byte form; four of them fill a line's buffer as well as one of 64 bytes does. */
+static inline void stream_line(char *p)
+{
+    const __m128i one = _mm_set1_epi64x(1);
+
+    _mm_stream_si128((__m128i *)p, one);
+    _mm_stream_si128((__m128i *)p + 1, one);
+    _mm_stream_si128((__m128i *)p + 2, one);
+    _mm_stream_si128((__m128i *)p + 3, one);
+}
+#define FENCE() _mm_sfence()
+#else
+/* No such store here: a plain one, which fetches. */
+static inline void stream_line(char *p)
+{
+    const line value = {1, 1, 1, 1, 1, 1, 1, 1};
+
+    *(line *)p = value;
+    KEEP();
+}
+#define FENCE() ((void)0)
+#endif
 
 DEFINE_KERNELS(portable, "portable", )
 #if defined(__x86_64__)
@@ -145,6 +190,15 @@ const struct nf_kernels *nf_kernels_best(void)
     for (unsigned isa = 0; isa < NF_KERNEL_ISA_COUNT; isa++)
         best = nf_kernels_of(isa) ? nf_kernels_of(isa) : best;
     return best;
+}
+
+struct nf_kernels nf_kernels_storing(const struct nf_kernels *k, enum nf_store store)
+{
+    struct nf_kernels out = *k;
+
+    if (store == NF_STORE_NON_TEMPORAL)
+        out.touch[NF_RW_WRITE] = k->stream_out;
+    return out;
 }
 
 const char *nf_store_name(enum nf_store store)

@@ -21,10 +21,13 @@ typedef void nf_kernel_fn(char *at, size_t run, size_t stride, size_t runs);
 struct nf_kernels {
     const char *name; /* "avx512", for the study */
     nf_kernel_fn *touch[NF_RW_COUNT]; /* read: sums; write: stores; update: loads, adds one, stores */
+    nf_kernel_fn *stream_out;         /* writes whole lines past the caches, without fetching them; ends of runs as write */
 };
 
 /* The kernels of one instruction set; NULL where this CPU cannot run them. */
 const struct nf_kernels *nf_kernels_of(enum nf_kernel_isa isa);
+/* The same kernels with stores of this kind. An update stays one: it has fetched the line. */
+struct nf_kernels nf_kernels_storing(const struct nf_kernels *k, enum nf_store store);
 /* The widest this CPU runs. Never NULL. */
 const struct nf_kernels *nf_kernels_best(void);
 

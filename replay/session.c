@@ -362,6 +362,7 @@ static struct nf_engine_config configure(const struct session *s, const struct n
     c.cycles = s->o->steps;
     c.cpu = s->cpu;
     c.threads = s->threads;
+    c.store = s->o->store;
     c.stop = s->o->stop;
     if (nf_batches_needed(&s->batches)) {
         c.between = nf_batches_between;

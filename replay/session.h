@@ -8,6 +8,7 @@
 
 #include "core/model/words.h"
 #include "core/store/study.h"
+#include "replay/kernel.h"
 
 struct nf_replay_options {
     int64_t invocation; /* row of the running command */
@@ -32,6 +33,7 @@ struct nf_replay_options {
     uint64_t llc_bytes;          /* of the cache filter; 0: as measured */
     bool unfiltered;             /* no filter: every visited byte is charged */
     double parallelism_scale;    /* of every k: 0.5 and 2 are the sensitivity runs */
+    enum nf_store store;         /* how visits that write do it: not known from a capture */
     double scale;                /* of every storage's bytes, (0, 1] */
     uint64_t batch_bytes;        /* a stream that needs more memory is read in batches; 0: a quarter of what is available */
     int cpu;                     /* -1: the one this runs on */

@@ -1,5 +1,8 @@
 #include "replay/visit-walk.h"
 
+/* More outstanding fetches than a core has buffers are no limit. */
+enum { CHAINS_MAX = 64 };
+
 /* Touches what of [at, at + n) of a split storage lies on the tier. Returns how much that was. */
 static uint64_t touch_split(const struct nf_pool_storage *s, uint32_t tier, uint64_t at, uint64_t n,
                             nf_kernel_fn *touch)
@@ -22,6 +25,28 @@ static uint64_t touch_split(const struct nf_pool_storage *s, uint32_t tier, uint
     return touched;
 }
 
+/* Read where it is used, so that no compiler knows what an address that it was added to comes to. */
+static volatile uint64_t nothing;
+
+static uint64_t walk_chains(nf_kernel_fn *touch, const struct nf_script_visit *v, char *memory, uint64_t from, uint64_t to)
+{
+    uint64_t loaded[CHAINS_MAX] = {0}, mask = nothing, touched = 0;
+    unsigned chain = 0;
+
+    while (from < to) {
+        uint64_t row = from / v->run, in = from % v->run;
+        uint64_t n = v->run - in < to - from ? v->run - in : to - from;
+        char *at = memory + nf_rows_at(&v->rows, row) * v->stride + in + (loaded[chain] & mask);
+
+        loaded[chain] = *(volatile unsigned char *)at;
+        touch(at, n, n, 1);
+        touched += n;
+        from += n;
+        chain = chain + 1 < v->parallelism ? chain + 1 : 0;
+    }
+    return touched;
+}
+
 uint64_t nf_visit_walk(const struct nf_kernels *kernels, const struct nf_script_visit *v, const struct nf_pool_storage *s,
                        uint32_t tier, bool whole, uint64_t from, uint64_t to)
 {
@@ -33,6 +58,8 @@ uint64_t nf_visit_walk(const struct nf_kernels *kernels, const struct nf_script_
         touch(memory + from, to - from, to - from, 1);
         return to - from;
     }
+    if (whole && v->rows.n && v->parallelism && v->parallelism <= CHAINS_MAX)
+        return walk_chains(touch, v, memory, from, to);
     while (from < to) {
         uint64_t row = from / v->run, in = from % v->run;
         uint64_t n = v->run - in < to - from ? v->run - in : to - from;

@@ -28,6 +28,9 @@ static void charge(struct nf_worker *w, const struct nf_worker_rules *r, bool me
         .lines = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX,
         .parallelism = k,
     };
+    /* A plain store fetches its line first; one past the caches does not, and nobody waits for it. */
+    if (v->rw == NF_RW_WRITE && r->store == NF_STORE_NON_TEMPORAL)
+        c.read_bytes = c.lines = 0;
     deadline = t->ops->charge(t->state, &c, start_ns);
     end = nf_pace_until(&w->pace, deadline);
     /* A stretch that took longer by itself than the tier asked for carries nothing: what is late stays late. One that waited
@@ -57,7 +60,7 @@ static void issue_on(struct nf_worker *w, const struct nf_worker_rules *r, bool 
         uint64_t n = v->bytes - begin < to - from ? v->bytes - begin : to - from, start, bytes;
 
         start = !r->injects[tier] ? 0 : w->carried_ns ? w->carried_ns : nf_pace_now(&w->pace);
-        bytes = nf_visit_walk(r->kernels, v, s, tier, whole, begin, begin + n);
+        bytes = nf_visit_walk(&r->kernels, v, s, tier, whole, begin, begin + n);
         if (r->injects[tier] && bytes)
             charge(w, r, measuring, v, tier, pass ? v->miss_again : v->miss_first, bytes, start);
         else

@@ -23,7 +23,8 @@ struct nf_worker_op {
 struct nf_worker_rules {
     struct nf_tier *tiers;
     uint32_t n_tiers;
-    const struct nf_kernels *kernels;
+    struct nf_kernels kernels;
+    enum nf_store store; /* which they are */
     bool injects[NF_TIER_MAX];
     double k[NF_TIER_MAX][NF_PATTERN_COUNT]; /* assumed parallelism, scaled */
     double parallelism_scale;

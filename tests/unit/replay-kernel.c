@@ -54,6 +54,14 @@ static void check(const struct nf_kernels *k, size_t offset, size_t run, size_t 
     }
 
     memset(guarded, FILL, ROOM);
+    k->stream_out(guarded + offset, run, stride, runs);
+    expect_rest_untouched(mark, guarded);
+    for (size_t i = 0; i < ROOM; i++) {
+        if (mark[i] != FILL && guarded[i] == FILL)
+            fail_msg("%s non-temporal: byte %zu of %zu+%zux%zu/%zu was not stored", k->name, i, offset, run, runs, stride);
+    }
+
+    memset(guarded, FILL, ROOM);
     k->touch[NF_RW_UPDATE](guarded + offset, run, stride, runs);
     expect_rest_untouched(mark, guarded);
     for (size_t r = 0; r < runs && run; r++) { /* the lowest byte of each word carries the added one */

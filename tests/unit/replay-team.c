@@ -10,14 +10,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "replay/pin.h"
 #include "replay/team.h"
+#include "replay/visit-walk.h"
 #include "replay/worker.h"
 
 /* --- together --- */
@@ -186,7 +189,7 @@ static void share(struct nf_script_visit v, uint32_t parts, uint32_t chunks)
     const struct nf_script_op op = {.operands = {0, 1}, .visits = {0, 1}, .chunks = chunks * parts};
     const struct nf_script script = {.visits = &v};
     const uint32_t only[1] = {0};
-    const struct nf_worker_rules rules = {.n_tiers = 1, .kernels = nf_kernels_best(), .parallelism_scale = 1};
+    const struct nf_worker_rules rules = {.n_tiers = 1, .kernels = *nf_kernels_best(), .parallelism_scale = 1};
     const struct nf_worker_op o = {.script = &script, .op = &op, .storages = storages, .only_tier = only, .parts = parts,
                                    .chunks = chunks, .measuring = true};
     uint64_t bytes = 0;
@@ -251,6 +254,84 @@ static void parts_touch_every_word_once(void **state)
     }
 }
 
+/* --- k chains --- */
+
+static double gather_ns(const struct nf_script_visit *v, char *memory, size_t bytes)
+{
+    struct nf_pool_storage storage = {.piece = {{memory, bytes}}, .bytes = bytes};
+    uint64_t start = nf_now_ns();
+
+    assert_int_equal(nf_visit_walk(nf_kernels_best(), v, &storage, 0, true, 0, v->bytes), v->bytes);
+    return (double)(nf_now_ns() - start);
+}
+
+/* One chain waits for every line, eight overlap: at least twice as fast on any machine that has a cache miss. */
+static void known_parallelism_limits_a_gather(void **state)
+{
+    const size_t bytes = 64 << 20;
+    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct nf_script_visit v = {.bytes = bytes / 4, .run = 64, .stride = 256, .total = bytes / 4, .grain = 64, .rw = NF_RW_READ,
+                                .pattern = NF_PATTERN_GATHER};
+    double best = 0;
+
+    assert_true(memory != MAP_FAILED);
+    memset(memory, 0x55, bytes); /* values that would lead astray, were they not masked */
+    nf_rows_init(&v.rows, v.bytes / v.run, 3);
+    for (int attempt = 0; attempt < 10 && best < 2; attempt++) {
+        double one, eight;
+
+        v.parallelism = 1;
+        one = gather_ns(&v, memory, bytes);
+        v.parallelism = 8;
+        eight = gather_ns(&v, memory, bytes);
+        best = one / eight > best ? one / eight : best;
+    }
+    munmap(memory, bytes);
+    if (best < 2)
+        fail_msg("eight chains are only %.2f times as fast as one", best);
+}
+
+/* The far tier of these tests only remembers. */
+static struct nf_tier_charge last_charge;
+
+static uint64_t remember(void *tier, const struct nf_tier_charge *c, uint64_t start_ns)
+{
+    last_charge = *c;
+    return start_ns;
+}
+
+static void plain_stores_pay_for_their_fetch(void **state)
+{
+    static const struct nf_tier_ops ops = {.charge = remember};
+    struct nf_tier tier = {.ops = &ops};
+    struct nf_pool_storage storage = {.piece = {{(char *)data, sizeof data}}, .bytes = sizeof data};
+    const struct nf_pool_storage *storages[1] = {&storage};
+    const uint32_t only[1] = {0};
+    const uint64_t lines = 100;
+
+    for (unsigned rw = 0; rw < NF_RW_COUNT; rw++) {
+        for (unsigned store = NF_STORE_REGULAR; store <= NF_STORE_NON_TEMPORAL; store++) {
+            struct nf_script_visit v = {.bytes = lines * 64, .run = lines * 64, .stride = lines * 64, .total = lines * 64,
+                                        .grain = 64, .rw = (uint8_t)rw, .miss_first = 1.0 / 64, .parallelism = 1};
+            const struct nf_script_op op = {.operands = {0, 1}, .visits = {0, 1}, .chunks = 1};
+            const struct nf_script script = {.visits = &v};
+            const struct nf_worker_rules rules = {.tiers = &tier, .n_tiers = 1, .injects = {true}, .parallelism_scale = 1,
+                                                  .kernels = nf_kernels_storing(nf_kernels_best(), (enum nf_store)store),
+                                                  .store = (enum nf_store)store};
+            const struct nf_worker_op o = {.script = &script, .op = &op, .storages = storages, .only_tier = only, .parts = 1,
+                                           .chunks = 1, .measuring = true};
+            bool past = rw == NF_RW_WRITE && store == NF_STORE_NON_TEMPORAL;
+            struct nf_worker w = {0};
+
+            nf_pace_init(&w.pace);
+            nf_worker_run(&w, &rules, &o, 0);
+            assert_int_equal(last_charge.read_bytes, past ? 0 : lines * 64);
+            assert_int_equal(last_charge.write_bytes, rw == NF_RW_READ ? 0 : lines * 64);
+            assert_int_equal(last_charge.lines, past ? 0 : lines);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +340,8 @@ int main(void)
         cmocka_unit_test_teardown(cores_of_one_cluster_come_first, remove_root),
         cmocka_unit_test(unknown_topology_counts_on),
         cmocka_unit_test(parts_touch_every_word_once),
+        cmocka_unit_test(known_parallelism_limits_a_gather),
+        cmocka_unit_test(plain_stores_pay_for_their_fetch),
     };
     int failed;
 
