@@ -120,11 +120,36 @@ static int load(struct session *s)
     return find_peak(s);
 }
 
+/* The names that the tiers will have once they are open: "name=provider:...", or by their order. */
+static uint32_t name_tiers(const struct nf_replay_options *o, struct nf_tier *tiers)
+{
+    uint32_t n = o->n_tiers ? (uint32_t)o->n_tiers : 2;
+
+    n = n < NF_TIER_MAX ? n : NF_TIER_MAX;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *spec = i < o->n_tiers ? o->tiers[i] : "";
+        size_t given = strcspn(spec, "=:");
+
+        if (spec[given] == '=')
+            snprintf(tiers[i].name, sizeof tiers[i].name, "%.*s", (int)given, spec);
+        else if (i < 2)
+            snprintf(tiers[i].name, sizeof tiers[i].name, "%s", i ? "far" : "near");
+        else
+            snprintf(tiers[i].name, sizeof tiers[i].name, "far%u", i);
+    }
+    return n;
+}
+
+/* Found out before anything is measured. */
 static int wish_background(struct session *s)
 {
-    const char *text = s->o->background;
+    struct nf_tier named[NF_TIER_MAX] = {0};
+    int rc;
 
-    return text ? nf_background_parse(text, s->background, NF_BACKGROUND_MAX, &s->n_background) : 0;
+    if (!s->o->background)
+        return 0;
+    rc = nf_background_parse(s->o->background, s->background, NF_BACKGROUND_MAX, &s->n_background);
+    return rc ? rc : nf_background_check(s->background, s->n_background, named, name_tiers(s->o, named));
 }
 
 static int wish(struct session *s)
@@ -677,8 +702,6 @@ static int run(struct session *s)
         return (int)s->machine;
     rc = open_testbed(s);
     s->result->testbed = s->testbed.id;
-    if (!rc)
-        rc = nf_background_check(s->background, s->n_background, s->testbed.tiers, s->testbed.n_tiers);
     if (!rc)
         rc = prepare_classes(s);
     if (!rc)

@@ -298,6 +298,7 @@ static void a_dry_run_writes_nothing(void **state)
 static void refuses_in_words(void **state)
 {
     static const char *const nobody[] = {"nobody"}, *const bad_option[] = {"near-first:what=1"};
+    static const char *const named[] = {"numa:node=0", "pool=emulated:latency-x=3", "emulated:latency-x=4"};
     const double beyond[] = {1.5};
     char text[4096] = "", mend[128];
     struct nf_study *s = write_study(true);
@@ -323,6 +324,11 @@ static void refuses_in_words(void **state)
     o = small_replay();
     o.background = "read:150%@far";
     assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
+    o.background = "read:50%@pool,read:50%@away";
+    o.tiers = named;
+    o.n_tiers = 3;
+    assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL); /* before any tier is opened */
+    assert_non_null(strstr(nf_error_text(-EINVAL), "no tier 'away' for a background; there are: near, pool, far2"));
     o = small_replay();
     execute(s, "UPDATE tensor SET bytes = 1 << 50");
     assert_int_equal(nf_replay_run(s, &o, &r), -ENOMEM);
