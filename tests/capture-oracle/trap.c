@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,9 @@ static void *map(size_t bytes)
     return p;
 }
 
+/* Threads of a job fault at the same time: an entry of 'opened' that two wrote at once left a page open for ever. */
+static atomic_flag busy = ATOMIC_FLAG_INIT;
+
 static void on_fault(int signal_number, siginfo_t *info, void *context)
 {
     const ucontext_t *u = context;
@@ -61,9 +65,11 @@ static void on_fault(int signal_number, siginfo_t *info, void *context)
     int write = (u->uc_mcontext.gregs[REG_ERR] & ERROR_WRITE) != 0;
     struct touch *t;
 
+    while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
+        ;
     if ((uintptr_t)info->si_addr < (uintptr_t)base || page >= top || n_touches == TOUCHES) {
         signal(signal_number, SIG_DFL); /* not ours: it happens again, and ends the job */
-        return;
+        goto done;
     }
     if (!state[page]) {
         t = &touches[n_touches++];
@@ -72,8 +78,11 @@ static void on_fault(int signal_number, siginfo_t *info, void *context)
         opened[n_open++] = (uint32_t)page;
     }
     how[state[page] - 1] |= (uint8_t)(write ? WRITTEN : READ);
-    if (mprotect(base + page * PAGE, PAGE, write ? PROT_READ | PROT_WRITE : PROT_READ))
+    /* A page that another thread has opened for writing meanwhile stays so. */
+    if (mprotect(base + page * PAGE, PAGE, how[state[page] - 1] & WRITTEN ? PROT_READ | PROT_WRITE : PROT_READ))
         abort();
+done:
+    atomic_flag_clear_explicit(&busy, memory_order_release);
 }
 
 __attribute__((constructor)) static void set_up(void)

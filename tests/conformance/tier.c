@@ -308,12 +308,12 @@ static void *spin(void *arg)
     s->disturbed = false;
     for (unsigned i = 0; i < s->n; i++) {
         deadline = s->tier->ops->charge(s->tier->state, &s->charge, deadline);
-        while ((now = nf_now_ns()) < deadline) {
-            /* The host takes the CPU away without the guest noticing but for this gap. */
+        do {
+            now = nf_now_ns();
+            /* The host takes the CPU away without the guest noticing but for this gap, also where it outlasts the deadline. */
             s->disturbed = s->disturbed || now - last > GAP_NS;
             last = now;
-        }
-        last = now;
+        } while (now < deadline);
     }
     s->end = nf_now_ns();
     s->disturbed = s->disturbed || preemptions() != before;

@@ -72,9 +72,9 @@ check(not (WORK / 'q.svg').exists(), 'no half picture')
 # --- misuse ---
 for arguments, code, word in ((['--mrc', '--heat'], USAGE, 'only one'), (['roles', '--mrc'], USAGE, 'in place of'),
                               (['--by', 'role'], USAGE, 'belong'), (['--mrc', '--plot', 'x.gif'], USAGE, '.svg'),
-                              (['--mrc', '--block', '48'], FAILED, 'power of two'), (['--mrc', '--tensor', '9999999'], FAILED, 'tensor'),
-                              (['--mrc', '--by', 'address'], FAILED, '--by'), (['--heat', '--by', 'role'], FAILED, '--by'),
-                              (['--mrc', '--period', '0'], FAILED, '--period'), (['--reuse', '--by', 'x'], FAILED, '--by')):
+                              (['--mrc', '--block', '48'], USAGE, 'power of two'), (['--mrc', '--tensor', '9999999'], USAGE, 'tensor'),
+                              (['--mrc', '--by', 'address'], USAGE, '--by'), (['--heat', '--by', 'role'], USAGE, '--by'),
+                              (['--mrc', '--period', '0'], USAGE, '--period'), (['--reuse', '--by', 'x'], USAGE, '--by')):
     refused(nearfar('show', 'j.nf', *arguments), code, word)
 check(rows('j.nf', 'SELECT count(*) FROM step_class')[0][0] > 0, 'the study is as it was')
 finish()
