@@ -81,15 +81,38 @@ double nf_residence_share(const struct nf_residence *r, const int *nodes, unsign
     return r->total ? (double)on / (double)r->total : 1;
 }
 
+/* Between fork and exec the process is a copy of this program: its memory is this one's, and so are its arguments, which
+ * the job's never are (this program's have the job's within them). */
+static bool is_the_job(pid_t pid)
+{
+    FILE *mine = fopen("/proc/self/cmdline", "re"), *its;
+    char path[48];
+    int a = 0, b = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    its = fopen(path, "re");
+    while (mine && its && a == b && a != EOF) {
+        a = getc(mine);
+        b = getc(its);
+    }
+    if (mine)
+        fclose(mine);
+    if (its)
+        fclose(its);
+    return mine && its && a != b;
+}
+
 static void *look(void *arg)
 {
     struct nf_residence_watch *w = arg;
     const struct timespec pause = {.tv_nsec = LOOK_NS};
+    bool begun = false;
 
     while (!atomic_load(&w->stop)) {
         struct nf_residence now;
 
-        if (!nf_residence_of(w->pid, &now) && now.total > w->largest.total)
+        begun = begun || is_the_job(w->pid);
+        if (begun && !nf_residence_of(w->pid, &now) && now.total > w->largest.total)
             w->largest = now;
         nanosleep(&pause, NULL);
     }

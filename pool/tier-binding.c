@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/base/buf.h"
@@ -17,7 +18,7 @@
 
 /* Pages asked about in one move_pages call: large enough that the call's own cost vanishes (0.3 us a page), small
  * enough that its two arrays (12 bytes a page) stay in the caches. */
-enum { VERIFY_BATCH = 4096 };
+enum { VERIFY_BATCH = 4096, ARRIVAL_LOOKS = 100 };
 /* Kernel 6.9 and newer; the headers of older ones stop below it. */
 enum { WEIGHTED_INTERLEAVE = 6 };
 
@@ -133,6 +134,21 @@ int nf_binding_bind(void *memory, size_t bytes, int node)
     return rc;
 }
 
+/* A page that is being migrated is nowhere until it has arrived, which the kernel does within microseconds. */
+static int node_of_page(void *page, int *status)
+{
+    const struct timespec pause = {.tv_nsec = 100000};
+
+    for (int look = 0; look < ARRIVAL_LOOKS; look++) {
+        nanosleep(&pause, NULL);
+        if (move_pages(0, 1, &page, NULL, status, 0) < 0)
+            return nf_fail(-errno, "cannot ask where a page is: %s", strerror(errno));
+        if (*status >= 0)
+            break;
+    }
+    return 0;
+}
+
 int nf_binding_verify(const void *memory, size_t bytes, int node)
 {
     void *page[VERIFY_BATCH];
@@ -147,6 +163,10 @@ int nf_binding_verify(const void *memory, size_t bytes, int node)
         if (move_pages(0, n, page, NULL, status, 0) < 0)
             return nf_fail(-errno, "cannot ask where pages are: %s", strerror(errno));
         for (size_t i = 0; i < n; i++) {
+            int rc = status[i] == -ENOENT ? node_of_page(page[i], &status[i]) : 0;
+
+            if (rc)
+                return rc;
             if (status[i] < 0)
                 return nf_fail(-EXDEV, "page %zu of %zu is nowhere: %s", done + i, pages, strerror(-status[i]));
             if (status[i] != node)

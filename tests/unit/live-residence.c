@@ -1,12 +1,16 @@
 /* Where a process's memory is: lines of numa_maps as kernels write them, hostile ones, and this process itself. */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -62,15 +66,52 @@ static void sees_this_process(void **state)
     assert_true(nf_residence_of(-1, &after) < 0);
 }
 
-static void watches_until_stopped(void **state)
+/* What a watch saw of a child that ran so long in this program, then, where told to, as another one. */
+static uint64_t watched(bool becomes_another)
 {
-    struct nf_residence_watch *w = nf_residence_watch_start(getpid());
+    pid_t pid = fork();
+    struct nf_residence_watch *w;
     struct nf_residence r;
 
+    if (!pid) {
+        usleep(400000);
+        if (becomes_another)
+            execlp("sleep", "sleep", "10", (char *)NULL);
+        pause();
+        _exit(1);
+    }
+    assert_true(pid > 0);
+    w = nf_residence_watch_start(pid);
     assert_non_null(w);
-    usleep(50000);
+    for (int i = 0; i < (becomes_another ? 20 : 3); i++) {
+        char name[32] = "", path[48];
+        FILE *f;
+
+        usleep(300000);
+        snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+        f = fopen(path, "re");
+        assert_non_null(f);
+        assert_non_null(fgets(name, sizeof name, f));
+        fclose(f);
+        if (becomes_another && !strcmp(name, "sleep\n")) {
+            usleep(600000); /* twice the watch's pause and more */
+            break;
+        }
+    }
     assert_null(nf_residence_watch_stop(w, &r));
-    assert_true(r.total > 0 || access("/proc/self/numa_maps", R_OK));
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    return r.total;
+}
+
+static void watches_the_job_not_its_fork(void **state)
+{
+    struct nf_residence r;
+
+    if (access("/proc/self/numa_maps", R_OK))
+        skip();
+    assert_int_equal(watched(false), 0);
+    assert_true(watched(true) > 0);
     assert_null(nf_residence_watch_stop(NULL, &r));
     assert_int_equal(r.total, 0);
 }
@@ -101,7 +142,7 @@ int main(void)
         cmocka_unit_test(adds_anonymous_pages_by_node),
         cmocka_unit_test(survives_what_no_kernel_writes),
         cmocka_unit_test(sees_this_process),
-        cmocka_unit_test(watches_until_stopped),
+        cmocka_unit_test(watches_the_job_not_its_fork),
         cmocka_unit_test(refuses_in_words),
     };
 
