@@ -6,16 +6,17 @@
 #include "core/base/rng.h"
 
 #if defined(__x86_64__)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
-enum { WIDE = 64 /* one cache line: the unit in which memory is fetched */ };
+enum { WIDE = 64 /* one cache line: the unit in which memory is fetched */, ROWS = 512 /* looked up together: 4 KiB, with few the stores of places wait behind those to the rows */ };
 
 typedef uint64_t line __attribute__((vector_size(WIDE), may_alias));
 typedef uint64_t word __attribute__((aligned(1), may_alias));
 
 /* Keeps a value, and the loads it came from, from being optimised away. */
-#define SINK(x) __asm__ volatile("" : : "r"(x) : "memory")
+#define SINK(x) __asm__ volatile("" : : "r"(x))
+#define SINK_LINE(x) __asm__ volatile("" : : "m"(x))
 /* Keeps a loop of stores from becoming a memset, which may choose non-temporal stores. */
 #define KEEP() __asm__ volatile("" : : : "memory")
 
@@ -27,19 +28,17 @@ static size_t head_bytes(const char *p, size_t n)
     return head < n ? head : n;
 }
 
-/* What does not fill a line: the ends of a run. */
-static void touch_read_ends(char *p, size_t n)
+/* What does not fill a line: the ends of a run. Word by word: a compiler that makes vectors of so few spends more on their
+ * preparation than the whole run takes. */
+static inline void touch_read_ends(char *p, size_t n)
 {
-    uint64_t sum = 0;
-
     for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word))
-        sum += *(word *)p;
+        SINK(*(word *)p);
     for (; n; p++, n--)
-        sum += *(unsigned char *)p;
-    SINK(sum);
+        SINK(*(unsigned char *)p);
 }
 
-static void touch_write_ends(char *p, size_t n)
+static inline void touch_write_ends(char *p, size_t n)
 {
     for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
         *(word *)p = 1;
@@ -51,100 +50,197 @@ static void touch_write_ends(char *p, size_t n)
     }
 }
 
-static void touch_update_ends(char *p, size_t n)
+static inline void touch_update_ends(char *p, size_t n)
 {
-    for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word))
+    for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
         *(word *)p += 1;
-    for (; n; p++, n--)
+        KEEP();
+    }
+    for (; n; p++, n--) {
         *p = (char)(*p + 1);
+        KEEP();
+    }
 }
 
-/* The same three loops for each instruction set. They are macros because a target attribute decides how a vector type
- * is lowered before anything is inlined. Four lines an iteration keep the load ports busy; one accumulator each
- * breaks the chain of additions. */
-#define DEFINE_KERNELS(isa, label, attribute)                                                                          \
-    attribute static void read_##isa(char *at, size_t run, size_t stride, size_t runs)                                 \
+/* A run of one word, as an element of a gathered vector is. */
+static inline void touch_read_word(char *p)
+{
+    SINK(*(word *)p);
+}
+
+static inline void touch_write_word(char *p)
+{
+    *(word *)p = 1;
+    KEEP();
+}
+
+static inline void touch_update_word(char *p)
+{
+    *(word *)p += 1;
+    KEEP();
+}
+
+static inline void touch_stream_word(char *p)
+{
+    touch_write_word(p); /* not a whole line */
+}
+
+/* The same loops for each instruction set. They are macros because a target attribute decides how a vector type is lowered
+ * before anything is inlined. Four lines an iteration keep the load ports busy; one accumulator each breaks the chain of
+ * additions. Sums are kept by a store to the stack: taking them apart word by word costs more than a short run does. */
+#define INLINE(attribute) attribute __attribute__((always_inline)) static inline
+
+/* Where n rows from `from` on begin. Apart from the accesses, so that many of these are under way at once, as with the
+ * index that a job has in memory. The second loop is for rows whose first place is none. */
+#define DEFINE_OFFSETS(isa, attribute)                                                                                 \
+    attribute static void offsets_##isa(uint64_t *restrict offset, const struct nf_rows *rows, uint64_t from,          \
+                                        size_t n, size_t stride)                                                       \
     {                                                                                                                  \
-        line a = {0}, b = {0}, c = {0}, d = {0};                                                                       \
+        const struct nf_rows r = *rows;                                                                                \
+        uint64_t over = 0;                                                                                             \
                                                                                                                        \
-        for (; runs; runs--, at += stride) {                                                                           \
-            size_t head = head_bytes(at, run), n = run - head;                                                         \
-            char *p = at + head;                                                                                       \
-                                                                                                                       \
-            if (head)                                                                                                  \
-                touch_read_ends(at, head);                                                                             \
-            for (; n >= 4 * WIDE; p += 4 * WIDE, n -= 4 * WIDE) {                                                      \
-                a += ((line *)p)[0];                                                                                   \
-                b += ((line *)p)[1];                                                                                   \
-                c += ((line *)p)[2];                                                                                   \
-                d += ((line *)p)[3];                                                                                   \
-            }                                                                                                          \
-            for (; n >= WIDE; p += WIDE, n -= WIDE)                                                                    \
-                a += *(line *)p;                                                                                       \
-            if (n)                                                                                                     \
-                touch_read_ends(p, n);                                                                                 \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            offset[i] = nf_rows_next(&r, from + i);                                                                    \
+            over |= offset[i] >= r.n;                                                                                  \
         }                                                                                                              \
-        a += b + c + d;                                                                                                \
-        for (size_t i = 0; i < WIDE / sizeof(uint64_t); i++)                                                           \
-            SINK(a[i]);                                                                                                \
+        for (size_t i = 0; over && i < n; i++) {                                                                       \
+            while (offset[i] >= r.n)                                                                                   \
+                offset[i] = nf_rows_next(&r, offset[i]);                                                               \
+        }                                                                                                              \
+        for (size_t i = 0; i < n; i++)                                                                                 \
+            offset[i] *= stride;                                                                                       \
+    }
+
+#define DEFINE_RUNS(isa, attribute)                                                                                    \
+    INLINE(attribute) void read_run_##isa(char *at, size_t run, line sum[4])                                           \
+    {                                                                                                                  \
+        size_t head = head_bytes(at, run), n = run - head;                                                             \
+        char *p = at + head;                                                                                           \
+                                                                                                                       \
+        if (run < WIDE) {                                                                                              \
+            touch_read_ends(at, run);                                                                                  \
+            return;                                                                                                    \
+        }                                                                                                              \
+        if (head)                                                                                                      \
+            touch_read_ends(at, head);                                                                                 \
+        for (; n >= 4 * WIDE; p += 4 * WIDE, n -= 4 * WIDE) {                                                          \
+            sum[0] += ((line *)p)[0];                                                                                  \
+            sum[1] += ((line *)p)[1];                                                                                  \
+            sum[2] += ((line *)p)[2];                                                                                  \
+            sum[3] += ((line *)p)[3];                                                                                  \
+        }                                                                                                              \
+        for (; n >= WIDE; p += WIDE, n -= WIDE)                                                                        \
+            sum[0] += *(line *)p;                                                                                      \
+        if (n)                                                                                                         \
+            touch_read_ends(p, n);                                                                                     \
     }                                                                                                                  \
-    attribute static void write_##isa(char *at, size_t run, size_t stride, size_t runs)                                \
+    INLINE(attribute) void write_run_##isa(char *at, size_t run, line sum[4])                                          \
     {                                                                                                                  \
         const line value = {1, 1, 1, 1, 1, 1, 1, 1};                                                                   \
+        size_t head = head_bytes(at, run), n = run - head;                                                             \
+        char *p = at + head;                                                                                           \
                                                                                                                        \
-        for (; runs; runs--, at += stride) {                                                                           \
-            size_t head = head_bytes(at, run), n = run - head;                                                         \
-            char *p = at + head;                                                                                       \
-                                                                                                                       \
-            if (head)                                                                                                  \
-                touch_write_ends(at, head);                                                                            \
-            for (; n >= WIDE; p += WIDE, n -= WIDE) {                                                                  \
-                *(line *)p = value;                                                                                    \
-                KEEP();                                                                                                \
-            }                                                                                                          \
-            if (n)                                                                                                     \
-                touch_write_ends(p, n);                                                                                \
+        if (run < WIDE) {                                                                                              \
+            touch_write_ends(at, run);                                                                                 \
+            return;                                                                                                    \
         }                                                                                                              \
+        if (head)                                                                                                      \
+            touch_write_ends(at, head);                                                                                \
+        for (; n >= WIDE; p += WIDE, n -= WIDE) {                                                                      \
+            *(line *)p = value;                                                                                        \
+            KEEP();                                                                                                    \
+        }                                                                                                              \
+        if (n)                                                                                                         \
+            touch_write_ends(p, n);                                                                                    \
     }                                                                                                                  \
-    attribute static void update_##isa(char *at, size_t run, size_t stride, size_t runs)                               \
+    INLINE(attribute) void update_run_##isa(char *at, size_t run, line sum[4])                                         \
     {                                                                                                                  \
         const line one = {1, 1, 1, 1, 1, 1, 1, 1};                                                                     \
+        size_t head = head_bytes(at, run), n = run - head;                                                             \
+        char *p = at + head;                                                                                           \
                                                                                                                        \
-        for (; runs; runs--, at += stride) {                                                                           \
-            size_t head = head_bytes(at, run), n = run - head;                                                         \
-            char *p = at + head;                                                                                       \
-                                                                                                                       \
-            if (head)                                                                                                  \
-                touch_update_ends(at, head);                                                                           \
-            for (; n >= WIDE; p += WIDE, n -= WIDE)                                                                    \
-                *(line *)p += one;                                                                                     \
-            if (n)                                                                                                     \
-                touch_update_ends(p, n);                                                                               \
+        if (run < WIDE) {                                                                                              \
+            touch_update_ends(at, run);                                                                                \
+            return;                                                                                                    \
         }                                                                                                              \
-        KEEP();                                                                                                        \
+        if (head)                                                                                                      \
+            touch_update_ends(at, head);                                                                               \
+        for (; n >= WIDE; p += WIDE, n -= WIDE)                                                                        \
+            *(line *)p += one;                                                                                         \
+        if (n)                                                                                                         \
+            touch_update_ends(p, n);                                                                                   \
     }                                                                                                                  \
-    attribute static void stream_out_##isa(char *at, size_t run, size_t stride, size_t runs)                           \
+    INLINE(attribute) void stream_run_##isa(char *at, size_t run, line sum[4])                                         \
     {                                                                                                                  \
-        for (; runs; runs--, at += stride) {                                                                           \
-            size_t head = head_bytes(at, run), n = run - head;                                                         \
-            char *p = at + head;                                                                                       \
+        size_t head = head_bytes(at, run), n = run - head;                                                             \
+        char *p = at + head;                                                                                           \
                                                                                                                        \
-            if (head)                                                                                                  \
-                touch_write_ends(at, head);                                                                            \
-            for (; n >= WIDE; p += WIDE, n -= WIDE)                                                                    \
-                stream_line(p);                                                                                        \
-            if (n)                                                                                                     \
-                touch_write_ends(p, n);                                                                                \
+        if (run < WIDE) {                                                                                              \
+            touch_write_ends(at, run);                                                                                 \
+            return;                                                                                                    \
         }                                                                                                              \
-        /* They are ordered with nothing: what comes after must find them done, as it would after plain stores. */     \
-        FENCE();                                                                                                       \
+        if (head)                                                                                                      \
+            touch_write_ends(at, head);                                                                                \
+        for (; n >= WIDE; p += WIDE, n -= WIDE)                                                                        \
+            stream_line_##isa(p);                                                                                      \
+        if (n)                                                                                                         \
+            touch_write_ends(p, n);                                                                                    \
+    }
+
+/* end: what follows the last run. */
+#define DEFINE_WALKS(name, isa, attribute, end)                                                                        \
+    attribute static void name##_##isa(char *at, size_t run, size_t stride, size_t runs)                               \
+    {                                                                                                                  \
+        line sum[4] = {{0}, {0}, {0}, {0}};                                                                            \
+                                                                                                                       \
+        if (run == sizeof(word)) {                                                                                     \
+            for (; runs; runs--, at += stride)                                                                         \
+                touch_##name##_word(at);                                                                               \
+        }                                                                                                              \
+        for (; runs; runs--, at += stride)                                                                             \
+            name##_run_##isa(at, run, sum);                                                                            \
+        end;                                                                                                           \
     }                                                                                                                  \
-    static const struct nf_kernels kernels_##isa = {                                                                   \
-        label, {read_##isa, write_##isa, update_##isa}, stream_out_##isa};
+    attribute static void name##_rows_##isa(char *at, size_t run, size_t stride, const struct nf_rows *rows,           \
+                                            uint64_t from, size_t runs)                                                \
+    {                                                                                                                  \
+        line sum[4] = {{0}, {0}, {0}, {0}};                                                                            \
+        uint64_t offset[ROWS];                                                                                         \
+                                                                                                                       \
+        while (runs) {                                                                                                 \
+            size_t n = runs < ROWS ? runs : ROWS;                                                                      \
+                                                                                                                       \
+            offsets_##isa(offset, rows, from, n, stride);                                                              \
+            if (run == sizeof(word)) {                                                                                 \
+                for (size_t i = 0; i < n; i++)                                                                         \
+                    touch_##name##_word(at + offset[i]);                                                               \
+            } else {                                                                                                   \
+                for (size_t i = 0; i < n; i++)                                                                         \
+                    name##_run_##isa(at + offset[i], run, sum);                                                        \
+            }                                                                                                          \
+            from += n;                                                                                                 \
+            runs -= n;                                                                                                 \
+        }                                                                                                              \
+        end;                                                                                                           \
+    }
+
+/* Streamed stores are ordered with nothing: what comes after must find them done, as it would after plain stores. */
+#define DEFINE_KERNELS(isa, label, attribute)                                                                          \
+    DEFINE_OFFSETS(isa, attribute)                                                                                     \
+    DEFINE_RUNS(isa, attribute)                                                                                        \
+    DEFINE_WALKS(read, isa, attribute, const line all = sum[0] + sum[1] + sum[2] + sum[3]; SINK_LINE(all))             \
+    DEFINE_WALKS(write, isa, attribute, (void)sum)                                                                     \
+    DEFINE_WALKS(update, isa, attribute, (void)sum; KEEP())                                                            \
+    DEFINE_WALKS(stream, isa, attribute, (void)sum; FENCE())                                                           \
+    static const struct nf_kernels kernels_##isa = {label,                                                             \
+                                                    {read_##isa, write_##isa, update_##isa},                           \
+                                                    stream_##isa,                                                      \
+                                                    {read_rows_##isa, write_rows_##isa, update_rows_##isa},            \
+                                                    stream_rows_##isa};
 
 #if defined(__x86_64__)
-/* Every x86-64 has the 16-byte form; four of them fill a line's buffer as well as one of 64 bytes does. */
-static inline void stream_line(char *p)
+/* Every x86-64 has the 16-byte form; one store of a whole line leaves its buffer sooner than four (24 against 18 GB/s). */
+INLINE() void stream_line_portable(char *p)
 {
     const __m128i one = _mm_set1_epi64x(1);
 
@@ -153,10 +249,21 @@ static inline void stream_line(char *p)
     _mm_stream_si128((__m128i *)p + 2, one);
     _mm_stream_si128((__m128i *)p + 3, one);
 }
+INLINE(__attribute__((target("avx2")))) void stream_line_avx2(char *p)
+{
+    const __m256i one = _mm256_set1_epi64x(1);
+
+    _mm256_stream_si256((__m256i *)p, one);
+    _mm256_stream_si256((__m256i *)p + 1, one);
+}
+INLINE(__attribute__((target("avx512f,avx512dq")))) void stream_line_avx512(char *p)
+{
+    _mm512_stream_si512((void *)p, _mm512_set1_epi64(1));
+}
 #define FENCE() _mm_sfence()
 #else
 /* No such store here: a plain one, which fetches. */
-static inline void stream_line(char *p)
+INLINE() void stream_line_portable(char *p)
 {
     const line value = {1, 1, 1, 1, 1, 1, 1, 1};
 
@@ -169,7 +276,7 @@ static inline void stream_line(char *p)
 DEFINE_KERNELS(portable, "portable", )
 #if defined(__x86_64__)
 DEFINE_KERNELS(avx2, "avx2", __attribute__((target("avx2"))))
-DEFINE_KERNELS(avx512, "avx512", __attribute__((target("avx512f"))))
+DEFINE_KERNELS(avx512, "avx512", __attribute__((target("avx512f,avx512dq"))))
 #endif
 
 const struct nf_kernels *nf_kernels_of(enum nf_kernel_isa isa)
@@ -178,7 +285,7 @@ const struct nf_kernels *nf_kernels_of(enum nf_kernel_isa isa)
     if (isa == NF_KERNEL_AVX2)
         return __builtin_cpu_supports("avx2") ? &kernels_avx2 : NULL;
     if (isa == NF_KERNEL_AVX512)
-        return __builtin_cpu_supports("avx512f") ? &kernels_avx512 : NULL;
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") ? &kernels_avx512 : NULL;
 #endif
     return isa == NF_KERNEL_PORTABLE ? &kernels_portable : NULL;
 }
@@ -197,7 +304,7 @@ struct nf_kernels nf_kernels_storing(const struct nf_kernels *k, enum nf_store s
     struct nf_kernels out = *k;
 
     if (store == NF_STORE_NON_TEMPORAL)
-        out.touch[NF_RW_WRITE] = k->stream_out;
+        out.touch[NF_RW_WRITE] = k->stream_out, out.touch_rows[NF_RW_WRITE] = k->stream_out_rows;
     return out;
 }
 

@@ -17,11 +17,16 @@ const char *nf_store_name(enum nf_store store);
 
 /* Touches `runs` runs of `run` bytes, their starts `stride` bytes apart, in ascending order. */
 typedef void nf_kernel_fn(char *at, size_t run, size_t stride, size_t runs);
+/* The same of runs number from, from + 1, ... (`runs` of them) in the order of `rows`. */
+struct nf_rows;
+typedef void nf_kernel_rows_fn(char *at, size_t run, size_t stride, const struct nf_rows *rows, uint64_t from, size_t runs);
 
 struct nf_kernels {
     const char *name; /* "avx512", for the study */
     nf_kernel_fn *touch[NF_RW_COUNT]; /* read: sums; write: stores; update: loads, adds one, stores */
     nf_kernel_fn *stream_out;         /* writes whole lines past the caches, without fetching them; ends of runs as write */
+    nf_kernel_rows_fn *touch_rows[NF_RW_COUNT]; /* as touch, in an order of rows */
+    nf_kernel_rows_fn *stream_out_rows;
 };
 
 /* The kernels of one instruction set; NULL where this CPU cannot run them. */
@@ -38,16 +43,20 @@ struct nf_rows {
     unsigned shift;
 };
 void nf_rows_init(struct nf_rows *r, uint64_t n, uint64_t seed);
-/* i < n. */
+/* One to one on [0, mask]. */
+static inline uint64_t nf_rows_next(const struct nf_rows *r, uint64_t i)
+{
+    /* Xor-shifts and odd multiplications modulo a power of two are one-to-one. */
+    i = (i * 0x9e3779b97f4a7c15ull + r->seed) & r->mask;
+    i ^= i >> r->shift;
+    i = (i * 0xd6e8feb86659fd93ull) & r->mask;
+    return i ^ i >> r->shift;
+}
+/* i < n. Values beyond n walk on along their cycle (fewer than two rounds expected, as the power of two is below 2n). */
 static inline uint64_t nf_rows_at(const struct nf_rows *r, uint64_t i)
 {
-    /* Xor-shifts and odd multiplications modulo a power of two are one-to-one; values beyond n walk on along their
-     * cycle (fewer than two rounds expected, as the power of two is below 2n). */
     do {
-        i = (i * 0x9e3779b97f4a7c15ull + r->seed) & r->mask;
-        i ^= i >> r->shift;
-        i = (i * 0xd6e8feb86659fd93ull) & r->mask;
-        i ^= i >> r->shift;
+        i = nf_rows_next(r, i);
     } while (i >= r->n);
     return i;
 }

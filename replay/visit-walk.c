@@ -71,6 +71,12 @@ uint64_t nf_visit_walk(const struct nf_kernels *kernels, const struct nf_script_
             from += rows * v->run;
             continue;
         }
+        if (whole && v->rows.n && !in && rows) {
+            kernels->touch_rows[v->rw](memory, v->run, v->stride, &v->rows, row, rows);
+            touched += rows * v->run;
+            from += rows * v->run;
+            continue;
+        }
         if (v->rows.n)
             row = nf_rows_at(&v->rows, row);
         at = row * v->stride + in;

@@ -22,6 +22,7 @@ struct bench_row {
     const char *contender[BENCH_CONTENDERS_MAX]; /* names; the first NULL ends them */
     double target;                               /* of ours, in the unit; 0: none */
     bool lower_is_better;                        /* of the unit; and of the target, which is then an upper bound */
+    bool up_to_peer;                             /* the target holds as far as the first peer, a limit, reaches it */
     /* One short run of a contender; the value in the row's unit, or negative when it failed (and has said why). */
     double (*run)(void *state, unsigned contender);
     /* Optional: the run just made by another measure, printed below the value and named by `also_as`. */
@@ -54,6 +55,7 @@ int bench_reuse(struct bench *b);
 int bench_mrc(struct bench *b);
 int bench_kernel(struct bench *b);
 int bench_copy(struct bench *b);
+int bench_peers(struct bench *b);
 int bench_pool(struct bench *b);
 int bench_delay(struct bench *b);
 int bench_replay(struct bench *b);

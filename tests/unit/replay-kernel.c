@@ -1,6 +1,7 @@
 /* Access kernels touch exactly the bytes they claim, in every variant this CPU runs. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,8 +37,23 @@ static void expect_rest_untouched(const char *mark, const char *got)
     }
 }
 
-/* The extent is written throughout, updated once, and only read by a read. */
-static void check(const struct nf_kernels *k, size_t offset, size_t run, size_t stride, size_t runs)
+static void walk(nf_kernel_fn *ascending, nf_kernel_rows_fn *in_order, bool rows, size_t offset, size_t run, size_t stride,
+                 size_t runs)
+{
+    struct nf_rows order;
+
+    if (!rows) {
+        ascending(guarded + offset, run, stride, runs);
+        return;
+    }
+    /* In two parts, as chunks are. */
+    nf_rows_init(&order, runs, run + stride);
+    in_order(guarded + offset, run, stride, &order, 0, runs / 3);
+    in_order(guarded + offset, run, stride, &order, runs / 3, runs - runs / 3);
+}
+
+/* The extent is written throughout, updated once, and only read by a read; as well in an order of rows. */
+static void check_walk(const struct nf_kernels *k, bool rows, size_t offset, size_t run, size_t stride, size_t runs)
 {
     static char mark[ROOM], before[ROOM];
 
@@ -46,7 +62,7 @@ static void check(const struct nf_kernels *k, size_t offset, size_t run, size_t 
         memset(mark + offset + r * stride, 0, run);
 
     memset(guarded, FILL, ROOM);
-    k->touch[NF_RW_WRITE](guarded + offset, run, stride, runs);
+    walk(k->touch[NF_RW_WRITE], k->touch_rows[NF_RW_WRITE], rows, offset, run, stride, runs);
     expect_rest_untouched(mark, guarded);
     for (size_t i = 0; i < ROOM; i++) {
         if (mark[i] != FILL && guarded[i] == FILL)
@@ -54,7 +70,7 @@ static void check(const struct nf_kernels *k, size_t offset, size_t run, size_t 
     }
 
     memset(guarded, FILL, ROOM);
-    k->stream_out(guarded + offset, run, stride, runs);
+    walk(k->stream_out, k->stream_out_rows, rows, offset, run, stride, runs);
     expect_rest_untouched(mark, guarded);
     for (size_t i = 0; i < ROOM; i++) {
         if (mark[i] != FILL && guarded[i] == FILL)
@@ -62,7 +78,7 @@ static void check(const struct nf_kernels *k, size_t offset, size_t run, size_t 
     }
 
     memset(guarded, FILL, ROOM);
-    k->touch[NF_RW_UPDATE](guarded + offset, run, stride, runs);
+    walk(k->touch[NF_RW_UPDATE], k->touch_rows[NF_RW_UPDATE], rows, offset, run, stride, runs);
     expect_rest_untouched(mark, guarded);
     for (size_t r = 0; r < runs && run; r++) { /* the lowest byte of each word carries the added one */
         if (guarded[offset + r * stride] != FILL + 1)
@@ -71,8 +87,14 @@ static void check(const struct nf_kernels *k, size_t offset, size_t run, size_t 
 
     for (size_t i = 0; i < ROOM; i++)
         guarded[i] = before[i] = (char)nf_mix64(i);
-    k->touch[NF_RW_READ](guarded + offset, run, stride, runs);
+    walk(k->touch[NF_RW_READ], k->touch_rows[NF_RW_READ], rows, offset, run, stride, runs);
     assert_memory_equal(guarded, before, ROOM);
+}
+
+static void check(const struct nf_kernels *k, size_t offset, size_t run, size_t stride, size_t runs)
+{
+    check_walk(k, false, offset, run, stride, runs);
+    check_walk(k, true, offset, run, stride, runs);
 }
 
 static void touches_exactly(void **state)
