@@ -9,7 +9,10 @@
 #include <immintrin.h>
 #endif
 
-enum { WIDE = 64 /* one cache line: the unit in which memory is fetched */, ROWS = 512 /* looked up together: 4 KiB, with few the stores of places wait behind those to the rows */ };
+enum {
+    WIDE = 64,  /* one cache line: the unit in which memory is fetched */
+    ROWS = 512, /* looked up together; with few, the stores of their places wait behind those to the rows */
+};
 
 typedef uint64_t line __attribute__((vector_size(WIDE), may_alias));
 typedef uint64_t word __attribute__((aligned(1), may_alias));
