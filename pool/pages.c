@@ -23,7 +23,14 @@ static long call_move_pages(unsigned long n, void **pages, const int *nodes, int
     return syscall(SYS_move_pages, 0, n, pages, nodes, status, MPOL_MF_MOVE_OWN);
 }
 
-const struct nf_pages_system nf_pages_kernel = {call_move_pages};
+static long call_unbind(void *memory, size_t bytes)
+{
+    const int default_rule = 0; /* MPOL_DEFAULT */
+
+    return syscall(SYS_mbind, memory, bytes, default_rule, NULL, 0, 0);
+}
+
+const struct nf_pages_system nf_pages_kernel = {call_move_pages, call_unbind};
 
 static void list_pages(char *at, size_t n, void **pages)
 {

@@ -1,12 +1,14 @@
 #pragma once
 /* Pages of this process by NUMA node: where they are, and moving them without changing their addresses. Needs no library:
- * one system call, which tests replace. */
+ * two system calls, which tests replace. */
 #include <stddef.h>
 #include <stdint.h>
 
 struct nf_pages_system {
     /* As move_pages(2) of this process, only pages that are its alone: nodes NULL asks. < 0: errno says. */
     long (*move_pages)(unsigned long n, void **pages, const int *nodes, int *status);
+    /* Takes the rule off the memory that bound it, its pages staying where they are. < 0: errno says. */
+    long (*unbind)(void *memory, size_t bytes);
 };
 extern const struct nf_pages_system nf_pages_kernel;
 

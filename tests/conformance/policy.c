@@ -281,7 +281,7 @@ static void test_random(void **state)
             assert_int_equal(fixture_open(&f, p, options_of(p), (uint32_t)capacities[i][0], capacities[i] + 1, NULL, 0,
                                           seed), 0);
             assert_int_equal(random_run(&f, seed * 977 + i, 600, 400, needs_room_near(p)), 0);
-            if (!strcmp(p->name, "lru") && capacities[i][0] > 1 && capacities[i][1] > 10)
+            if ((!strcmp(p->name, "lru") || !strcmp(p->name, "promote")) && capacities[i][0] > 1 && capacities[i][1] > 10)
                 assert_true(f.moves_seen > 20 || capacities[i][1] > 400);
             fixture_close(&f);
         }
@@ -391,7 +391,7 @@ static void test_find_lists(void **state)
 static void test_order(void **state)
 {
     static const char *const names[] = {"all-near", "all-far", "near-first", "interleave",
-                                        "lru", "class", "lifetime-density", "trace"};
+                                        "lru", "promote", "class", "lifetime-density", "trace"};
     size_t n = 0;
 
     while (nf_policies[n]) {

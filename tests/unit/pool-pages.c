@@ -1,4 +1,4 @@
-/* Moving pages between nodes without a second node: a kernel of our own behind the one system call. And what the kernel's
+/* Moving pages between nodes without a second node: a kernel of our own behind the system call. And what the kernel's
  * own tiering needs, on trees of sysfs that are not this machine's. */
 #include <errno.h>
 #include <setjmp.h>
@@ -17,6 +17,7 @@
 #include "core/base/error.h"
 #include "core/model/stream.h"
 #include "pool/kernel-tiering.h"
+#include "pool/mover.h"
 #include "pool/pages.h"
 
 enum { PAGE = NF_PAGE_BYTES, PAGES = 10000 };
@@ -61,7 +62,7 @@ static long fake_move_pages(unsigned long n, void **pages, const int *nodes, int
     return 0;
 }
 
-static const struct nf_pages_system fake = {fake_move_pages};
+static const struct nf_pages_system fake = {.move_pages = fake_move_pages};
 
 static int setup(void **state)
 {
@@ -219,8 +220,12 @@ static void tiering_says_what_is_missing(void **state)
     put(root, "sys/devices/system/node/node0/meminfo", "Node 0 MemTotal: 1000 kB\n");
     put(root, "sys/devices/system/node/node0/cpulist", "0-1\n");
     refused(root, "one memory node");
+    assert_int_equal(nf_mover_probe_machine(NF_MOVER_MOVE_PAGES, root, why, sizeof why), -ENODEV);
+    assert_int_equal(nf_mover_probe_machine(NF_MOVER_COPY, root, why, sizeof why), 0);
     put(root, "sys/devices/system/node/node1/meminfo", "Node 1 MemTotal: 1000 kB\n");
     refused(root, "does not demote");
+    assert_int_equal(nf_mover_probe_machine(NF_MOVER_MOVE_PAGES, root, why, sizeof why), 0);
+    assert_int_equal(nf_mover_probe_machine(NF_MOVER_KERNEL, root, why, sizeof why), -ENODEV);
     put(root, "sys/kernel/mm/numa/demotion_enabled", "false\n");
     refused(root, "echo 1");
     put(root, "sys/kernel/mm/numa/demotion_enabled", "true\n");
