@@ -108,6 +108,21 @@ static void fail(struct nf_pool *p, int rc, const char *cause)
     snprintf(p->failure, sizeof p->failure, "%s", cause);
 }
 
+/* Pages of memory that changes hands, while the driving thread waits. */
+static int migrate_now(struct nf_pool *p, const struct nf_extent *piece, uint32_t from, uint32_t to)
+{
+    uint64_t start = nf_now_ns(), ns;
+    int rc = nf_mover_migrate(&p->mover, piece->memory, piece->bytes, to);
+
+    ns = nf_now_ns() - start;
+    p->move_ns += ns;
+    p->stall_ns += ns;
+    p->moved_bytes += piece->bytes;
+    p->place[from].stats.moved_out_bytes += piece->bytes;
+    p->place[to].stats.moved_in_bytes += piece->bytes;
+    return rc;
+}
+
 static void piece_give(struct nf_pool *p, uint32_t tier, struct nf_extent *piece)
 {
     uint32_t home;
@@ -117,16 +132,10 @@ static void piece_give(struct nf_pool *p, uint32_t tier, struct nf_extent *piece
     home = home_of(p, piece);
     /* The address goes back to an arena that hands it out as memory of its own tier. */
     if (home != tier) {
-        uint64_t start = nf_now_ns();
-        int rc = nf_mover_migrate(&p->mover, piece->memory, piece->bytes, home);
+        int rc = migrate_now(p, piece, tier, home);
 
         if (rc)
             fail(p, rc, nf_error_text(rc));
-        p->move_ns += nf_now_ns() - start;
-        p->stall_ns += nf_now_ns() - start;
-        p->moved_bytes += piece->bytes;
-        p->place[tier].stats.moved_out_bytes += piece->bytes;
-        p->place[home].stats.moved_in_bytes += piece->bytes;
     }
     nf_arena_give(&p->place[home].arena, (uint32_t)((uint64_t)(piece->memory - p->place[home].memory) / NF_PAGE_BYTES));
     p->place[tier].stats.live_bytes -= piece->bytes;
@@ -231,6 +240,21 @@ static bool make_room(struct nf_pool *p, uint32_t tier, uint64_t bytes)
     return bytes <= room(p, tier);
 }
 
+/* The addresses of a tier's arena are with storages that migrated elsewhere: others have addresses left, whose pages come. */
+static int foreign_take(struct nf_pool *p, uint32_t tier, uint64_t bytes, struct nf_extent *out)
+{
+    for (uint32_t t = 0; t < p->n_tiers; t++) {
+        uint32_t first = t == tier ? NF_ARENA_NONE : nf_arena_take(&p->place[t].arena, 0, (uint32_t)(bytes / NF_PAGE_BYTES));
+
+        if (first == NF_ARENA_NONE)
+            continue;
+        *out = (struct nf_extent){p->place[t].memory + (uint64_t)first * NF_PAGE_BYTES, bytes};
+        ledger_add(p, tier, bytes);
+        return migrate_now(p, out, t, tier);
+    }
+    return nf_fail(-ENOSPC, "no tier's arena has a run of %llu bytes: they need more slack", (unsigned long long)bytes);
+}
+
 /* Memory on a tier that has room by its ledger. */
 static int piece_take(struct nf_pool *p, uint32_t tier, uint64_t address, uint64_t bytes, struct nf_extent *out)
 {
@@ -240,6 +264,8 @@ static int piece_take(struct nf_pool *p, uint32_t tier, uint64_t address, uint64
     while ((first = nf_arena_take(&place->arena, address, (uint32_t)(bytes / NF_PAGE_BYTES))) == NF_ARENA_NONE &&
            land_one(p))
         ;
+    if (first == NF_ARENA_NONE && p->mover.kind == NF_MOVER_MOVE_PAGES)
+        return foreign_take(p, tier, bytes, out);
     if (first == NF_ARENA_NONE)
         return nf_fail(-ENOSPC, "tier '%s' has room for %llu bytes but no such run of pages: its arena needs more slack",
                        p->tiers[tier].name, (unsigned long long)bytes);
@@ -337,20 +363,14 @@ static int bring_back(struct nf_pool *p, uint32_t tier, const struct nf_extent *
 {
     uint8_t *seen = p->place[tier].seen;
     uint64_t first = (uint64_t)(piece->memory - p->place[tier].memory) / NF_PAGE_BYTES, n = piece->bytes / NF_PAGE_BYTES;
-    uint64_t start, ns;
-    int rc = 0;
+    uint64_t elsewhere = 0;
 
-    for (uint64_t i = first; seen && i < first + n && !rc; i++) {
-        if (seen[i] == tier)
-            continue;
-        start = nf_now_ns();
-        rc = nf_mover_migrate(&p->mover, piece->memory, piece->bytes, tier);
-        memset(seen + first, (int)tier, n);
-        ns = nf_now_ns() - start;
-        p->move_ns += ns;
-        p->stall_ns += ns;
-    }
-    return rc;
+    for (uint64_t i = first; i < first + n; i++)
+        elsewhere += seen[i] != tier;
+    if (!elsewhere)
+        return 0;
+    memset(seen + first, (int)tier, n);
+    return migrate_now(p, piece, tier, tier); /* from wherever */
 }
 
 /* Gives a storage the memory the policy chose. */
@@ -378,7 +398,7 @@ static int settle(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_pl
         if (!want->bytes[t])
             continue;
         rc = piece_take(p, t, e->address, want->bytes[t], &e->s.piece[t]);
-        if (!rc)
+        if (!rc && p->place[t].seen)
             rc = bring_back(p, t, &e->s.piece[t]);
         if (rc) {
             pieces_give(p, &e->s);

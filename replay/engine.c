@@ -657,6 +657,16 @@ static int engine_init(struct engine *e, const struct nf_engine_config *config, 
     return rc;
 }
 
+/* What the machine counts as moved includes what was under way in the end. */
+static void count_pages(struct engine *e)
+{
+    struct nf_pool_stats stats;
+
+    nf_pool_settle(e->pool); /* a failure is the trial's already, or too late to be */
+    nf_pool_stats(e->pool, &stats);
+    e->out->pool.moved_pages_ever = stats.moved_pages_ever;
+}
+
 int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
 {
     struct engine e;
@@ -679,6 +689,8 @@ int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
     if (!rc)
         rc = measure(&e);
     conclude(&e);
+    if (e.pool)
+        count_pages(&e);
     if (rc < 0) {
         out->status = NF_TRIAL_FAILED;
         snprintf(out->message, sizeof out->message, "%s", nf_error_text(rc));

@@ -1,5 +1,5 @@
 #pragma once
-/* A pool under test and its independent witness: tiers that watch every charge, a ledger kept from outside by looking
+/* A pool under test and its independent witness: tiers that watch every charge, a kernel that migrates what it is told, a ledger kept from outside by looking
  * at where storages really are, and a pattern in every page. Any check that fails fails the cmocka test. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +37,9 @@ struct fixture {
     struct nf_tier tiers[NF_TIER_MAX];
     struct witness_tier witness[NF_TIER_MAX];
     uint32_t n_tiers;
-    bool helper; /* moves go on while the test looks: the ledger is exact once they are settled */
+    bool helper;   /* moves go on while the test looks: the ledger is exact once they are settled */
+    bool in_place; /* pages migrate between the nodes of a kernel of our own, one per tier */
+    uint8_t *node[NF_TIER_MAX]; /* of each page of each arena */
     uint64_t capacity[NF_TIER_MAX], peak[NF_TIER_MAX]; /* peak: seen from outside, moves in flight counted */
     struct live live[FIXTURE_LIVE_MAX];
     uint32_t n_live;
