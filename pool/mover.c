@@ -12,8 +12,7 @@
 #include "pool/kernel-tiering.h"
 #include "pool/nodes.h"
 
-/* One charge per chunk. Smaller ones lose time to dispatch (64 KiB: 3 %, 256 KiB: 1 %), larger ones hold a shared
- * tier's queue longer than a visit's chunk does. */
+/* One charge per chunk. Smaller ones lose time to dispatch (64 KiB: 3 %, 256 KiB: 1 %). */
 enum { CHUNK_BYTES = 256 * 1024 };
 /* Pages asked for in one stretch: as many as one call takes (pages.c). */
 enum { MIGRATE_BYTES = 16 << 20 };
@@ -88,7 +87,7 @@ void nf_mover_init(struct nf_mover *m, int kind, const struct nf_tier *tiers, ui
         k = PARALLELISM_MIN;
     else if (k > PARALLELISM_MAX)
         k = PARALLELISM_MAX;
-    *m = (struct nf_mover){.tiers = tiers, .n_tiers = n_tiers, .kind = kind, .parallelism = k,
+    *m = (struct nf_mover){.tiers = tiers, .n_tiers = n_tiers, .kind = kind, .chunk_bytes = CHUNK_BYTES, .parallelism = k,
                            .pages = pages ? pages : &nf_pages_kernel};
 }
 
@@ -173,7 +172,7 @@ static void copy(struct nf_mover *m, const struct nf_pool_storage *from, char *t
     uint64_t now = nf_now_ns(), start = now;
 
     for (uint64_t offset = 0; offset < from->bytes && !cancelled_now(cancelled);) {
-        uint64_t bytes = from->bytes - offset < CHUNK_BYTES ? from->bytes - offset : CHUNK_BYTES, deadline;
+        uint64_t bytes = from->bytes - offset < m->chunk_bytes ? from->bytes - offset : m->chunk_bytes, deadline;
 
         if (stand_still(m))
             start = nf_now_ns();

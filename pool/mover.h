@@ -9,11 +9,15 @@
 #include "pool/policy.h"
 #include "pool/pool.h"
 
+/* As the replay's chunks are: neither side of a tier's queue waits for a longer one. */
+enum { NF_MOVER_CHUNK_BESIDE = 64 * 1024 };
+
 struct nf_mover {
     const struct nf_tier *tiers;
     const struct nf_pages_system *pages;
     uint32_t n_tiers;
     int kind;           /* NF_MOVER_* of nf_policy_semantics; NONE copies */
+    uint64_t chunk_bytes; /* of a copy; NF_MOVER_CHUNK_BESIDE while others use the tiers */
     double parallelism; /* line fetches the copy keeps outstanding */
     bool yields;        /* others want its CPU while it waits */
     atomic_bool held;   /* it stops between two chunks until this is false again */

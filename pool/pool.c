@@ -734,6 +734,8 @@ static int open_mover(struct nf_pool *p, const struct nf_pool_config *c)
         return nf_fail(rc, "policy %s cannot work here: %s", p->ops.name, why);
     nf_mover_init(&p->mover, kind, c->tiers, c->n_tiers, c->latency_ns[0], c->read_bps[0], c->pages);
     p->mover.yields = c->helper_shares;
+    if (p->ops.semantics.sync == NF_SYNC_HELPER)
+        p->mover.chunk_bytes = NF_MOVER_CHUNK_BESIDE;
     return 0;
 }
 

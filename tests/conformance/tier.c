@@ -493,6 +493,7 @@ static void test_concurrent_mover(void **state)
         memset(memory[i], 1, MOVED_BYTES);
     }
     nf_mover_init(&m.mover, NF_MOVER_COPY, tiers, 2, local.latency_ns, local.read_bps, NULL);
+    m.mover.chunk_bytes = NF_MOVER_CHUNK_BESIDE;
     for (uint32_t to = 0; to < 2; to++) {
         struct spinner s = {.tier = &tiers[1], .charge = {.read_bytes = 65536, .lines = 1024, .parallelism = 64}, .n = ACCESSES};
 
