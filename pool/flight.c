@@ -104,6 +104,7 @@ int nf_flight_start(struct nf_mover *mover, const int *cpu, struct nf_flight **o
         free(f);
         return nf_fail(-ENOMEM, "no memory for %d moves under way", NF_FLIGHT_MOVES);
     }
+    memset(f->ring, 0xff, NF_FLIGHT_MOVES * sizeof *f->ring); /* faulted here, not while the replay runs */
     sem_init(&f->waiting, 0, 0);
     rc = start(f, cpu);
     f->started = !rc;

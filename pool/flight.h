@@ -20,7 +20,7 @@ struct nf_flight_move {
     uint64_t ns;
 };
 
-enum { NF_FLIGHT_MOVES = 4096 };
+enum { NF_FLIGHT_MOVES = 1024 };
 struct nf_flight;
 
 /* cpu: to run on, NULL: anywhere. 0, -ENOMEM, -errno (cause set). */

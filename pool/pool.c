@@ -26,20 +26,28 @@ static struct nf_pool_entry *entry_live(const struct nf_pool *p, uint32_t handle
     return e->live ? e : NULL;
 }
 
+/* All of it is written, and so faulted. */
+static int block_new(struct nf_pool *p)
+{
+    struct nf_pool_entry *block = calloc(NF_POOL_BLOCK, sizeof *block);
+    uint32_t first = (uint32_t)p->blocks.n << NF_POOL_BLOCK_BITS;
+
+    if (!block || nf_array_push(&p->blocks, block)) {
+        free(block);
+        return nf_fail(-ENOMEM, "no memory for the table of storages");
+    }
+    for (uint32_t i = 0; i < NF_POOL_BLOCK; i++)
+        block[i].next_free = i + 1 < NF_POOL_BLOCK ? first + i + 1 : NO_HANDLE;
+    p->first_free = first;
+    return 0;
+}
+
 static int entry_new(struct nf_pool *p, uint32_t *handle)
 {
-    if (p->first_free == NO_HANDLE) {
-        struct nf_pool_entry *block = calloc(NF_POOL_BLOCK, sizeof *block);
-        uint32_t first = (uint32_t)p->blocks.n << NF_POOL_BLOCK_BITS;
+    int rc = p->first_free == NO_HANDLE ? block_new(p) : 0;
 
-        if (!block || nf_array_push(&p->blocks, block)) {
-            free(block);
-            return nf_fail(-ENOMEM, "no memory for the table of storages");
-        }
-        for (uint32_t i = 0; i < NF_POOL_BLOCK; i++)
-            block[i].next_free = i + 1 < NF_POOL_BLOCK ? first + i + 1 : NO_HANDLE;
-        p->first_free = first;
-    }
+    if (rc)
+        return rc;
     *handle = p->first_free;
     p->first_free = nf_pool_entry(p, *handle)->next_free;
     return 0;
@@ -757,8 +765,10 @@ int nf_pool_open(const struct nf_pool_config *c, struct nf_pool **out)
     p->first_free = NO_HANDLE;
     p->open_ns = nf_now_ns();
     p->open_ticks = nf_ticks();
-    p->moves.v = calloc(NF_POLICY_MOVES_MAX, sizeof *p->moves.v);
-    rc = p->moves.v ? 0 : nf_fail(-ENOMEM, "no memory for moves");
+    p->moves.v = malloc(NF_POLICY_MOVES_MAX * sizeof *p->moves.v);
+    rc = p->moves.v ? block_new(p) : nf_fail(-ENOMEM, "no memory for moves");
+    if (p->moves.v)
+        memset(p->moves.v, 0xff, NF_POLICY_MOVES_MAX * sizeof *p->moves.v); /* faulted before the first op */
     if (!rc)
         rc = nf_policy_check(c->policy, &p->ops);
     if (!rc)

@@ -15,7 +15,10 @@
 #include <cmocka.h>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/model/stats.h"
 #include "core/model/stream.h"
+#include "pool/evict.h"
 #include "pool/kernel-tiering.h"
 #include "pool/mover.h"
 #include "pool/pages.h"
@@ -183,6 +186,37 @@ static void the_real_kernel(void **state)
     munmap(memory, 4 * PAGE);
 }
 
+/* A chain of lines that caches hold, and the same once they do not: memory is slower than any of them by far. */
+static double chase_ns(void **lines, size_t n)
+{
+    uint64_t start = nf_now_ns();
+    void **at = lines;
+
+    for (size_t i = 0; i < n; i++)
+        at = *at;
+    __asm__ volatile("" : : "r"(at) : "memory");
+    return (double)(nf_now_ns() - start);
+}
+
+static void evicted_lines_come_from_memory(void **state)
+{
+    enum { LINES = 2048, STEP = 997 /* odd: every line once, in no order a prefetcher knows */, TRIES = 21 };
+    static _Alignas(64) char memory[LINES * 64];
+    double warm[TRIES], cold[TRIES];
+
+    for (size_t i = 0; i < LINES; i++)
+        *(void **)(memory + i * 64) = memory + (i + STEP) % LINES * 64;
+    for (int i = 0; i < TRIES; i++) {
+        chase_ns((void **)memory, LINES);
+        warm[i] = chase_ns((void **)memory, LINES);
+        nf_evict(memory, sizeof memory);
+        cold[i] = chase_ns((void **)memory, LINES);
+    }
+    print_message("a line: %.1f ns cached, %.1f ns evicted\n", nf_median(warm, TRIES) / LINES, nf_median(cold, TRIES) / LINES);
+    assert_true(nf_median(cold, TRIES) > 2 * nf_median(warm, TRIES));
+    nf_evict(NULL, 0);
+}
+
 /* --- the kernel's own tiering --- */
 
 static void put(const char *root, const char *path, const char *text)
@@ -246,7 +280,7 @@ int main(void)
         cmocka_unit_test_setup(moves_what_is_elsewhere, setup), cmocka_unit_test_setup(pages_outside_stay, setup),
         cmocka_unit_test_setup(tries_again, setup), cmocka_unit_test_setup(a_full_node, setup),
         cmocka_unit_test_setup(says_why_not, setup), cmocka_unit_test_setup(says_where, setup),
-        cmocka_unit_test(the_real_kernel), cmocka_unit_test(tiering_says_what_is_missing),
+        cmocka_unit_test(the_real_kernel), cmocka_unit_test(evicted_lines_come_from_memory), cmocka_unit_test(tiering_says_what_is_missing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
