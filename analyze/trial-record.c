@@ -14,10 +14,11 @@
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
 
-const char *const nf_record_files[NF_RECORD_TABLES] = {"trials-ran.csv", "disturbed.csv", "contention.csv", "live.csv"};
+const char *const nf_record_files[NF_RECORD_TABLES] = {"trials-ran.csv", "disturbed.csv", "contention.csv", "cold.csv", "live.csv"};
 
 static const struct nf_column ran_columns[] = {
     {"overlap", "mode", NF_COLUMN_TEXT},
+    {"start", "start", NF_COLUMN_TEXT},
     {"trials", "trials", NF_COLUMN_INTEGER},
     {"threads", "threads", NF_COLUMN_INTEGER},
     {"cpus", "CPUs", NF_COLUMN_TEXT},
@@ -30,6 +31,8 @@ static const struct nf_column ran_columns[] = {
     {"disturbed", "disturbed", NF_COLUMN_INTEGER},
     {"forgiven_ns", "forgiven", NF_COLUMN_NS},
     {"wait_ns", "stood still for moves", NF_COLUMN_NS},
+    {"movers_own_cpu", "mover on its own CPU", NF_COLUMN_INTEGER},
+    {"movers_shared_cpu", "on a replay core", NF_COLUMN_INTEGER},
 };
 static const struct nf_column marked_columns[] = {
     {"trial", "trial", NF_COLUMN_INTEGER}, {"block", "block", NF_COLUMN_INTEGER}, {"policy", "policy", NF_COLUMN_TEXT},
@@ -43,6 +46,15 @@ static const struct nf_column contention_columns[] = {
     {"near_share", "near", NF_COLUMN_SHARE},
     {"overlap", "mode", NF_COLUMN_TEXT},
     {"slowdown", "step under it / without", NF_COLUMN_REAL},
+    {"low", "low", NF_COLUMN_REAL},
+    {"high", "high", NF_COLUMN_REAL},
+    {"pairs", "pairs", NF_COLUMN_INTEGER},
+};
+static const struct nf_column cold_columns[] = {
+    {"policy", "policy", NF_COLUMN_TEXT},
+    {"near_share", "near", NF_COLUMN_SHARE},
+    {"overlap", "mode", NF_COLUMN_TEXT},
+    {"slowdown", "cold step / steady step", NF_COLUMN_REAL},
     {"low", "low", NF_COLUMN_REAL},
     {"high", "high", NF_COLUMN_REAL},
     {"pairs", "pairs", NF_COLUMN_INTEGER},
@@ -88,8 +100,8 @@ static int fill_ran(struct nf_table *t, struct nf_study *s, int64_t replay)
     int rc = nf_study_query(s,
                             "SELECT overlap, count(*), max(threads), group_concat(DISTINCT cpus), min(proofs), "
                             "sum(deadlines), max(late_p50_ns), max(late_p99_ns), max(late_max_ns), sum(saturated), "
-                            "sum(interference != ''), sum(forgiven_ns), sum(wait_ns) FROM trial WHERE replay_id = ?1 GROUP BY "
-                            "overlap ORDER BY overlap",
+                            "sum(interference != ''), sum(forgiven_ns), sum(wait_ns), sum(helper_cpu >= 0 AND NOT helper_shares), "
+                            "sum(helper_shares), cold FROM trial WHERE replay_id = ?1 GROUP BY overlap, cold ORDER BY overlap, cold",
                             &q);
 
     if (rc)
@@ -97,7 +109,8 @@ static int fill_ran(struct nf_table *t, struct nf_study *s, int64_t replay)
     nf_query_bind_i64(q, 1, replay);
     while ((rc = nf_query_step(q)) == 1) {
         nf_table_text(t, nf_overlap_name((unsigned)nf_query_i64(q, 0)));
-        for (int i = 1; i < 13; i++) {
+        nf_table_text(t, nf_query_i64(q, 15) ? "cold" : "warm");
+        for (int i = 1; i < 15; i++) {
             if (i == 3)
                 text_cell(t, nf_query_text(q, i));
             else if (i >= 6 && i <= 8 && !nf_query_i64(q, 5))
@@ -151,8 +164,10 @@ static int end_group(struct nf_table *t, struct group *g)
     int rc = g->ratios.n ? nf_estimate(g->ratios.v, g->ratios.n, 1, &e) : 0;
 
     if (g->ratios.n && !rc) {
-        text_cell(t, g->background);
-        nf_table_number(t, g->bps);
+        if (*g->background) {
+            text_cell(t, g->background);
+            nf_table_number(t, g->bps);
+        }
         text_cell(t, g->policy);
         nf_table_number(t, g->near_share);
         nf_table_text(t, nf_overlap_name((unsigned)g->overlap));
@@ -165,19 +180,12 @@ static int end_group(struct nf_table *t, struct group *g)
     return rc;
 }
 
-static int fill_contention(struct nf_table *t, struct nf_study *s, int64_t replay)
+/* Rows of the query: contention or nothing, policy, near share, overlap, ratio, what the contention reached. */
+static int fill_pairs(struct nf_table *t, struct nf_study *s, int64_t replay, const char *sql)
 {
     struct group g = {0};
     struct nf_query *q;
-    int rc = nf_study_query(s,
-                            "SELECT c.background, c.policy || CASE c.policy_options WHEN '' THEN '' ELSE ' (' || "
-                            "c.policy_options || ')' END AS p, c.near_share, c.overlap, c.wall_ns * 1.0 / c.steps / (a.wall_ns * "
-                            "1.0 / a.steps), c.background_bps FROM trial c JOIN trial a ON a.replay_id = c.replay_id AND a.block = "
-                            "c.block AND a.policy = c.policy AND a.policy_options = c.policy_options AND a.near_share = "
-                            "c.near_share AND a.overlap = c.overlap AND a.variant = c.variant AND a.cold = c.cold AND a.hog = 0 AND "
-                            "a.background = '' WHERE c.replay_id = ?1 AND c.background != '' AND c.status != 'failed' AND a.status "
-                            "!= 'failed' AND a.steps > 0 AND c.steps > 0 AND a.wall_ns > 0 ORDER BY 1, p, 3, 4",
-                            &q);
+    int rc = nf_study_query(s, sql, &q);
 
     if (rc)
         return rc;
@@ -204,6 +212,30 @@ static int fill_contention(struct nf_table *t, struct nf_study *s, int64_t repla
         rc = end_group(t, &g);
     nf_array_free(&g.ratios);
     return rc;
+}
+
+static int fill_contention(struct nf_table *t, struct nf_study *s, int64_t replay)
+{
+    return fill_pairs(t, s, replay,
+                      "SELECT c.background, c.policy || CASE c.policy_options WHEN '' THEN '' ELSE ' (' || "
+                      "c.policy_options || ')' END AS p, c.near_share, c.overlap, c.wall_ns * 1.0 / c.steps / (a.wall_ns * "
+                      "1.0 / a.steps), c.background_bps FROM trial c JOIN trial a ON a.replay_id = c.replay_id AND a.block = "
+                      "c.block AND a.policy = c.policy AND a.policy_options = c.policy_options AND a.near_share = "
+                      "c.near_share AND a.overlap = c.overlap AND a.variant = c.variant AND a.cold = c.cold AND a.hog = 0 AND "
+                      "a.background = '' WHERE c.replay_id = ?1 AND c.background != '' AND c.status != 'failed' AND a.status "
+                      "!= 'failed' AND a.steps > 0 AND c.steps > 0 AND a.wall_ns > 0 ORDER BY 1, p, 3, 4");
+}
+
+static int fill_cold(struct nf_table *t, struct nf_study *s, int64_t replay)
+{
+    return fill_pairs(t, s, replay,
+                      "SELECT '', c.policy || CASE c.policy_options WHEN '' THEN '' ELSE ' (' || c.policy_options || ')' END AS p, "
+                      "c.near_share, c.overlap, c.wall_ns * 1.0 / c.steps / (a.wall_ns * 1.0 / a.steps), 0 FROM trial c JOIN trial a "
+                      "ON a.replay_id = c.replay_id AND a.block = c.block AND a.policy = c.policy AND a.policy_options = "
+                      "c.policy_options AND a.near_share = c.near_share AND a.overlap = c.overlap AND a.variant = c.variant AND "
+                      "a.cold = 0 AND a.hog = 0 AND a.background = '' WHERE c.replay_id = ?1 AND c.cold AND c.background = '' AND "
+                      "c.status != 'failed' AND a.status != 'failed' AND a.steps > 0 AND c.steps > 0 AND a.wall_ns > 0 ORDER BY p, "
+                      "3, 4");
 }
 
 /* --- the real job --- */
@@ -383,6 +415,7 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
     r->tables[NF_RECORD_RAN] = nf_table_new(COLUMNS(ran_columns));
     r->tables[NF_RECORD_MARKED] = nf_table_new(COLUMNS(marked_columns));
     r->tables[NF_RECORD_CONTENTION] = nf_table_new(COLUMNS(contention_columns));
+    r->tables[NF_RECORD_COLD] = nf_table_new(COLUMNS(cold_columns));
     r->tables[NF_RECORD_LIVE] = nf_table_new(COLUMNS(live_columns));
     for (int i = 0; i < NF_RECORD_TABLES; i++) {
         if (!r->tables[i])
@@ -395,6 +428,8 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
         rc = fill_marked(r->tables[NF_RECORD_MARKED], study, replay);
     if (!rc)
         rc = fill_contention(r->tables[NF_RECORD_CONTENTION], study, replay);
+    if (!rc)
+        rc = fill_cold(r->tables[NF_RECORD_COLD], study, replay);
     if (!rc)
         rc = fill_live(r->tables[NF_RECORD_LIVE], study, d);
     for (int i = 0; i < NF_RECORD_TABLES && !rc; i++) {

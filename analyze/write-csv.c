@@ -134,6 +134,6 @@ const struct nf_writer_ops nf_writer_csv = {
     .files = (const char *const[]){"trials.csv", "curve.csv", "sources.csv", "audit.csv", "audit-ops.csv", "audit-rw.csv",
                                     "audit-tensors.csv", "sampled.csv", "mrc-errors.csv", "mrc.csv",
                                     "reuse-summary.csv", "reuse.csv", "trials-ran.csv", "disturbed.csv",
-                                    "contention.csv", "live.csv", NULL},
+                                    "contention.csv", "cold.csv", "live.csv", NULL},
     .write = write_csv,
 };

@@ -14,6 +14,7 @@
 #include "cmd/command.h"
 #include "core/base/error.h"
 #include "pool/devices.h"
+#include "pool/mover.h"
 #include "pool/policy.h"
 #include "pool/tier.h"
 
@@ -86,6 +87,25 @@ static void dependencies(struct nf_table *t)
     row(t, "dependency", "PyTorch", rc, text, "python3 cannot import torch: no job to capture (package python3-torch)");
 }
 
+static void movers(struct nf_table *t)
+{
+    static const struct {
+        int kind;
+        const char *name, *about;
+    } kinds[] = {
+        {NF_MOVER_COPY, "copy", "copies storages to another tier, charged to both"},
+        {NF_MOVER_MOVE_PAGES, "move_pages", "migrates pages between nodes in place; not validated on hardware"},
+        {NF_MOVER_KERNEL, "kernel", "the kernel demotes and promotes, read back; not validated on hardware"},
+    };
+    char why[512];
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        int rc = nf_mover_probe_machine(kinds[i].kind, "", why, sizeof why);
+
+        row(t, "mover", kinds[i].name, rc, kinds[i].about, why);
+    }
+}
+
 static int run(const struct nf_command *self, int argc, char **argv)
 {
     struct arguments a = {0};
@@ -113,6 +133,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
         rc = nf_tier_providers[i]->probe(why, sizeof why);
         row(t, "tier provider", nf_tier_providers[i]->name, rc, nf_tier_providers[i]->about, why);
     }
+    movers(t);
     for (size_t i = 0; nf_policies[i]; i++) {
         rc = nf_policies[i]->probe ? nf_policies[i]->probe(why, sizeof why) : 0;
         row(t, "policy", nf_policies[i]->name, rc, nf_policies[i]->about, why);

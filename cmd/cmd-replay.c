@@ -23,7 +23,7 @@ struct arguments {
     const char *near, *mode, *until, *background, *store;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
-    bool unfiltered, whole_sequence, reuse_testbed, hog, resume, dry_run, quiet;
+    bool unfiltered, whole_sequence, reuse_testbed, hog, cold, resume, dry_run, quiet;
 };
 
 static const struct nf_option options[] = {
@@ -49,6 +49,7 @@ static const struct nf_option options[] = {
     {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator, one CPU each (default as the job had, as far as there are CPUs)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
+    {"cold", 0, NF_OPTION_FLAG, offsetof(struct arguments, cold), NULL, "every trial also cold: one step from empty caches, nothing warmed up; in no curve"},
     {"background", 0, NF_OPTION_STRING, offsetof(struct arguments, background), "LIST", "every trial also under contention from other CPUs: read:50%@far, write:2GB@near, mixed:max@far (commas between several)"},
     {"resume", 0, NF_OPTION_FLAG, offsetof(struct arguments, resume), NULL, "go on with the study's latest replay where it stopped, with the options it was begun with"},
     {"dry-run", 'd', NF_OPTION_FLAG, offsetof(struct arguments, dry_run), NULL, "say how many trials, how long, how much memory, and what would spoil them"},
@@ -233,6 +234,7 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->whole_sequence = a->whole_sequence;
     o->reuse_testbed = a->reuse_testbed;
     o->hog = a->hog;
+    o->cold = a->cold;
     o->background = a->background;
     o->dry_run = a->dry_run;
     o->quiet = a->quiet;

@@ -7,6 +7,7 @@ const struct nf_policy_ops *const nf_policies[] = {
     &nf_policy_near_first,
     &nf_policy_interleave,
     &nf_policy_lru,
+    &nf_policy_promote,
     &nf_policy_class,
     &nf_policy_lifetime_density,
     &nf_policy_trace,

@@ -3,4 +3,4 @@
 #include "pool/policy.h"
 
 extern const struct nf_policy_ops nf_policy_all_near, nf_policy_all_far, nf_policy_near_first, nf_policy_interleave,
-    nf_policy_lru, nf_policy_class, nf_policy_lifetime_density, nf_policy_trace;
+    nf_policy_lru, nf_policy_promote, nf_policy_class, nf_policy_lifetime_density, nf_policy_trace;

@@ -10,90 +10,52 @@
 #include "core/base/array.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
-#include "pool/arena.h"
-#include "pool/mover.h"
+#include "pool/evict.h"
+#include "pool/pool-state.h"
 #include "pool/ticks.h"
 
-/* Storages live in blocks of this many, so that a growing table never moves one. */
-enum { BLOCK_BITS = 10, BLOCK_STORAGES = 1 << BLOCK_BITS };
 #define NO_HANDLE UINT32_MAX
 
-struct entry {
-    struct nf_pool_storage s;
-    uint64_t address;
-    uint32_t next_free;
-    bool live, pinned;
-};
-
-/* One tier's memory and ledger. */
-struct place {
-    struct nf_arena arena;
-    char *memory;
-    uint64_t arena_bytes, capacity;
-    struct nf_pool_tier_stats stats;
-};
-
-struct nf_pool {
-    struct nf_tier *tiers;
-    uint32_t n_tiers;
-    struct place place[NF_TIER_MAX];
-
-    struct nf_policy_ops ops;
-    bool has_access, has_after, has_freed; /* its own: two clock reads cost more than a default that does nothing */
-    struct nf_policy_env env;
-    void *policy, *options;
-    struct nf_policy_moves moves;
-    nf_regime regime;
-
-    NF_ARRAY(struct entry *) blocks;
-    uint32_t first_free;
-    uint64_t live_storages;
-    NF_ARRAY(uint32_t) pinned;
-    bool in_op, operands_fixed; /* between begin and end; from the end of begin on */
-
-    struct nf_mover mover;
-    uint64_t moves_done, moved_bytes, move_ns, policy_ticks, refused;
-    uint64_t open_ns, open_ticks; /* the two clocks read together, to know a tick's length */
-    char refusal[512];
-};
-
-static struct entry *entry_of(const struct nf_pool *p, uint32_t handle)
+static struct nf_pool_entry *entry_live(const struct nf_pool *p, uint32_t handle)
 {
-    return &p->blocks.v[handle >> BLOCK_BITS][handle & (BLOCK_STORAGES - 1)];
+    struct nf_pool_entry *e;
+
+    if (handle >> NF_POOL_BLOCK_BITS >= p->blocks.n)
+        return NULL;
+    e = nf_pool_entry(p, handle);
+    return e->live ? e : NULL;
 }
 
-static struct entry *entry_live(const struct nf_pool *p, uint32_t handle)
+/* All of it is written, and so faulted. */
+static int block_new(struct nf_pool *p)
 {
-    struct entry *e;
+    struct nf_pool_entry *block = calloc(NF_POOL_BLOCK, sizeof *block);
+    uint32_t first = (uint32_t)p->blocks.n << NF_POOL_BLOCK_BITS;
 
-    if (handle >> BLOCK_BITS >= p->blocks.n)
-        return NULL;
-    e = entry_of(p, handle);
-    return e->live ? e : NULL;
+    if (!block || nf_array_push(&p->blocks, block)) {
+        free(block);
+        return nf_fail(-ENOMEM, "no memory for the table of storages");
+    }
+    for (uint32_t i = 0; i < NF_POOL_BLOCK; i++)
+        block[i].next_free = i + 1 < NF_POOL_BLOCK ? first + i + 1 : NO_HANDLE;
+    p->first_free = first;
+    return 0;
 }
 
 static int entry_new(struct nf_pool *p, uint32_t *handle)
 {
-    if (p->first_free == NO_HANDLE) {
-        struct entry *block = calloc(BLOCK_STORAGES, sizeof *block);
-        uint32_t first = (uint32_t)p->blocks.n << BLOCK_BITS;
+    int rc = p->first_free == NO_HANDLE ? block_new(p) : 0;
 
-        if (!block || nf_array_push(&p->blocks, block)) {
-            free(block);
-            return nf_fail(-ENOMEM, "no memory for the table of storages");
-        }
-        for (uint32_t i = 0; i < BLOCK_STORAGES; i++)
-            block[i].next_free = i + 1 < BLOCK_STORAGES ? first + i + 1 : NO_HANDLE;
-        p->first_free = first;
-    }
+    if (rc)
+        return rc;
     *handle = p->first_free;
-    p->first_free = entry_of(p, *handle)->next_free;
+    p->first_free = nf_pool_entry(p, *handle)->next_free;
     return 0;
 }
 
 static void entry_release(struct nf_pool *p, uint32_t handle)
 {
-    struct entry *e = entry_of(p, handle);
+    struct nf_pool_entry *e = nf_pool_entry(p, handle);
 
     e->live = e->pinned = false;
     e->next_free = p->first_free;
@@ -127,30 +89,64 @@ static uint64_t free_bytes(void *pool, uint32_t tier)
     return tier < p->n_tiers ? room(p, tier) : 0;
 }
 
-/* Memory on a tier that has room by its ledger. */
-static int piece_take(struct nf_pool *p, uint32_t tier, uint64_t address, uint64_t bytes, struct nf_extent *out)
+static void ledger_add(struct nf_pool *p, uint32_t tier, uint64_t bytes)
 {
-    struct place *place = &p->place[tier];
-    uint32_t first = nf_arena_take(&place->arena, address, (uint32_t)(bytes / NF_PAGE_BYTES));
+    struct nf_pool_tier_stats *stats = &p->place[tier].stats;
 
-    if (first == NF_ARENA_NONE)
-        return nf_fail(-ENOSPC, "tier '%s' has room for %llu bytes but no such run of pages: its arena needs more slack",
-                       p->tiers[tier].name, (unsigned long long)bytes);
-    *out = (struct nf_extent){place->memory + (uint64_t)first * NF_PAGE_BYTES, bytes};
-    place->stats.live_bytes += bytes;
-    if (place->stats.live_bytes > place->stats.peak_bytes)
-        place->stats.peak_bytes = place->stats.live_bytes;
-    return 0;
+    stats->live_bytes += bytes;
+    if (stats->live_bytes > stats->peak_bytes)
+        stats->peak_bytes = stats->live_bytes;
+}
+
+/* The tier whose arena a piece lies in: not where its pages are, once they were migrated. */
+static uint32_t home_of(const struct nf_pool *p, const struct nf_extent *piece)
+{
+    uint32_t t = 0;
+
+    while (piece->memory < p->place[t].memory || piece->memory >= p->place[t].memory + p->place[t].arena_bytes)
+        t++;
+    return t;
+}
+
+static void fail(struct nf_pool *p, int rc, const char *cause)
+{
+    if (p->failed)
+        return;
+    p->failed = rc;
+    snprintf(p->failure, sizeof p->failure, "%s", cause);
+}
+
+/* Pages of memory that changes hands, while the driving thread waits. */
+static int migrate_now(struct nf_pool *p, const struct nf_extent *piece, uint32_t from, uint32_t to)
+{
+    uint64_t start = nf_now_ns(), ns;
+    int rc = nf_mover_migrate(&p->mover, piece->memory, piece->bytes, to);
+
+    ns = nf_now_ns() - start;
+    p->move_ns += ns;
+    p->stall_ns += ns;
+    p->moved_bytes += piece->bytes;
+    p->place[from].stats.moved_out_bytes += piece->bytes;
+    p->place[to].stats.moved_in_bytes += piece->bytes;
+    return rc;
 }
 
 static void piece_give(struct nf_pool *p, uint32_t tier, struct nf_extent *piece)
 {
-    struct place *place = &p->place[tier];
+    uint32_t home;
 
     if (!piece->bytes)
         return;
-    nf_arena_give(&place->arena, (uint32_t)((uint64_t)(piece->memory - place->memory) / NF_PAGE_BYTES));
-    place->stats.live_bytes -= piece->bytes;
+    home = home_of(p, piece);
+    /* The address goes back to an arena that hands it out as memory of its own tier. */
+    if (home != tier) {
+        int rc = migrate_now(p, piece, tier, home);
+
+        if (rc)
+            fail(p, rc, nf_error_text(rc));
+    }
+    nf_arena_give(&p->place[home].arena, (uint32_t)((uint64_t)(piece->memory - p->place[home].memory) / NF_PAGE_BYTES));
+    p->place[tier].stats.live_bytes -= piece->bytes;
     *piece = (struct nf_extent){0};
 }
 
@@ -160,39 +156,201 @@ static void pieces_give(struct nf_pool *p, struct nf_pool_storage *s)
         piece_give(p, t, &s->piece[t]);
 }
 
+/* --- moves under way --- */
+
+/* A storage is where a move took it: the move is counted and what it leaves is given back. */
+static void arrive(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_extent *to, uint32_t to_tier, uint64_t ns)
+{
+    p->move_ns += ns;
+    p->moves_done++;
+    p->moved_bytes += e->s.bytes;
+    p->place[to_tier].stats.moved_in_bytes += e->s.bytes;
+    for (uint32_t t = 0; t < p->n_tiers; t++) {
+        p->place[t].stats.moved_out_bytes += e->s.piece[t].bytes;
+        if (nf_mover_in_place(&p->mover)) {
+            p->place[t].stats.live_bytes -= e->s.piece[t].bytes;
+            e->s.piece[t] = (struct nf_extent){0};
+        }
+    }
+    pieces_give(p, &e->s);
+    e->s.piece[to_tier] = *to;
+    e->s.striped = false;
+}
+
+/* What a move that did not arrive had taken. */
+static void give_up(struct nf_pool *p, struct nf_extent *to, uint32_t to_tier)
+{
+    if (nf_mover_in_place(&p->mover))
+        p->place[to_tier].stats.live_bytes -= to->bytes;
+    else
+        piece_give(p, to_tier, to);
+}
+
+/* Ends the oldest move, waiting for it where it is still under way. */
+static void land(struct nf_pool *p)
+{
+    struct nf_flight_move *m = nf_flight_at(p->flight, 0);
+
+    if (!nf_flight_ended(p->flight)) {
+        uint64_t start = nf_now_ns(), ns;
+
+        nf_flight_await(p->flight);
+        ns = nf_now_ns() - start;
+        p->wait_ns += ns;
+        p->stall_ns += ns;
+    }
+    nf_flight_land(p->flight);
+    if (m->orphan) {
+        pieces_give(p, &m->from);
+        piece_give(p, m->to_tier, &m->to);
+        return;
+    }
+    nf_pool_entry(p, m->handle)->move = 0;
+    if (m->rc) {
+        fail(p, m->rc, m->cause);
+        give_up(p, &m->to, m->to_tier);
+    } else {
+        arrive(p, nf_pool_entry(p, m->handle), &m->to, m->to_tier, m->ns);
+    }
+}
+
+static bool under_way(const struct nf_pool *p)
+{
+    return p->flight && nf_flight_n(p->flight);
+}
+
+static void land_ended(struct nf_pool *p)
+{
+    while (p->flight && nf_flight_ended(p->flight))
+        land(p);
+}
+
+static void land_move_of(struct nf_pool *p, const struct nf_pool_entry *e)
+{
+    while (e->move)
+        land(p);
+}
+
+static bool land_one(struct nf_pool *p)
+{
+    bool any = under_way(p);
+
+    if (any)
+        land(p);
+    return any;
+}
+
+/* Waits for moves under way as long as the tier lacks room that they will leave. */
+static bool make_room(struct nf_pool *p, uint32_t tier, uint64_t bytes)
+{
+    while (bytes > room(p, tier) && land_one(p))
+        ;
+    return bytes <= room(p, tier);
+}
+
+/* The addresses of a tier's arena are with storages that migrated elsewhere: others have addresses left, whose pages come. */
+static int foreign_take(struct nf_pool *p, uint32_t tier, uint64_t bytes, struct nf_extent *out)
+{
+    for (uint32_t t = 0; t < p->n_tiers; t++) {
+        uint32_t first = t == tier ? NF_ARENA_NONE : nf_arena_take(&p->place[t].arena, 0, (uint32_t)(bytes / NF_PAGE_BYTES));
+
+        if (first == NF_ARENA_NONE)
+            continue;
+        *out = (struct nf_extent){p->place[t].memory + (uint64_t)first * NF_PAGE_BYTES, bytes};
+        ledger_add(p, tier, bytes);
+        return migrate_now(p, out, t, tier);
+    }
+    return nf_fail(-ENOSPC, "no tier's arena has a run of %llu bytes: they need more slack", (unsigned long long)bytes);
+}
+
+/* Memory on a tier that has room by its ledger. */
+static int piece_take(struct nf_pool *p, uint32_t tier, uint64_t address, uint64_t bytes, struct nf_extent *out)
+{
+    struct nf_pool_place *place = &p->place[tier];
+    uint32_t first;
+
+    while ((first = nf_arena_take(&place->arena, address, (uint32_t)(bytes / NF_PAGE_BYTES))) == NF_ARENA_NONE &&
+           land_one(p))
+        ;
+    if (first == NF_ARENA_NONE && p->mover.kind == NF_MOVER_MOVE_PAGES)
+        return foreign_take(p, tier, bytes, out);
+    if (first == NF_ARENA_NONE)
+        return nf_fail(-ENOSPC, "tier '%s' has room for %llu bytes but no such run of pages: its arena needs more slack",
+                       p->tiers[tier].name, (unsigned long long)bytes);
+    *out = (struct nf_extent){place->memory + (uint64_t)first * NF_PAGE_BYTES, bytes};
+    ledger_add(p, tier, bytes);
+    return 0;
+}
+
+/* Where the storage goes: memory of the tier, or its own where pages migrate. */
+static int take_destination(struct nf_pool *p, const struct nf_pool_entry *e, uint32_t handle, uint32_t to_tier, struct nf_extent *to)
+{
+    if (!nf_mover_in_place(&p->mover))
+        return piece_take(p, to_tier, e->address, e->s.bytes, to);
+    for (uint32_t t = 0; t < p->n_tiers; t++) {
+        if (e->s.piece[t].bytes == e->s.bytes) {
+            *to = e->s.piece[t];
+            ledger_add(p, to_tier, to->bytes);
+            return 0;
+        }
+    }
+    return refuse(p, "it moves storage %u, whose pieces lie apart: migrated pages keep their addresses", handle);
+}
+
+static int post_move(struct nf_pool *p, struct nf_pool_entry *e, uint32_t handle, const struct nf_extent *to, uint32_t to_tier)
+{
+    struct nf_flight_move *m;
+
+    while (!(m = nf_flight_next(p->flight)))
+        land(p);
+    m->handle = handle;
+    m->to_tier = to_tier;
+    m->from = e->s;
+    m->to = *to;
+    e->move = nf_flight_post(p->flight);
+    return 0;
+}
+
+static int make_move(struct nf_pool *p, struct nf_pool_entry *e, struct nf_extent *to, uint32_t to_tier)
+{
+    uint64_t start = nf_now_ns(), ns;
+    int rc = nf_mover_move(&p->mover, &e->s, to->memory, to_tier, NULL);
+
+    ns = nf_now_ns() - start;
+    p->stall_ns += ns;
+    if (rc)
+        give_up(p, to, to_tier);
+    else
+        arrive(p, e, to, to_tier, ns);
+    return rc;
+}
+
 static int execute_move(struct nf_pool *p, const struct nf_policy_move *m)
 {
-    struct entry *e = entry_live(p, m->handle);
+    struct nf_pool_entry *e = entry_live(p, m->handle);
     struct nf_extent to;
-    uint64_t start;
     int rc;
 
+    if (p->mover.kind == NF_MOVER_KERNEL)
+        return refuse(p, "it moves storage %u and declares that the kernel moves", m->handle);
     if (!e)
         return refuse(p, "it moves storage %u, which does not exist", m->handle);
     if (m->to_tier >= p->n_tiers)
         return refuse(p, "it moves storage %u to tier %u of %u", m->handle, m->to_tier, p->n_tiers);
+    if (e->move && nf_flight_find(p->flight, e->move)->to_tier == m->to_tier)
+        return 0;
+    land_move_of(p, e);
     if (e->s.piece[m->to_tier].bytes == e->s.bytes)
         return 0;
     if (e->pinned && (p->operands_fixed || (m->to_tier > 0 && e->s.piece[0].bytes)))
         return refuse(p, "it moves storage %u to tier %u while an op runs on it", m->handle, m->to_tier);
-    if (e->s.bytes > room(p, m->to_tier))
+    if (!make_room(p, m->to_tier, e->s.bytes))
         return refuse(p, "it moves %llu bytes to tier %u, which has %llu free", (unsigned long long)e->s.bytes,
                       m->to_tier, (unsigned long long)room(p, m->to_tier));
-    rc = piece_take(p, m->to_tier, e->address, e->s.bytes, &to);
+    rc = take_destination(p, e, m->handle, m->to_tier, &to);
     if (rc)
         return rc;
-    start = nf_now_ns();
-    nf_mover_copy(&p->mover, &e->s, to.memory, m->to_tier);
-    p->move_ns += nf_now_ns() - start;
-    p->moves_done++;
-    p->moved_bytes += e->s.bytes;
-    p->place[m->to_tier].stats.moved_in_bytes += e->s.bytes;
-    for (uint32_t t = 0; t < p->n_tiers; t++)
-        p->place[t].stats.moved_out_bytes += e->s.piece[t].bytes;
-    pieces_give(p, &e->s);
-    e->s.piece[m->to_tier] = to;
-    e->s.striped = false;
-    return 0;
+    return p->flight ? post_move(p, e, m->handle, &to, m->to_tier) : make_move(p, e, &to, m->to_tier);
 }
 
 static int execute_moves(struct nf_pool *p)
@@ -208,8 +366,23 @@ static int execute_moves(struct nf_pool *p)
     return 0;
 }
 
+/* A free page that the kernel took elsewhere is placed anew. */
+static int bring_back(struct nf_pool *p, uint32_t tier, const struct nf_extent *piece)
+{
+    uint8_t *seen = p->place[tier].seen;
+    uint64_t first = (uint64_t)(piece->memory - p->place[tier].memory) / NF_PAGE_BYTES, n = piece->bytes / NF_PAGE_BYTES;
+    uint64_t elsewhere = 0;
+
+    for (uint64_t i = first; i < first + n; i++)
+        elsewhere += seen[i] != tier;
+    if (!elsewhere)
+        return 0;
+    memset(seen + first, (int)tier, n);
+    return migrate_now(p, piece, tier, tier); /* from wherever */
+}
+
 /* Gives a storage the memory the policy chose. */
-static int settle(struct nf_pool *p, struct entry *e, const struct nf_placement *want)
+static int settle(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_placement *want)
 {
     uint64_t sum = 0;
     int rc;
@@ -226,13 +399,15 @@ static int settle(struct nf_pool *p, struct entry *e, const struct nf_placement 
     if (sum != e->s.bytes)
         return refuse(p, "it places %llu bytes of %llu", (unsigned long long)sum, (unsigned long long)e->s.bytes);
     for (uint32_t t = 0; t < p->n_tiers; t++)
-        if (want->bytes[t] > room(p, t))
+        if (!make_room(p, t, want->bytes[t]))
             return refuse(p, "it places %llu bytes on tier %u, which has %llu free",
                           (unsigned long long)want->bytes[t], t, (unsigned long long)room(p, t));
     for (uint32_t t = 0; t < p->n_tiers; t++) {
         if (!want->bytes[t])
             continue;
         rc = piece_take(p, t, e->address, want->bytes[t], &e->s.piece[t]);
+        if (!rc && p->place[t].seen)
+            rc = bring_back(p, t, &e->s.piece[t]);
         if (rc) {
             pieces_give(p, &e->s);
             return rc;
@@ -245,22 +420,29 @@ static int settle(struct nf_pool *p, struct entry *e, const struct nf_placement 
 
 int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t *handle)
 {
-    uint64_t bytes = nf_page_bytes(a->bytes), free_sum = 0, ticks;
+    uint64_t bytes = nf_page_bytes(a->bytes), free_sum, ticks;
     struct nf_policy_tensor t = {.bytes = bytes, .regime = p->regime, .op = a->op, .step_class = a->step_class,
                                  .number = a->number, .role = a->role};
     struct nf_placement want = {0};
-    struct entry *e;
+    struct nf_pool_entry *e;
     int rc;
 
-    for (uint32_t i = 0; i < p->n_tiers; i++)
-        free_sum += room(p, i);
+    land_ended(p);
+    do {
+        free_sum = 0;
+        for (uint32_t i = 0; i < p->n_tiers; i++)
+            free_sum += room(p, i);
+    } while (bytes > free_sum && land_one(p));
+    rc = nf_pool_failed(p);
+    if (rc)
+        return rc;
     if (bytes < a->bytes || bytes > free_sum)
         return nf_fail(-ENOSPC, "%llu bytes wanted, %llu free on all tiers together", (unsigned long long)a->bytes,
                        (unsigned long long)free_sum);
     rc = entry_new(p, handle);
     if (rc)
         return rc;
-    e = entry_of(p, *handle);
+    e = nf_pool_entry(p, *handle);
     t.handle = *handle;
     nf_policy_hide_tensor(&p->ops.semantics, &t);
     p->moves.n = 0;
@@ -272,6 +454,7 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
         return nf_fail_in(rc, "policy %s", p->ops.name);
     }
     e->s.bytes = bytes;
+    e->move = 0;
     e->address = a->address;
     rc = p->moves.n ? execute_moves(p) : 0;
     if (!rc)
@@ -286,12 +469,27 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
     return 0;
 }
 
+/* Nobody waits for the move of a storage that nobody wants: it ends early, and its memory is free then. */
+static void orphan(struct nf_pool *p, struct nf_pool_entry *e)
+{
+    struct nf_flight_move *m = nf_flight_find(p->flight, e->move);
+
+    m->orphan = true;
+    atomic_store_explicit(&m->cancelled, true, memory_order_relaxed);
+    memset(e->s.piece, 0, sizeof e->s.piece);
+    e->move = 0;
+}
+
 void nf_pool_free(struct nf_pool *p, uint32_t handle)
 {
-    struct entry *e = entry_live(p, handle);
+    struct nf_pool_entry *e = entry_live(p, handle);
     uint64_t ticks;
 
     assert(e);
+    if (e->move && !nf_mover_in_place(&p->mover))
+        orphan(p, e);
+    else
+        land_move_of(p, e);
     pieces_give(p, &e->s);
     entry_release(p, handle);
     p->live_storages--;
@@ -304,7 +502,7 @@ void nf_pool_free(struct nf_pool *p, uint32_t handle)
 
 const struct nf_pool_storage *nf_pool_storage(const struct nf_pool *p, uint32_t handle)
 {
-    return &entry_of(p, handle)->s;
+    return &nf_pool_entry(p, handle)->s;
 }
 
 void nf_pool_enter(struct nf_pool *p, nf_regime regime)
@@ -315,7 +513,7 @@ void nf_pool_enter(struct nf_pool *p, nf_regime regime)
 static void unpin(struct nf_pool *p)
 {
     for (size_t i = 0; i < p->pinned.n; i++)
-        entry_of(p, p->pinned.v[i])->pinned = false;
+        nf_pool_entry(p, p->pinned.v[i])->pinned = false;
     p->pinned.n = 0;
     p->in_op = p->operands_fixed = false;
 }
@@ -327,10 +525,14 @@ int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const
 
     if (p->in_op)
         return nf_fail(-EINVAL, "op %u begins before the last one ended", op);
+    land_ended(p);
+    rc = nf_pool_failed(p);
+    if (rc)
+        return rc;
     if (nf_array_reserve(&p->pinned, n))
         return nf_fail(-ENOMEM, "no memory for %zu operands", n);
     for (size_t i = 0; i < n; i++) {
-        struct entry *e = entry_live(p, handles[i]);
+        struct nf_pool_entry *e = entry_live(p, handles[i]);
 
         if (!e) {
             unpin(p);
@@ -350,6 +552,10 @@ int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const
         nf_fail_in(rc, "policy %s", p->ops.name);
     else if (p->has_access && p->moves.n)
         rc = execute_moves(p);
+    for (size_t i = 0; i < n && !rc && under_way(p); i++) {
+        land_move_of(p, nf_pool_entry(p, handles[i]));
+        rc = nf_pool_failed(p);
+    }
     if (rc)
         unpin(p);
     else
@@ -376,25 +582,39 @@ int nf_pool_end(struct nf_pool *p, uint32_t op)
     return p->moves.n ? execute_moves(p) : 0;
 }
 
-int nf_pool_verify(struct nf_pool *p)
+int nf_pool_settle(struct nf_pool *p)
 {
-    for (uint32_t t = 0; t < p->n_tiers; t++) {
-        uint32_t next = 0, first, pages;
+    while (land_one(p))
+        ;
+    return nf_pool_failed(p);
+}
 
-        while (nf_arena_next_used(&p->place[t].arena, &next, &first, &pages)) {
-            int rc = p->tiers[t].ops->verify(p->tiers[t].state, p->place[t].memory + (uint64_t)first * NF_PAGE_BYTES,
-                                             (uint64_t)pages * NF_PAGE_BYTES);
+void nf_pool_hold(struct nf_pool *p, bool held)
+{
+    atomic_store_explicit(&p->mover.held, held, memory_order_release);
+}
 
-            if (rc)
-                return nf_fail_in(rc, "tier '%s'", p->tiers[t].name);
-        }
-    }
-    return 0;
+void nf_pool_evict_caches(struct nf_pool *p)
+{
+    for (uint32_t t = 0; t < p->n_tiers; t++)
+        nf_evict(p->place[t].memory, p->place[t].arena_bytes);
 }
 
 uint64_t nf_pool_near_bytes(const struct nf_pool *p)
 {
-    return p->place[0].stats.live_bytes;
+    uint64_t bytes = p->place[0].stats.live_bytes;
+
+    for (uint32_t i = 0; p->flight && i < nf_flight_n(p->flight); i++) {
+        const struct nf_flight_move *m = nf_flight_at(p->flight, i);
+
+        bytes -= m->from.piece[0].bytes + (m->orphan && m->to_tier == 0 ? m->to.bytes : 0);
+    }
+    return bytes;
+}
+
+static uint64_t count(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 void nf_pool_stats(const struct nf_pool *p, struct nf_pool_stats *out)
@@ -407,11 +627,16 @@ void nf_pool_stats(const struct nf_pool *p, struct nf_pool_stats *out)
         .live_storages = p->live_storages,
         .policy_ns = ticks ? (uint64_t)((double)p->policy_ticks * (double)ns / (double)ticks) : 0,
         .move_ns = p->move_ns,
-        .move_forgiven_ns = p->mover.forgiven_ns,
+        .move_forgiven_ns = count(&p->mover.forgiven_ns) - p->forgiven_before,
+        .wait_ns = p->wait_ns,
+        .stall_ns = p->stall_ns,
+        .moved_pages_ever = count(&p->mover.moved_pages),
         .refused = p->refused,
     };
-    for (uint32_t t = 0; t < p->n_tiers; t++)
+    for (uint32_t t = 0; t < p->n_tiers; t++) {
         out->tier[t] = p->place[t].stats;
+        out->tier[t].charged_bytes = count(&p->mover.charged_bytes[t]) - p->place[t].charged_before;
+    }
 }
 
 void nf_pool_stats_reset(struct nf_pool *p)
@@ -420,8 +645,10 @@ void nf_pool_stats_reset(struct nf_pool *p)
         uint64_t live = p->place[t].stats.live_bytes;
 
         p->place[t].stats = (struct nf_pool_tier_stats){.live_bytes = live, .peak_bytes = live};
+        p->place[t].charged_before = count(&p->mover.charged_bytes[t]);
     }
-    p->moves_done = p->moved_bytes = p->move_ns = p->policy_ticks = p->mover.forgiven_ns = 0;
+    p->forgiven_before = count(&p->mover.forgiven_ns);
+    p->moves_done = p->moved_bytes = p->move_ns = p->wait_ns = p->stall_ns = p->policy_ticks = 0;
 }
 
 const char *nf_pool_refusal(const struct nf_pool *p)
@@ -429,9 +656,25 @@ const char *nf_pool_refusal(const struct nf_pool *p)
     return p->refusal;
 }
 
+/* Bound memory stays where it is: neither reclaim nor NUMA balancing would touch it. */
+static int leave_to_kernel(struct nf_pool *p, uint32_t t)
+{
+    struct nf_pool_place *place = &p->place[t];
+
+    if (!place->arena_bytes)
+        return 0;
+    place->seen = malloc(place->arena_bytes / NF_PAGE_BYTES);
+    if (!place->seen)
+        return nf_fail(-ENOMEM, "no memory to remember where pages are");
+    memset(place->seen, (int)t, place->arena_bytes / NF_PAGE_BYTES);
+    if (p->mover.pages->unbind(place->memory, place->arena_bytes) < 0)
+        return nf_fail(-errno, "tier '%s': cannot leave its pages to the kernel: %s", p->tiers[t].name, strerror(errno));
+    return 0;
+}
+
 static int open_tier(struct nf_pool *p, uint32_t t, const struct nf_pool_config *c)
 {
-    struct place *place = &p->place[t];
+    struct nf_pool_place *place = &p->place[t];
     const struct nf_tier *tier = &p->tiers[t];
     uint64_t bytes = nf_page_bytes(c->arena_bytes[t]);
     void *memory = NULL;
@@ -452,7 +695,7 @@ static int open_tier(struct nf_pool *p, uint32_t t, const struct nf_pool_config 
     if (rc)
         return nf_fail_in(rc, "tier '%s'", tier->name);
     place->capacity = (c->capacity[t] < bytes ? c->capacity[t] : bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
-    return 0;
+    return p->mover.kind == NF_MOVER_KERNEL ? leave_to_kernel(p, t) : 0;
 }
 
 static int open_policy(struct nf_pool *p, const struct nf_pool_config *c)
@@ -460,9 +703,6 @@ static int open_policy(struct nf_pool *p, const struct nf_pool_config *c)
     char why[256] = "";
     int rc;
 
-    rc = nf_policy_check(c->policy, &p->ops);
-    if (rc)
-        return rc;
     p->has_access = c->policy->access;
     p->has_after = c->policy->after;
     p->has_freed = c->policy->freed;
@@ -492,8 +732,24 @@ static int open_policy(struct nf_pool *p, const struct nf_pool_config *c)
     return rc ? nf_fail_in(rc, "policy %s", p->ops.name) : 0;
 }
 
+static int open_mover(struct nf_pool *p, const struct nf_pool_config *c)
+{
+    int kind = (int)p->ops.semantics.mover, rc;
+    char why[512];
+
+    rc = nf_mover_probe(kind, c->tiers, c->n_tiers, why, sizeof why);
+    if (rc && !c->pages)
+        return nf_fail(rc, "policy %s cannot work here: %s", p->ops.name, why);
+    nf_mover_init(&p->mover, kind, c->tiers, c->n_tiers, c->latency_ns[0], c->read_bps[0], c->pages);
+    p->mover.yields = c->helper_shares;
+    if (p->ops.semantics.sync == NF_SYNC_HELPER)
+        p->mover.chunk_bytes = NF_MOVER_CHUNK_BESIDE;
+    return 0;
+}
+
 int nf_pool_open(const struct nf_pool_config *c, struct nf_pool **out)
 {
+    bool opened = false;
     struct nf_pool *p;
     int rc;
 
@@ -509,16 +765,24 @@ int nf_pool_open(const struct nf_pool_config *c, struct nf_pool **out)
     p->first_free = NO_HANDLE;
     p->open_ns = nf_now_ns();
     p->open_ticks = nf_ticks();
-    nf_mover_init(&p->mover, c->tiers, c->n_tiers, c->latency_ns[0], c->read_bps[0]);
-    p->moves.v = calloc(NF_POLICY_MOVES_MAX, sizeof *p->moves.v);
-    rc = p->moves.v ? 0 : nf_fail(-ENOMEM, "no memory for moves");
+    p->moves.v = malloc(NF_POLICY_MOVES_MAX * sizeof *p->moves.v);
+    rc = p->moves.v ? block_new(p) : nf_fail(-ENOMEM, "no memory for moves");
+    if (p->moves.v)
+        memset(p->moves.v, 0xff, NF_POLICY_MOVES_MAX * sizeof *p->moves.v); /* faulted before the first op */
+    if (!rc)
+        rc = nf_policy_check(c->policy, &p->ops);
+    if (!rc)
+        rc = open_mover(p, c);
     for (uint32_t t = 0; !rc && t < c->n_tiers; t++)
         rc = open_tier(p, t, c);
     if (!rc) {
         rc = open_policy(p, c);
-        if (rc)
-            p->ops.close = NULL; /* never opened */
+        opened = !rc;
     }
+    if (!rc && p->ops.semantics.sync == NF_SYNC_HELPER && p->mover.kind != NF_MOVER_KERNEL)
+        rc = nf_flight_start(&p->mover, c->helper_cpu, &p->flight);
+    if (!opened)
+        p->ops.close = NULL;
     if (rc) {
         nf_pool_close(p);
         return rc;
@@ -531,12 +795,14 @@ struct nf_pool *nf_pool_close(struct nf_pool *p)
 {
     if (!p)
         return NULL;
+    nf_flight_stop(p->flight); /* before the memory it writes goes */
     if (p->ops.close)
         p->ops.close(p->policy);
     for (uint32_t t = 0; t < p->n_tiers; t++) {
         if (p->place[t].memory)
             p->tiers[t].ops->unmap(p->tiers[t].state, p->place[t].memory, p->place[t].arena_bytes);
         nf_arena_deinit(&p->place[t].arena);
+        free(p->place[t].seen);
     }
     for (size_t i = 0; i < p->blocks.n; i++)
         free(p->blocks.v[i]);

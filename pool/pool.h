@@ -8,6 +8,7 @@
 #include "pool/policy.h"
 #include "pool/tier.h"
 
+struct nf_pages_system;
 struct nf_pool;
 
 struct nf_pool_config {
@@ -22,6 +23,10 @@ struct nf_pool_config {
     uint32_t n_profiles, steady_class;
     double latency_ns[NF_TIER_MAX], read_bps[NF_TIER_MAX];
     uint64_t seed;
+    /* Of a policy whose moves a helper makes (NF_SYNC_HELPER): */
+    const int *helper_cpu; /* its thread runs there; NULL: anywhere. Read at open */
+    bool helper_shares;    /* others want that CPU: it yields instead of spinning */
+    const struct nf_pages_system *pages; /* the system calls that place pages; NULL: the kernel's */
 };
 
 /* A live storage's pieces. */
@@ -44,17 +49,19 @@ struct nf_pool_alloc {
 };
 
 struct nf_pool_tier_stats {
-    uint64_t live_bytes, peak_bytes; /* moves in flight counted in both places */
+    uint64_t live_bytes, peak_bytes; /* moves under way counted in both places */
     uint64_t moved_in_bytes, moved_out_bytes, allocations;
-    uint64_t charged_bytes; /* of moves, charged to the tier */
+    uint64_t charged_bytes; /* of moves, charged to a tier that injects: its bucket is the visits' own */
 };
 struct nf_pool_stats {
     struct nf_pool_tier_stats tier[NF_TIER_MAX];
     uint64_t moves, moved_bytes, live_storages;
     uint64_t policy_ns; /* time inside the policy, clock reads around every callback */
-    uint64_t move_ns;   /* wall time of moves, injection included */
+    uint64_t move_ns;   /* wall time of moves, injection included; a helper's passes beside the ops */
     uint64_t move_forgiven_ns; /* lateness of injected moves beyond the millisecond that is caught up */
     uint64_t wait_ns;   /* ops and allocations stood still for moves under way (sync helper) */
+    uint64_t stall_ns;  /* the driving thread stood still for moves: those made inline, and waits */
+    uint64_t moved_pages_ever; /* by move_pages or the kernel's tiering, since the pool was opened; no reset */
     uint64_t refused;   /* decisions that broke a rule; the first one's cause is kept */
 };
 
@@ -76,9 +83,17 @@ char *nf_pool_locate(const struct nf_pool_storage *s, uint64_t offset, uint32_t 
 /* Brackets an op: operands are pinned near-wise between them. rw: enum nf_rw. 0, -EPROTO, -errno (cause set). */
 int nf_pool_begin(struct nf_pool *pool, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n);
 int nf_pool_end(struct nf_pool *pool, uint32_t op);
-/* Proves the placement of every page in use. 0 or -EXDEV (cause set). */
+/* Waits for every move under way. 0 or what made one fail (cause set). */
+int nf_pool_settle(struct nf_pool *pool);
+/* Proves the placement of every page in use; of a policy that leaves its pages to the kernel: reads back where they went,
+ * counts those as its moves, and holds the kernel to the capacity of near. 0 or -EXDEV (cause set). */
 int nf_pool_verify(struct nf_pool *pool);
-/* Bytes near now; equal at two step ends (within 1 %) means steady. */
+/* While held, moves under way stand still (at their next chunk): for when the clock does. The pool must not be driven
+ * meanwhile but for verify and stats. */
+void nf_pool_hold(struct nf_pool *pool, bool held);
+/* Writes what the caches hold of the pool's memory back and drops it there, on every CPU. */
+void nf_pool_evict_caches(struct nf_pool *pool);
+/* Bytes near once the moves under way are done; equal at two step ends (within 1 %) means steady. */
 uint64_t nf_pool_near_bytes(const struct nf_pool *pool);
 void nf_pool_stats(const struct nf_pool *pool, struct nf_pool_stats *out);
 /* The cause of the first decision that broke a rule; "" when none did. Lives as long as the pool. */

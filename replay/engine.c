@@ -31,6 +31,8 @@ struct engine {
     unsigned n_workers;
     int cpus[NF_TEAM_MAX];
     struct nf_team *team;
+    int helper_cpu;
+    bool helper_yields;
 
     uint32_t **handles; /* per class, per tensor */
     uint32_t *carry;    /* per carry slot */
@@ -98,13 +100,13 @@ static void release(struct engine *e, uint32_t *handle)
     *handle = NO_HANDLE;
 }
 
-/* Time the pool spent on the policy's behalf so far: it is never hidden under compute. */
+/* Time the pool kept this thread on the policy's behalf so far: it is never hidden under compute. */
 static uint64_t billed_ns(const struct engine *e)
 {
     struct nf_pool_stats stats;
 
     nf_pool_stats(e->pool, &stats);
-    return stats.move_ns + stats.policy_ns;
+    return stats.stall_ns + stats.policy_ns;
 }
 
 /* The policy's time is an estimate that gets better, and may fall by a few ns. */
@@ -288,7 +290,9 @@ static int pause_before(struct engine *e, uint32_t class_index, uint32_t op)
         return 0;
     start = nf_pace_now(pace);
     faults = page_faults();
+    nf_pool_hold(e->pool, true);
     rc = e->config->between(e->config->between_ctx, class_index, op);
+    nf_pool_hold(e->pool, false);
     e->paused_faults += page_faults() - faults;
     took = nf_pace_now(pace) - start;
     e->paused_ns += took;
@@ -414,10 +418,14 @@ static void disturbances(struct engine *e, bool add)
     e->paused_faults = 0;
 }
 
-/* Nothing runs and no step is timed meanwhile. */
+/* Nothing runs and no step is timed meanwhile, nor does a move go on. */
 static int prove(struct engine *e, const char *when)
 {
-    int rc = nf_pool_verify(e->pool);
+    int rc;
+
+    nf_pool_hold(e->pool, true);
+    rc = nf_pool_verify(e->pool);
+    nf_pool_hold(e->pool, false);
 
     e->out->proofs += !rc;
     return rc ? nf_fail_in(rc, "%s", when) : 0;
@@ -431,6 +439,8 @@ static int measure(struct engine *e)
 
     if (rc)
         return rc;
+    if (config->cold)
+        nf_pool_evict_caches(e->pool);
     nf_pool_stats_reset(e->pool);
     for (unsigned i = 0; i < e->n_workers; i++) {
         e->workers[i].pace.stolen_ns = 0;
@@ -579,12 +589,42 @@ static int start_team(struct engine *e, const struct nf_pin *pin)
     return nf_team_start(e->n_workers, e->cpus, work, e, &e->team);
 }
 
+/* Where a mover's own thread runs: beside the team, or on the last one's CPU when there is no other. */
+static void place_helper(struct engine *e, const struct nf_pin *pin)
+{
+    const struct nf_policy_semantics *s = &e->config->pool.policy->semantics;
+    const cpu_set_t *allowed = e->config->allowed ? e->config->allowed : &pin->before;
+    int cpus[NF_TEAM_MAX + 1];
+
+    e->helper_cpu = -1;
+    if (s->sync != NF_SYNC_HELPER || s->mover == NF_MOVER_KERNEL)
+        return;
+    e->helper_cpu = e->config->helper_cpu;
+    if (e->helper_cpu < 0)
+        e->helper_cpu = nf_pin_team("", allowed, pin->cpu, e->n_workers + 1, cpus) > e->n_workers ? cpus[e->n_workers]
+                                                                                              : e->cpus[e->n_workers - 1];
+    for (unsigned i = 0; i < e->n_workers; i++)
+        e->helper_yields |= e->cpus[i] == e->helper_cpu;
+    e->out->helper_cpu = e->helper_cpu;
+    e->out->helper_shares = nf_pin_shares_core("", e->helper_cpu, e->cpus, e->n_workers);
+}
+
+static int open_pool(struct engine *e)
+{
+    struct nf_pool_config pool = e->config->pool;
+
+    pool.helper_cpu = e->helper_cpu >= 0 ? &e->helper_cpu : NULL;
+    pool.helper_shares = e->helper_yields;
+    return nf_pool_open(&pool, &e->pool);
+}
+
 static int engine_init(struct engine *e, const struct nf_engine_config *config, const struct nf_pin *pin,
                        struct nf_trial *out)
 {
     const struct nf_stream *stream = config->stream;
     size_t steps = (size_t)nf_engine_cycle_steps(config) * config->cycles;
     uint32_t operands = 1;
+    int rc;
 
     *e = (struct engine){.config = config, .out = out, .n_tiers = config->pool.n_tiers};
     e->rules = (struct nf_worker_rules){.tiers = config->pool.tiers, .n_tiers = config->pool.n_tiers,
@@ -611,7 +651,20 @@ static int engine_init(struct engine *e, const struct nf_engine_config *config, 
     if (!e->storages || !e->only_tier || !e->op_handles)
         return nf_fail(-ENOMEM, "out of memory for %u operands", operands);
     assume_parallelism(e);
-    return start_team(e, pin);
+    rc = start_team(e, pin);
+    if (!rc)
+        place_helper(e, pin);
+    return rc;
+}
+
+/* What the machine counts as moved includes what was under way in the end. */
+static void count_pages(struct engine *e)
+{
+    struct nf_pool_stats stats;
+
+    nf_pool_settle(e->pool); /* a failure is the trial's already, or too late to be */
+    nf_pool_stats(e->pool, &stats);
+    e->out->pool.moved_pages_ever = stats.moved_pages_ever;
 }
 
 int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
@@ -629,12 +682,15 @@ int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
     rc = engine_init(&e, config, &pin, out);
     if (rc)
         goto end;
-    rc = nf_pool_open(&config->pool, &e.pool);
-    if (!rc)
+    out->cold = config->cold;
+    rc = open_pool(&e);
+    if (!rc && !config->cold)
         rc = warm_up(&e);
     if (!rc)
         rc = measure(&e);
     conclude(&e);
+    if (e.pool)
+        count_pages(&e);
     if (rc < 0) {
         out->status = NF_TRIAL_FAILED;
         snprintf(out->message, sizeof out->message, "%s", nf_error_text(rc));
@@ -642,6 +698,9 @@ int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
     } else if (!rc && out->page_faults && out->status == NF_TRIAL_OK) {
         snprintf(out->message, sizeof out->message, "%llu page faults in the measured steps",
                  (unsigned long long)out->page_faults);
+    } else if (!rc && out->helper_shares && out->status == NF_TRIAL_OK) {
+        snprintf(out->message, sizeof out->message, "the mover's thread shared a core with the replay (CPU %d)",
+                 out->helper_cpu);
     }
 end:
     engine_deinit(&e);

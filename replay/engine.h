@@ -29,6 +29,8 @@ struct nf_engine_config {
     unsigned cycles;                 /* measured */
     int cpu;                         /* to run on; -1: wherever the thread is now */
     unsigned threads;                /* that share each op; 0: as the job had. At most the CPUs there are */
+    int helper_cpu;                  /* of a mover with a thread of its own; -1: a CPU that no thread has, else the last one's */
+    bool cold;                       /* no warm-up; what caches hold of the tiers is dropped before the first measured step */
     const cpu_set_t *allowed;        /* the others' CPUs are chosen from these; NULL: from this process's */
     /* Called before each op while the clock stands still: its time and its page faults are in no figure. 0, or an error
      * that fails the trial. May be NULL. */
@@ -41,7 +43,8 @@ struct nf_engine_config {
 };
 /* Warm-up: at most 8 cycles, then the trial counts as unsteady. Three measured steps are the default of a trial. */
 #define NF_ENGINE_CONFIG_INIT                                                                                          \
-    {.parallelism_scale = 1, .overlap = NF_OVERLAP_ASAP, .warmup_min = 2, .warmup_max = 8, .cycles = 3, .cpu = -1}
+    {.parallelism_scale = 1, .overlap = NF_OVERLAP_ASAP, .warmup_min = 2, .warmup_max = 8, .cycles = 3, .cpu = -1,        \
+     .helper_cpu = -1}
 
 enum nf_trial_status { NF_TRIAL_OK, NF_TRIAL_UNSTEADY, NF_TRIAL_FAILED };
 /* "ok", "unsteady", "failed". */
@@ -79,7 +82,7 @@ struct nf_trial {
     double scheduled_ns;       /* captured time the deadlines were made from */
     unsigned proofs, batches;
     int helper_cpu;            /* of the asynchronous mover; -1: none ran */
-    bool helper_shares;
+    bool helper_shares;        /* it ran on a core of the replay's threads */
     char interference[256];    /* "" : nothing noticed */
     struct nf_trial_tier tier[NF_TIER_MAX];
     struct nf_pool_stats pool; /* of the measured steps */

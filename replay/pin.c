@@ -87,18 +87,25 @@ static int node_of(const char *root, int cpu)
     return node;
 }
 
+bool nf_pin_shares_core(const char *root, int cpu, const int *cpus, unsigned n)
+{
+    int core = cpu_number(root, cpu, "topology/core_id"), package = cpu_number(root, cpu, "topology/physical_package_id");
+
+    for (unsigned i = 0; i < n; i++) {
+        if (cpus[i] == cpu || (core >= 0 && cpu_number(root, cpus[i], "topology/core_id") == core &&
+                               cpu_number(root, cpus[i], "topology/physical_package_id") == package))
+            return true;
+    }
+    return false;
+}
+
 /* Lower is better. */
 static int cost_of(const char *root, int cpu, const int *cpus, unsigned n)
 {
-    int core = cpu_number(root, cpu, "topology/core_id"), package = cpu_number(root, cpu, "topology/physical_package_id");
     int cost = node_of(root, cpu) != node_of(root, cpus[0]) ? 2 : 0;
 
-    for (unsigned i = 0; i < n && core >= 0; i++) {
-        if (cpu_number(root, cpus[i], "topology/core_id") == core &&
-            cpu_number(root, cpus[i], "topology/physical_package_id") == package)
-            return cost + 4; /* a sibling halves both: worse than another node */
-    }
-    return cost;
+    /* A sibling halves both: worse than another node. */
+    return nf_pin_shares_core(root, cpu, cpus, n) ? cost + 4 : cost;
 }
 
 unsigned nf_pin_team(const char *root, const cpu_set_t *allowed, int first, unsigned n, int *cpus)

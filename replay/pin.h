@@ -1,6 +1,7 @@
 #pragma once
 /* Keeping the calling thread on one CPU while it measures. */
 #include <sched.h>
+#include <stdbool.h>
 
 struct nf_pin {
     cpu_set_t before;
@@ -11,6 +12,9 @@ struct nf_pin {
 int nf_pin_init(struct nf_pin *p, int cpu);
 /* Restores what the thread was allowed before. Zeroed or unpinned is fine. */
 void nf_pin_deinit(struct nf_pin *p);
+
+/* Whether the CPU is one of n, or a sibling of one on the same physical core. Below `root` ("" for this machine) at /sys. */
+bool nf_pin_shares_core(const char *root, int cpu, const int *cpus, unsigned n);
 
 /* CPUs this process may run on. */
 int nf_pin_cpus(void);

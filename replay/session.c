@@ -13,6 +13,7 @@
 #include "core/base/spill.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
+#include "pool/mover.h"
 #include "replay/background.h"
 #include "replay/batches.h"
 #include "replay/engine.h"
@@ -44,7 +45,9 @@ struct session {
     struct nf_replay_result *result;
     int cpu;
     unsigned threads;
-    int cpus[NF_TEAM_MAX]; /* of the threads */
+    int cpus[NF_TEAM_MAX + 1]; /* of the threads; behind them the mover's, where it has one of its own */
+    uint32_t n_cpus;           /* with it */
+    int helper_cpu;            /* of a mover with a thread of its own; -1: no policy has one */
     int64_t capture, machine;
     struct nf_stream *stream;
     uint32_t steady;
@@ -164,6 +167,7 @@ static int wish(struct session *s)
         .n_overlaps = o->n_overlaps ? o->n_overlaps : sizeof OVERLAPS / sizeof *OVERLAPS,
         .hog = o->hog,
         .background = o->background,
+        .cold = o->cold,
     };
     int rc = wish_background(s);
 
@@ -299,6 +303,11 @@ static void describe(const struct session *s, uint64_t need)
     fprintf(out, "trials: %llu (%u a block, %u blocks), %u policies\n", (unsigned long long)trials, s->trials.n,
             s->o->blocks, s->trials.n_policies);
     fprintf(out, "threads: %u\n", s->threads);
+    if (s->helper_cpu >= 0)
+        fprintf(out, "mover: its own thread, on CPU %d%s\n", s->helper_cpu,
+                s->n_cpus > s->threads ? "" : ", which it shares with the replay: fewer --threads would leave it one");
+    if (s->o->cold)
+        fprintf(out, "cold: every trial also from empty caches, one step each without warm-up\n");
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
     fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
     fprintf(out, " of %s available\n", nf_format_bytes(text, (double)available_memory()));
@@ -315,6 +324,21 @@ static void describe(const struct session *s, uint64_t need)
 }
 
 /* --- preparation --- */
+
+/* Found out now rather than as failed trials. */
+static int check_movers(const struct session *s)
+{
+    char why[512];
+
+    for (uint32_t i = 0; i < s->trials.n_policies; i++) {
+        const struct nf_policy_ops *ops = s->trials.policies[i].ops;
+        int rc = nf_mover_probe((int)ops->semantics.mover, s->testbed.tiers, s->testbed.n_tiers, why, sizeof why);
+
+        if (rc)
+            return nf_fail(rc, "policy %s cannot work here: %s", ops->name, why);
+    }
+    return 0;
+}
 
 static int open_testbed(struct session *s)
 {
@@ -333,6 +357,8 @@ static int open_testbed(struct session *s)
     };
     int rc = nf_testbed_init(&s->testbed, &t);
 
+    if (!rc)
+        rc = check_movers(s);
     return rc ? rc : nf_testbed_record(&s->testbed, s->study, o->invocation, s->machine);
 }
 
@@ -384,8 +410,10 @@ static struct nf_engine_config configure(const struct session *s, const struct n
     c.overlap = t->overlap;
     c.residual_ns = (const double *const *)s->residual.op_ns;
     c.whole_sequence = s->o->whole_sequence;
-    c.cycles = s->o->steps;
+    c.cycles = t->cold ? 1 : s->o->steps; /* the second would not be cold */
+    c.cold = t->cold;
     c.cpu = s->cpu;
+    c.helper_cpu = s->helper_cpu;
     c.threads = s->threads;
     c.store = s->o->store;
     c.stop = s->o->stop;
@@ -396,36 +424,58 @@ static struct nf_engine_config configure(const struct session *s, const struct n
     return c;
 }
 
-/* CPUs that the replay's threads must leave to others: to a mover of its own thread, and to who contends. */
-static size_t others_cpus(const struct session *s)
+/* CPUs that the replay's threads must leave to who contends. */
+static size_t contenders_cpus(const struct session *s)
 {
-    size_t others = s->n_background > s->o->hog ? s->n_background : s->o->hog;
+    return s->n_background > s->o->hog ? s->n_background : s->o->hog;
+}
 
+static bool has_helper(const struct session *s)
+{
     for (uint32_t i = 0; i < s->trials.n_policies; i++) {
-        if (s->trials.policies[i].ops->semantics.sync == NF_SYNC_HELPER)
-            return others + 1;
+        const struct nf_policy_semantics *semantics = &s->trials.policies[i].ops->semantics;
+
+        if (semantics->sync == NF_SYNC_HELPER && semantics->mover != NF_MOVER_KERNEL)
+            return true;
     }
-    return others;
+    return false;
+}
+
+/* A mover with a thread of its own comes after the job's threads and whoever contends: it gets a CPU where one is left, or
+ * shares the last thread's. */
+static void choose_helper(struct session *s)
+{
+    bool one_is_left = (size_t)nf_pin_cpus() > s->threads + contenders_cpus(s);
+
+    s->n_cpus = s->threads;
+    s->helper_cpu = -1;
+    if (!has_helper(s))
+        return;
+    if (one_is_left)
+        s->n_cpus = nf_pin_team("", NULL, s->cpu, s->threads + 1, s->cpus);
+    s->helper_cpu = s->cpus[s->n_cpus - 1];
+    if (s->n_cpus == s->threads)
+        nf_info("no CPU is left for the mover's own thread: it shares CPU %d with the replay", s->helper_cpu);
 }
 
 /* The same number in every trial, also where nobody contends: trials are compared with each other. */
 static int choose_threads(struct session *s)
 {
-    size_t others = others_cpus(s);
+    size_t others = contenders_cpus(s);
     unsigned wanted = s->o->threads ? s->o->threads : s->stream->threads, all = (unsigned)nf_pin_cpus();
     unsigned most = all > others ? all - (unsigned)others : 1;
 
     wanted = wanted ? wanted : 1;
     if (s->o->threads > most)
-        return nf_fail(-ENODEV, "%u replay threads beside %zu of others (contention, mover) want a CPU each, and this process "
+        return nf_fail(-ENODEV, "%u replay threads beside %zu that contend want a CPU each, and this process "
                        "may use %u", wanted, others, all);
     if (wanted > most)
         nf_info("the job ran on %u threads, its replay does on %u: there are no more CPUs", wanted, most);
     s->threads = wanted < most ? wanted : most;
     s->threads = nf_pin_team("", NULL, s->cpu, s->threads, s->cpus);
-    if ((s->n_background || s->o->hog) && nf_background_probe(s->n_background > s->o->hog ? s->n_background : s->o->hog,
-                                                              s->threads))
+    if (others && nf_background_probe(others, s->threads))
         return -ENODEV;
+    choose_helper(s);
     return 0;
 }
 
@@ -453,7 +503,7 @@ static void report(const struct session *s, const struct nf_trials_one *t)
         nf_format_ns(left, spent / r->done * (r->planned - r->kept - r->done));
     nf_progress("trial %u of %u: %s, near %.0f %%, %s%s%s; %s left", r->kept + r->done + 1, r->planned,
                 s->trials.policies[t->policy].ops->name, 100 * t->near_share, nf_overlap_name(t->overlap),
-                t->hog ? ", beside a hog" : "", t->background ? ", under contention" : "", left);
+                t->hog ? ", beside a hog" : "", t->background ? ", under contention" : t->cold ? ", cold" : "", left);
 }
 
 static int start_background(const struct session *s, const struct nf_trials_one *t, struct nf_background **out)
@@ -464,15 +514,21 @@ static int start_background(const struct session *s, const struct nf_trials_one 
         .read_bps = read_bps,
         .n_tiers = s->testbed.n_tiers,
         .taken = s->cpus,
-        .n_taken = s->threads,
+        .n_taken = s->n_cpus,
         .llc_bytes = s->testbed.llc_bytes,
     };
 
     for (uint32_t i = 0; i < s->testbed.n_tiers; i++)
         read_bps[i] = s->testbed.measured[i].read_bps;
     if (t->hog)
-        return nf_background_start_hog(s->cpus, s->threads, s->testbed.llc_bytes, out);
+        return nf_background_start_hog(s->cpus, s->n_cpus, s->testbed.llc_bytes, out);
     return t->background ? nf_background_start(s->background, s->n_background, &where, out) : 0;
+}
+
+/* Pages that were moved on the policy's behalf, of those that the machine counts: all, where it leaves them to the kernel. */
+static uint64_t asked_pages(const struct nf_policy_ops *policy, const struct nf_trial *trial)
+{
+    return policy->semantics.mover == NF_MOVER_KERNEL ? UINT64_MAX : trial->pool.moved_pages_ever;
 }
 
 /* *bps: traffic of the hog or the background per second; 0: there was none. */
@@ -499,8 +555,8 @@ static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t 
                  nf_format_bytes(speed, *bps));
     if (!rc) {
         nf_interference_read("", s->cpu, &after);
-        after.load -= after.load > 0 ? (double)contenders : 0; /* asked for */
-        nf_interference_judge(&before, &after, 0, s->peak_bytes / NF_PAGE_BYTES, trial);
+        after.load -= after.load > 0 ? (double)contenders + (trial->helper_cpu >= 0) : 0; /* asked for */
+        nf_interference_judge(&before, &after, asked_pages(c.pool.policy, trial), s->peak_bytes / NF_PAGE_BYTES, trial);
     }
     return rc;
 }

@@ -40,6 +40,7 @@ struct nf_replay_options {
     unsigned threads;            /* that share each op; 0: as the job had. At most the CPUs there are, a hog's taken off */
     bool whole_sequence;         /* replay all captured steps in order instead of the steady one */
     bool reuse_testbed;          /* take the tiers' numbers from the study when it has this machine's */
+    bool cold;                   /* every trial also cold: one cycle from empty caches, nothing warmed up */
     bool hog;                    /* all-near trials beside a bandwidth hog as well */
     const char *background;      /* every trial also under this contention (replay/background.h); NULL: none */
     bool dry_run;                /* say what would be done, on `out`; nothing is measured or written */

@@ -29,12 +29,12 @@ void nf_stop_rule_add(struct nf_stop_rule *r, uint32_t block, uint32_t trial, do
         r->step_ns[(size_t)block * r->trials->n + trial] = step_ns;
 }
 
-/* The all-near trial of the same overlap, beside the same hog. */
+/* The all-near trial of the same overlap, beside the same hog, as warm. */
 static uint32_t reference_of(const struct nf_trials *t, uint32_t trial)
 {
     for (uint32_t i = 0; i < t->n; i++) {
         if (nf_trials_is_all_near(t->policies[t->v[i].policy].ops) && t->v[i].overlap == t->v[trial].overlap &&
-            t->v[i].hog == t->v[trial].hog)
+            t->v[i].hog == t->v[trial].hog && t->v[i].cold == t->v[trial].cold)
             return i;
     }
     return UINT32_MAX;

@@ -18,6 +18,7 @@ struct nf_trials_one {
     enum nf_overlap overlap;
     bool hog;
     bool background; /* beside the contention asked for */
+    bool cold;       /* one cycle from empty caches, nothing warmed up */
 };
 
 struct nf_trials {
@@ -35,6 +36,7 @@ struct nf_trials_wish {
     size_t n_overlaps;
     bool hog; /* also all-near beside a bandwidth hog, in every overlap mode */
     bool background; /* every trial but those a second time, under contention: paired with the plain one of its block */
+    bool cold;       /* every plain trial a second time, cold: paired likewise */
 };
 
 /* all-near is always among them: slowdowns are measured against it. It and all-far come once per overlap mode, the

@@ -1,5 +1,5 @@
 /* The replay itself: what dispatching a visit costs where it happens, how well a schedule is kept, what two threads gain,
- * and what an emulated tier gives on what it was not calibrated on: mixes, two threads, contention. */
+ * and what an emulated tier gives on what it was not calibrated on: mixes, two threads, contention, a mover. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,11 +15,11 @@
 #include "replay/pin.h"
 #include "tests/bench/bench.h"
 
-/* One tensor carried through, visited by every op from its start on. */
+/* One tensor carried through, visited by every op from its start on; where movers are measured, another that nobody visits. */
 struct job {
     struct nf_op *ops;
     struct nf_visit *visits;
-    struct nf_tensor tensor;
+    struct nf_tensor tensors[2];
     struct nf_step_class c;
     uint32_t sequence[1];
     char *names[1];
@@ -35,6 +35,7 @@ struct shape {
     uint64_t bytes, footprint; /* of a visit; of the tensor, which visits walk through */
     double dur_ns;
     unsigned reads, writes;    /* in turn: so many ops that read, then so many that update */
+    uint64_t cargo;            /* of the tensor that nobody visits; 0: none */
     uint8_t parallelism;
 };
 
@@ -56,8 +57,10 @@ static int job_init(struct job *j, const struct shape *s)
     j->visits = calloc(s->ops, sizeof *j->visits);
     if (!j->ops || !j->visits)
         return nf_fail(-ENOMEM, "out of memory");
-    j->tensor = (struct nf_tensor){.bytes = s->footprint, .address = 1ull << 32, .birth = NF_OP_BEFORE, .death = NF_OP_AFTER,
-                                   .tracked = true};
+    for (int i = 0; i < 2; i++)
+        j->tensors[i] = (struct nf_tensor){.bytes = i ? s->cargo : s->footprint, .address = (i + 1ull) << 32,
+                                           .birth = NF_OP_BEFORE, .death = NF_OP_AFTER, .carry_in = i, .carry_out = i,
+                                           .tracked = true};
     for (uint32_t i = 0; i < s->ops; i++) {
         bool read = !s->writes || i % (s->reads + s->writes) < s->reads;
 
@@ -66,10 +69,10 @@ static int job_init(struct job *j, const struct shape *s)
                                          .run = s->bytes, .stride = s->bytes, .touches_q8 = 256,
                                          .rw = read ? NF_RW_READ : NF_RW_UPDATE, .parallelism = s->parallelism};
     }
-    j->c = (struct nf_step_class){.ops = j->ops, .visits = j->visits, .tensors = &j->tensor, .n_ops = s->ops,
-                                  .n_visits = s->ops, .n_tensors = 1};
+    j->c = (struct nf_step_class){.ops = j->ops, .visits = j->visits, .tensors = j->tensors, .n_ops = s->ops,
+                                  .n_visits = s->ops, .n_tensors = s->cargo ? 2 : 1};
     j->names[0] = name;
-    j->stream = (struct nf_stream){.classes = &j->c, .n_classes = 1, .sequence = j->sequence, .n_sequence = 1, .n_carry = 1,
+    j->stream = (struct nf_stream){.classes = &j->c, .n_classes = 1, .sequence = j->sequence, .n_sequence = 1, .n_carry = 2,
                                    .names = j->names, .n_names = 1, .threads = 1};
     rc = nf_step_class_peak(&j->c, &j->c.peak_live_bytes);
     if (!rc)
@@ -100,7 +103,7 @@ static struct nf_engine_config configure(struct job *j, const char *policy, unsi
     c.pool = (struct nf_pool_config){.tiers = j->tiers, .n_tiers = 2, .capacity = {UINT64_MAX, UINT64_MAX},
                                      .policy = nf_policy_find(policy), .policy_options = "", .profiles = &j->profile,
                                      .n_profiles = 1};
-    c.pool.arena_bytes[strcmp(policy, "all-far") ? 0 : 1] = nf_page_bytes(j->tensor.bytes) + (16 << 20);
+    c.pool.arena_bytes[strcmp(policy, "all-far") ? 0 : 1] = nf_page_bytes(j->tensors[0].bytes) + (16 << 20);
     c.threads = threads;
     c.cycles = cycles;
     c.warmup_min = c.warmup_max = 1;
@@ -389,7 +392,50 @@ struct injected {
     unsigned reads, writes, threads;
     uint8_t k;              /* 0: MANY, so that bandwidth decides */
     const char *background; /* of the far tier's target */
+    bool mover;             /* a helper moves another storage to and fro meanwhile */
 };
+
+/* --- a policy that keeps the mover busy --- */
+
+enum { CARGO_BYTES = 8 << 20, OPS_A_MOVE = 40 /* longer than a move takes on its half of the link */ };
+static struct {
+    uint32_t cargo, tier, ops;
+} ferry;
+
+static int ferry_open(const struct nf_policy_env *env, void **policy)
+{
+    ferry.ops = 0;
+    *policy = NULL;
+    return 0;
+}
+
+static void ferry_close(void *policy)
+{
+}
+
+static int ferry_place(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
+                       struct nf_placement *out)
+{
+    out->bytes[1] = t->bytes;
+    if (t->bytes == CARGO_BYTES)
+        ferry.cargo = t->handle;
+    ferry.tier = 1;
+    return 0;
+}
+
+static int ferry_after(void *policy, uint32_t op, struct nf_policy_moves *moves)
+{
+    if (ferry.ops++ % OPS_A_MOVE)
+        return 0;
+    ferry.tier = !ferry.tier;
+    moves->v[moves->n++] = (struct nf_policy_move){ferry.cargo, ferry.tier};
+    return 0;
+}
+
+static const struct nf_policy_ops ferry_ops = {
+    .abi = NF_POLICY_ABI, .name = "ferry", .about = "moves a storage to and fro",
+    .semantics = {.mover = NF_MOVER_COPY, .sync = NF_SYNC_HELPER}, .open = ferry_open, .close = ferry_close,
+    .place = ferry_place, .after = ferry_after};
 
 /* Bytes the tier moved per second, everybody's. */
 static double achieved(struct job *job, const struct injected *i)
@@ -407,10 +453,14 @@ static double achieved(struct job *job, const struct injected *i)
     where.taken = cpus;
     where.n_taken = nf_pin_team("", NULL, cpus[0], i->threads, cpus);
     c.cpu = cpus[0];
+    if (i->mover) {
+        c.pool.policy = &ferry_ops;
+        c.pool.arena_bytes[0] = c.pool.arena_bytes[1] = c.pool.arena_bytes[1] + CARGO_BYTES;
+    }
     if (i->background && (nf_background_parse(i->background, &spec, 1, &n) || nf_background_start(&spec, 1, &where, &background)))
         fprintf(stderr, "replay: %s\n", nf_error_text(0));
     else if (!run(&c, &t))
-        bps = (double)t.tier[1].charged_bytes / (double)t.wall_ns * 1e9;
+        bps = (double)(t.tier[1].charged_bytes + t.pool.tier[1].charged_bytes) / (double)t.wall_ns * 1e9;
     nf_background_stop(background, &beside);
     nf_trial_deinit(&t);
     return bps < 0 ? -1 : bps + beside;
@@ -419,14 +469,15 @@ static double achieved(struct job *job, const struct injected *i)
 static int injected_rows(struct bench *b)
 {
     static const struct injected cases[] = {
-        {"injected bandwidth, reads", 1, 0, 1, 0, NULL},
-        {"injected bandwidth, 3 reads : 1 update", 3, 1, 1, 0, NULL},
-        {"injected bandwidth, 1 : 1", 1, 1, 1, 0, NULL},
-        {"injected bandwidth, two threads", 1, 0, 2, 0, NULL},
-        {"injected bandwidth, under read:30%@far", 1, 0, 1, 0, "read:30%@far"},
-        {"injected latency, k = 2", 1, 0, 1, 2, NULL},
-        {"injected latency, k = 4", 1, 0, 1, 4, NULL},
-        {"injected latency, k = 8", 1, 0, 1, 8, NULL},
+        {"injected bandwidth, reads", 1, 0, 1, 0, NULL, false},
+        {"injected bandwidth, 3 reads : 1 update", 3, 1, 1, 0, NULL, false},
+        {"injected bandwidth, 1 : 1", 1, 1, 1, 0, NULL, false},
+        {"injected bandwidth, two threads", 1, 0, 2, 0, NULL, false},
+        {"injected bandwidth, under read:30%@far", 1, 0, 1, 0, "read:30%@far", false},
+        {"injected bandwidth, a concurrent mover", 1, 0, 1, 0, NULL, true},
+        {"injected latency, k = 2", 1, 0, 1, 2, NULL, false},
+        {"injected latency, k = 4", 1, 0, 1, 4, NULL, false},
+        {"injected latency, k = 8", 1, 0, 1, 8, NULL, false},
     };
     const struct nf_tier_local local = {50, 20e9, 20e9};
     char spec[96];
@@ -436,12 +487,12 @@ static int injected_rows(struct bench *b)
     for (size_t i = 0; i < sizeof cases / sizeof *cases && !rc; i++) {
         const struct injected *c = &cases[i];
         const struct shape s = {.ops = b->smoke ? 20 : 400, .bytes = 256 << 10, .footprint = 32 << 20, .reads = c->reads,
-                                .writes = c->writes, .parallelism = c->k ? c->k : MANY};
+                                .writes = c->writes, .cargo = c->mover ? CARGO_BYTES : 0, .parallelism = c->k ? c->k : MANY};
         double target = c->k && c->k * 64e9 / TARGET_NS < TARGET_BPS ? c->k * 64e9 / TARGET_NS : TARGET_BPS, values[64];
         struct job job;
         unsigned n = 0;
 
-        if ((c->threads > 1 || c->background) && nf_pin_cpus() < 2) {
+        if ((c->threads > 1 || c->background || c->mover) && nf_pin_cpus() < 2) {
             printf("replay: '%s' wants two CPUs, and this process may use one\n", c->name);
             continue;
         }

@@ -281,7 +281,7 @@ static void test_random(void **state)
             assert_int_equal(fixture_open(&f, p, options_of(p), (uint32_t)capacities[i][0], capacities[i] + 1, NULL, 0,
                                           seed), 0);
             assert_int_equal(random_run(&f, seed * 977 + i, 600, 400, needs_room_near(p)), 0);
-            if (!strcmp(p->name, "lru") && capacities[i][0] > 1 && capacities[i][1] > 10)
+            if ((!strcmp(p->name, "lru") || !strcmp(p->name, "promote")) && capacities[i][0] > 1 && capacities[i][1] > 10)
                 assert_true(f.moves_seen > 20 || capacities[i][1] > 400);
             fixture_close(&f);
         }
@@ -377,6 +377,57 @@ static void test_options(void **state)
     assert_null(f.witness[0].memory);
 }
 
+/* --- how moves are made: policies that move, with every mover that can work anywhere --- */
+
+static const struct {
+    const char *policy, *how;
+    int mover, sync;
+} movers[] = {
+    {"lru", "copied by a helper", NF_MOVER_COPY, NF_SYNC_HELPER},
+    {"lru", "migrated inline", NF_MOVER_MOVE_PAGES, NF_SYNC_INLINE},
+    {"lru", "migrated by a helper", NF_MOVER_MOVE_PAGES, NF_SYNC_HELPER},
+    {"promote", "copied inline", NF_MOVER_COPY, NF_SYNC_INLINE},
+    {"promote", "migrated inline", NF_MOVER_MOVE_PAGES, NF_SYNC_INLINE},
+    {"promote", "migrated by a helper", NF_MOVER_MOVE_PAGES, NF_SYNC_HELPER},
+};
+
+/* A policy's rule, its moves made otherwise. */
+static struct nf_policy_ops moved_by(size_t i)
+{
+    struct nf_policy_ops ops = *nf_policy_find(movers[i].policy);
+
+    ops.semantics.mover = movers[i].mover;
+    ops.semantics.sync = movers[i].sync;
+    return ops;
+}
+
+/* What inline and beside the ops, copied and in place is decided, moves and ends alike: where it does not depend on how
+ * fast moves are. */
+static void test_movers_agree(void **state)
+{
+    uint64_t moves[sizeof movers / sizeof *movers];
+    struct job j;
+
+    job_init(&j);
+    for (size_t i = 0; i < sizeof movers / sizeof *movers; i++) {
+        struct nf_policy_ops ops = moved_by(i);
+        uint64_t capacity[2] = {j.peak_pages / 2, PLENTY};
+        struct nf_pool_stats stats;
+        struct fixture f;
+
+        assert_int_equal(fixture_open(&f, &ops, "", 2, capacity, &j.profile, 1, 1), 0);
+        assert_int_equal(job_run(&j, &f, false), 0);
+        assert_int_equal(nf_pool_settle(f.pool), 0);
+        nf_pool_stats(f.pool, &stats);
+        moves[i] = stats.moves;
+        assert_true(moves[i] > 10);
+        fixture_close(&f);
+    }
+    assert_int_equal(moves[4], moves[3]);
+    assert_true(moves[5] <= moves[3]); /* an op may free what is on its way */
+    job_deinit(&j);
+}
+
 /* --- not per policy --- */
 
 static void test_find_lists(void **state)
@@ -391,7 +442,7 @@ static void test_find_lists(void **state)
 static void test_order(void **state)
 {
     static const char *const names[] = {"all-near", "all-far", "near-first", "interleave",
-                                        "lru", "class", "lifetime-density", "trace"};
+                                        "lru", "promote", "class", "lifetime-density", "trace"};
     size_t n = 0;
 
     while (nf_policies[n]) {
@@ -412,9 +463,10 @@ int main(void)
         {"a job at many near shares", test_job}, {"same seed, same decisions", test_repeats},
         {"refuses unknown options", test_options},
     };
-    enum { EACH = sizeof each / sizeof *each, POLICIES_MAX = 64 };
-    static struct CMUnitTest tests[EACH * POLICIES_MAX + 2];
-    static char names[EACH * POLICIES_MAX][96];
+    enum { EACH = sizeof each / sizeof *each, POLICIES_MAX = 64, MOVERS = sizeof movers / sizeof *movers };
+    static struct CMUnitTest tests[EACH * (POLICIES_MAX + MOVERS) + 3];
+    static char names[EACH * (POLICIES_MAX + MOVERS)][96];
+    static struct nf_policy_ops moved[MOVERS];
     size_t n = 0;
 
     for (size_t p = 0; nf_policies[p] && p < POLICIES_MAX; p++)
@@ -423,6 +475,17 @@ int main(void)
             tests[n] = (struct CMUnitTest){.name = names[n], .test_func = each[t].run,
                                            .initial_state = (void *)nf_policies[p]};
         }
+    for (size_t m = 0; m < MOVERS; m++) {
+        moved[m] = moved_by(m);
+        for (size_t t = 0; t < EACH; t++) {
+            if (each[t].run != test_random && each[t].run != test_tight && each[t].run != test_job)
+                continue;
+            snprintf(names[n], sizeof names[n], "%s, %s: %s", movers[m].policy, movers[m].how, each[t].name);
+            tests[n] = (struct CMUnitTest){.name = names[n], .test_func = each[t].run, .initial_state = &moved[m]};
+            n++;
+        }
+    }
+    tests[n++] = (struct CMUnitTest){.name = "movers agree", .test_func = test_movers_agree};
     tests[n++] = (struct CMUnitTest){.name = "an unknown name lists all", .test_func = test_find_lists};
     tests[n++] = (struct CMUnitTest){.name = "the table's order", .test_func = test_order};
     return _cmocka_run_group_tests("policies", tests, n, NULL, NULL);

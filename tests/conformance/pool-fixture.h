@@ -1,8 +1,9 @@
 #pragma once
-/* A pool under test and its independent witness: tiers that watch every charge, a ledger kept from outside by looking
+/* A pool under test and its independent witness: tiers that watch every charge, a kernel that migrates what it is told, a ledger kept from outside by looking
  * at where storages really are, and a pattern in every page. Any check that fails fails the cmocka test. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,7 +23,7 @@ struct witness_tier {
     char *memory;
     size_t bytes;
     uint64_t in_flight; /* written to it by the move that is under way */
-    uint64_t charges;
+    _Atomic uint64_t charges;
 };
 
 struct live {
@@ -36,6 +37,9 @@ struct fixture {
     struct nf_tier tiers[NF_TIER_MAX];
     struct witness_tier witness[NF_TIER_MAX];
     uint32_t n_tiers;
+    bool helper;   /* moves go on while the test looks: the ledger is exact once they are settled */
+    bool in_place; /* pages migrate between the nodes of a kernel of our own, one per tier */
+    uint8_t *node[NF_TIER_MAX]; /* of each page of each arena */
     uint64_t capacity[NF_TIER_MAX], peak[NF_TIER_MAX]; /* peak: seen from outside, moves in flight counted */
     struct live live[FIXTURE_LIVE_MAX];
     uint32_t n_live;
@@ -55,5 +59,5 @@ int fixture_allocate(struct fixture *f, const struct nf_pool_alloc *a, uint32_t 
 void fixture_free(struct fixture *f, uint32_t index);
 /* An op on n different live storages; stores into the written ones in between. 0 or what begin or end returned. */
 int fixture_op(struct fixture *f, const uint32_t *index, const uint8_t *rw, size_t n);
-/* Ledger, tiers, overlap and payload of everything. */
+/* Ledger, tiers, overlap and payload of everything. all_payload: moves under way are settled first. */
 void fixture_check(struct fixture *f, bool all_payload);

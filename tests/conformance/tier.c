@@ -17,6 +17,7 @@
 #include "core/base/log.h"
 #include "core/model/stats.h"
 #include "core/model/stream.h"
+#include "pool/mover.h"
 #include "pool/tier.h"
 
 static const struct nf_tier_local local = {.latency_ns = 100, .read_bps = 10e9, .write_bps = 8e9};
@@ -400,6 +401,114 @@ static void test_two_threads_share(void **state)
     nf_tier_close(&t);
 }
 
+/* --- a mover beside the accesses --- */
+
+enum { MOVED_BYTES = 8 << 20, ACCESSES = 160 /* of 64 KiB */ };
+
+struct moving {
+    struct nf_mover mover;
+    struct nf_pool_storage from;
+    char *to;
+    uint32_t to_tier;
+    _Atomic unsigned *missing;
+    uint64_t start, end;
+    bool disturbed;
+};
+
+static void *move(void *arg)
+{
+    struct moving *m = arg;
+    long before;
+
+    atomic_fetch_sub(m->missing, 1);
+    while (atomic_load(m->missing))
+        ;
+    before = preemptions();
+    m->start = nf_now_ns();
+    nf_mover_move(&m->mover, &m->from, m->to, m->to_tier, NULL);
+    m->end = nf_now_ns();
+    m->disturbed = preemptions() != before;
+    return NULL;
+}
+
+/* Accesses and a move share the far tier's link: together they take what the link takes for all their bytes, whatever the
+ * move does, for as long as both go on and until the later one ends. */
+static double with_mover(struct spinner *s, struct moving *m, bool *disturbed)
+{
+    uint64_t before = atomic_load(&m->mover.charged_bytes[1]), start, end;
+    _Atomic unsigned missing = 2;
+    pthread_t thread[2];
+    double target;
+
+    s->missing = m->missing = &missing;
+    assert_int_equal(pthread_create(&thread[0], NULL, spin, s), 0);
+    assert_int_equal(pthread_create(&thread[1], NULL, move, m), 0);
+    pthread_join(thread[0], NULL);
+    pthread_join(thread[1], NULL);
+    start = s->start < m->start ? s->start : m->start;
+    end = s->end > m->end ? s->end : m->end;
+    target = (ACCESSES * 65536.0 + (double)(atomic_load(&m->mover.charged_bytes[1]) - before)) / 5;
+    *disturbed = s->disturbed || m->disturbed || (s->start > m->start ? s->start - m->start : m->start - s->start) > GAP_NS;
+    if ((double)(end - start) < target)
+        fail_msg("a concurrent mover: %.0f ns, less than the target of %.0f", (double)(end - start), target);
+    return (double)(end - start) / target;
+}
+
+/* Whoever was kept from running catches up, so that most disturbed runs end in time as well. A median that is late counts
+ * when the runs were undisturbed. */
+static void assert_median_in_time(struct spinner *s, struct moving *m, const char *what)
+{
+    double quiet[RUNS], all[RUNS];
+    size_t n_quiet = 0, n = 0;
+
+    for (unsigned try = 0; n_quiet < RUNS && try < TRIES; try++) {
+        bool disturbed;
+        double one = with_mover(s, m, &disturbed);
+
+        all[n++] = one;
+        if (!disturbed)
+            quiet[n_quiet++] = one;
+        if (n == RUNS && nf_median(all, RUNS) <= 1.03) {
+            print_message("a concurrent mover, %s: %.4f of the target time\n", what, nf_median(all, RUNS));
+            return;
+        }
+        n %= RUNS;
+    }
+    if (n_quiet == RUNS)
+        fail_msg("a concurrent mover, %s: the median run took %.3f of the target", what, nf_median(quiet, RUNS));
+    print_message("a concurrent mover, %s: late, and only %zu undisturbed runs of %d on this busy machine\n", what, n_quiet, TRIES);
+    skip();
+}
+
+static void test_concurrent_mover(void **state)
+{
+    struct nf_tier tiers[2];
+    struct moving m = {0};
+    void *memory[2];
+
+    assert_int_equal(nf_tier_open("near", "null", NULL, &tiers[0]), 0);
+    emulated(&tiers[1], "");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tiers[i].ops->map(tiers[i].state, MOVED_BYTES, &memory[i]), 0);
+        memset(memory[i], 1, MOVED_BYTES);
+    }
+    nf_mover_init(&m.mover, NF_MOVER_COPY, tiers, 2, local.latency_ns, local.read_bps, NULL);
+    m.mover.chunk_bytes = NF_MOVER_CHUNK_BESIDE;
+    for (uint32_t to = 0; to < 2; to++) {
+        struct spinner s = {.tier = &tiers[1], .charge = {.read_bytes = 65536, .lines = 1024, .parallelism = 64}, .n = ACCESSES};
+
+        m.from = (struct nf_pool_storage){.bytes = MOVED_BYTES};
+        m.from.piece[!to] = (struct nf_extent){memory[!to], MOVED_BYTES};
+        m.to = memory[to];
+        m.to_tier = to;
+        assert_median_in_time(&s, &m, to ? "demoting" : "promoting");
+    }
+    for (int i = 0; i < 2; i++) {
+        tiers[i].ops->unmap(tiers[i].state, memory[i], MOVED_BYTES);
+        nf_tier_close(&tiers[i]);
+    }
+}
+
 int main(void)
 {
     static const struct {
@@ -413,7 +522,7 @@ int main(void)
         cmocka_unit_test(test_unknown_lists), cmocka_unit_test(test_incomplete), cmocka_unit_test(test_numa_proves),
         cmocka_unit_test(test_targets), cmocka_unit_test(test_no_rounding_loss),
         cmocka_unit_test(test_idle_is_not_saved), cmocka_unit_test(test_latency_by_parallelism),
-        cmocka_unit_test(test_bandwidth), cmocka_unit_test(test_two_threads_share),
+        cmocka_unit_test(test_bandwidth), cmocka_unit_test(test_two_threads_share), cmocka_unit_test(test_concurrent_mover),
     };
     enum { EACH = sizeof each / sizeof *each, ONCE = sizeof once / sizeof *once, PROVIDERS_MAX = 32 };
     static struct CMUnitTest tests[EACH * PROVIDERS_MAX + ONCE];

@@ -173,7 +173,46 @@ done''', [study, kernels])
           f'an older kernel refuses weighted interleave and knows the other rules: {old.text("codes").split()}')
 
 
-PARTS = {'live': live, 'cxl': cxl, 'slower': slower, 'proof': proof}
+def movers():
+    """Storages that change their node and keep their address, inline and beside the ops, each proved; the kernel's own tiering
+    refused with the reason until it is on, then its pages read back."""
+    study, _ = captured()
+    plugins = [NEARFAR.parent / f'tests/conformance/policy-{name}.so' for name in ('migrates', 'migrates-beside', 'kernel')]
+    result = boot('A', '6.12', '''
+cp job.nf /tmp/job.nf && cd /tmp
+tiers="--tier numa:node=0 --tier numa:node=1 --near 50% --mode asap --blocks 1 --steps 3"
+nearfar doctor >$OUT/doctor
+nearfar replay -q job.nf $tiers --policy ~/policy-migrates.so || exit 1
+nearfar replay -q job.nf $tiers --reuse-testbed --policy ~/policy-migrates-beside.so --cold || exit 1
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=0 --policy ~/policy-migrates.so
+echo same $? >>$OUT/codes
+echo 0 >/sys/kernel/mm/numa/demotion_enabled
+nearfar replay -q job.nf $tiers --reuse-testbed --policy ~/policy-kernel.so
+echo off $? >>$OUT/codes
+echo 1 >/sys/kernel/mm/numa/demotion_enabled
+echo 2 >/proc/sys/kernel/numa_balancing
+nearfar replay -q job.nf $tiers --reuse-testbed --policy ~/policy-kernel.so --near 100%
+echo on $? >>$OUT/codes
+cp job.nf $OUT/''', [study, *plugins])
+    trials = rows(result, 'job.nf', "SELECT replay_id, status, message, cold, moves, moved_bytes, proofs, moved_pages, helper_cpu, "
+                  "(SELECT sum(moved_in_bytes) FROM trial_tier WHERE trial_id = trial.id) FROM trial WHERE policy = 'shuttle'")
+    check({t[1] for t in trials} == {'ok'}, f'every trial is good: {[t[:3] for t in trials]}')
+    by_replay = {replay: [t for t in trials if t[0] == replay] for replay in {t[0] for t in trials}}
+    replays = sorted(by_replay)
+    check(len(replays) == 3, f'two movers and the kernel: {len(replays)} replays')
+    for name, replay in zip(('inline', 'beside the ops'), replays):
+        for _, _, _, cold, moves, moved, proofs, strangers, helper, moved_in in by_replay[replay]:
+            check(moves > 0 and moved_in == moved and proofs >= 2,
+                  f'migrated {name}: {moves} moves, {moved} bytes, {moved_in} arrived, {proofs} proofs, cold {cold}')
+            check(strangers < moved / 4096 / 2 + 64, f'what the policy asked for is no interference: {strangers} pages')
+            check((helper >= 0) == (name != 'inline'), f'the thread of the mover {name}: {helper}')
+    check(all(t[7] == 0 for t in by_replay[replays[2]]), f'nor is what the kernel was left to do: {by_replay[replays[2]]}')
+    check(result.text('codes').split() == ['same', '3', 'off', '3', 'on', '0'], f'exit codes: {result.text("codes").split()}')
+    check('both on node 0' in result.console and 'demotion is off' in result.console, 'refusals say why')
+    check('migrates pages between nodes in place' in result.text('doctor'), 'doctor knows the mover')
+
+
+PARTS = {'movers': movers, 'live': live, 'cxl': cxl, 'slower': slower, 'proof': proof}
 if __name__ == '__main__':
     PARTS[sys.argv[3]]()
     finish()

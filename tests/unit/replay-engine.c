@@ -94,7 +94,7 @@ static void step_deinit(struct step *s)
 
 struct memory {
     char *at;
-    uint64_t charges, read_bytes, write_bytes, lines;
+    _Atomic uint64_t charges, read_bytes, write_bytes, lines; /* by a mover's thread as well */
     double line_ns;          /* what a line costs at k = 1 */
     uint64_t words[256];     /* at unmap: how many 8-byte words held each value */
 };
@@ -433,6 +433,110 @@ static void charges_what_misses(void **state)
     }
 }
 
+/* --- a mover with a thread of its own --- */
+
+/* Two storages of 40 pages, 64 pages near: each op is on the other one, which is promoted after it when it is far. */
+static void step_of_two(struct step *s)
+{
+    uint32_t tensors[2];
+
+    step_init(s);
+    for (int i = 0; i < 2; i++)
+        tensors[i] = add_tensor(s, 40 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    for (int i = 0; i < 12; i++) {
+        add_op(s, 0);
+        add_visit(s, tensors[i / 3 % 2], 40 * PAGE, NF_RW_UPDATE);
+    }
+    step_ready(s);
+}
+
+static void promoting(struct bed *b, const struct step *s)
+{
+    bed_init(b, s, 2);
+    b->config.pool.capacity[0] = 64 * PAGE;
+    b->config.pool.policy = nf_policy_find("promote");
+    b->config.warmup_min = b->config.warmup_max = 1;
+    b->config.cycles = 5;
+}
+
+/* Nothing is lost on the way: what is live in the end was updated by every op, wherever it was then. */
+static void moves_beside_the_ops(void **state)
+{
+    const uint64_t times = 6 * 6; /* ops on a tensor in a step, steps with the warm-up */
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+
+    step_of_two(&s);
+    promoting(&b, &s);
+    run_trial(&b, &t);
+    assert_true(t.pool.moves >= 5);
+    assert_true(t.pool.tier[1].charged_bytes > 0 && t.pool.tier[0].charged_bytes == 0);
+    assert_true(t.pool.tier[0].peak_bytes <= 64 * PAGE);
+    assert_true(b.memory[0].words[times] + b.memory[1].words[times] >= 80 * PAGE / 8);
+    for (uint64_t i = times + 1; i < 256; i++)
+        assert_int_equal(b.memory[0].words[i] + b.memory[1].words[i], 0);
+    assert_true(t.helper_cpu >= 0);
+    assert_int_equal(t.proofs, 6);
+    nf_trial_deinit(&t);
+    step_deinit(&s);
+}
+
+/* Where the replay may use one CPU only, the mover shares it, and the trial says so. */
+static void a_shared_cpu_is_told(void **state)
+{
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+    cpu_set_t one;
+
+    step_of_two(&s);
+    promoting(&b, &s);
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET(i, &one))
+            b.config.cpu = i;
+    }
+    b.config.allowed = &one;
+    run_trial(&b, &t);
+    assert_int_equal(t.helper_cpu, b.config.cpu);
+    assert_true(t.helper_shares);
+    assert_true(t.page_faults || strstr(t.message, "shared a core"));
+    assert_true(t.pool.moves >= 5);
+    nf_trial_deinit(&t);
+    b.config.pool.policy = &policy_ops; /* nobody moves beside */
+    b.config.pool.capacity[0] = UINT64_MAX;
+    place_all(0, false);
+    run_trial(&b, &t);
+    assert_int_equal(t.helper_cpu, -1);
+    assert_false(t.helper_shares);
+    nf_trial_deinit(&t);
+    step_deinit(&s);
+}
+
+/* One step, the first there is: carried storages are born in it, by the policy's rule. */
+static void cold_trials_warm_nothing_up(void **state)
+{
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+
+    step_of_two(&s);
+    bed_init(&b, &s, 2);
+    place_all(100, false);
+    b.config.cold = true;
+    b.config.cycles = 1;
+    run_trial(&b, &t);
+    assert_true(t.cold);
+    assert_int_equal(t.warmup_steps, 0);
+    assert_int_equal(t.steps, 1);
+    assert_int_equal(b.memory[1].words[6], 80 * PAGE / 8);
+    assert_memory_equal(script.told.data, "+0@0 +1@0 [0:", 13);
+    nf_trial_deinit(&t);
+    step_deinit(&s);
+}
+
 /* --- time --- */
 
 /* Two operands of 256 KiB, one near, one far; op 1 nothing but time. */
@@ -706,6 +810,9 @@ int main(void)
         cmocka_unit_test(every_byte_once),
         cmocka_unit_test(chunks_tile),
         cmocka_unit_test(charges_what_misses),
+        cmocka_unit_test(moves_beside_the_ops),
+        cmocka_unit_test(a_shared_cpu_is_told),
+        cmocka_unit_test(cold_trials_warm_nothing_up),
         cmocka_unit_test(delay_is_a_lower_bound),
         cmocka_unit_test(full_overlap_hides_memory),
         cmocka_unit_test(no_overlap_adds_compute),

@@ -1,0 +1,71 @@
+#pragma once
+/* What a pool is made of, for the files it is made of: pool.c, which drives it, and proof.c, which looks at it. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/array.h"
+#include "core/base/error.h"
+#include "pool/arena.h"
+#include "pool/flight.h"
+#include "pool/mover.h"
+#include "pool/pool.h"
+
+/* Storages live in blocks of this many, so that a growing table never moves one. */
+enum { NF_POOL_BLOCK_BITS = 10, NF_POOL_BLOCK = 1 << NF_POOL_BLOCK_BITS };
+
+struct nf_pool_entry {
+    struct nf_pool_storage s;
+    uint64_t address;
+    uint64_t move; /* number of the one under way; 0: none */
+    uint32_t next_free;
+    bool live, pinned;
+};
+
+/* One tier's memory and ledger. */
+struct nf_pool_place {
+    struct nf_arena arena;
+    char *memory;
+    uint64_t arena_bytes, capacity;
+    struct nf_pool_tier_stats stats;
+    uint64_t charged_before; /* of the mover's count, at the last reset */
+    uint8_t *seen;           /* tier of each page when last looked at; NULL: the kernel moves nothing here */
+};
+
+struct nf_pool {
+    struct nf_tier *tiers;
+    uint32_t n_tiers;
+    struct nf_pool_place place[NF_TIER_MAX];
+
+    struct nf_policy_ops ops;
+    bool has_access, has_after, has_freed; /* its own: two clock reads cost more than a default that does nothing */
+    struct nf_policy_env env;
+    void *policy, *options;
+    struct nf_policy_moves moves;
+    nf_regime regime;
+
+    NF_ARRAY(struct nf_pool_entry *) blocks;
+    uint32_t first_free;
+    uint64_t live_storages;
+    NF_ARRAY(uint32_t) pinned;
+    bool in_op, operands_fixed; /* between begin and end; from the end of begin on */
+
+    struct nf_mover mover;
+    struct nf_flight *flight; /* NULL: moves are made inline */
+    uint64_t forgiven_before; /* of the mover's count, at the last reset */
+    uint64_t moves_done, moved_bytes, move_ns, wait_ns, stall_ns, policy_ticks, refused;
+    int failed;               /* a move of the helper failed, or pages could not go home; the cause is kept */
+    char failure[512];
+    uint64_t open_ns, open_ticks; /* the two clocks read together, to know a tick's length */
+    char refusal[512];
+};
+
+static inline struct nf_pool_entry *nf_pool_entry(const struct nf_pool *p, uint32_t handle)
+{
+    return &p->blocks.v[handle >> NF_POOL_BLOCK_BITS][handle & (NF_POOL_BLOCK - 1)];
+}
+
+/* What went wrong beside the driving thread, or where nobody could be told: 0 or -errno (cause set). */
+static inline int nf_pool_failed(const struct nf_pool *p)
+{
+    return p->failed ? nf_fail(p->failed, "%s", p->failure) : 0;
+}
