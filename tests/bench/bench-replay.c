@@ -143,7 +143,7 @@ static void access_all(const struct job *j, char *memory)
  * piece. */
 static double plain_ns(const struct plain *p)
 {
-    size_t bytes = p->job->tensor.bytes;
+    size_t bytes = p->job->tensors[0].bytes;
     char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint64_t start;
     double took;
