@@ -246,12 +246,21 @@ static uint64_t available_memory(void)
     return kib ? kib * 1024 : UINT64_MAX;
 }
 
-/* The scale at which `need` would fit, with a little to spare; 0: it fits as it is. */
+/* What the stream will still take: where it is read in batches, a batch. What of it is in memory already is no longer
+ * available. */
+static uint64_t stream_memory(const struct session *s)
+{
+    return nf_spill_file_bytes() ? s->batch_bytes / 2 : 0;
+}
+
+/* The scale at which `need` would fit beside the stream, with a little to spare; 0: it fits as it is. < 0: at no scale. */
 static double fitting_scale(const struct session *s, uint64_t need)
 {
-    double usable = MEMORY_SHARE * (double)available_memory();
+    double usable = MEMORY_SHARE * (double)available_memory() - (double)stream_memory(s);
 
-    return (double)need <= usable ? 0 : 0.95 * s->o->scale * usable / (double)need;
+    if ((double)need <= usable)
+        return 0;
+    return usable > 0 ? 0.95 * s->o->scale * usable / (double)need : -1;
 }
 
 static int check_memory(const struct session *s, uint64_t need)
@@ -259,8 +268,12 @@ static int check_memory(const struct session *s, uint64_t need)
     char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT], peak[NF_UNITS_TEXT];
     double scale = fitting_scale(s, need);
 
-    if (!(scale > 0))
+    if (scale == 0)
         return 0;
+    if (scale < 0)
+        return nf_fail(-ENOMEM, "batches of the stream alone take %s, and this machine has %s available: replay with a "
+                                "smaller --batch-bytes",
+                       nf_format_bytes(want, (double)stream_memory(s)), nf_format_bytes(have, (double)available_memory()));
     return nf_fail(-ENOMEM,
                    "the largest trial maps %s (peak live %s), and this machine has %s available: replay it smaller, "
                    "with --scale %.3g",
@@ -301,7 +314,10 @@ static void describe(const struct session *s, uint64_t need)
     fprintf(out, "threads: %u\n", s->threads);
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
     fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
-    fprintf(out, " of %s available\n", nf_format_bytes(text, (double)available_memory()));
+    fprintf(out, " of %s available", nf_format_bytes(text, (double)available_memory()));
+    if (stream_memory(s))
+        fprintf(out, ", beside %s for a batch of the stream", nf_format_bytes(text, (double)stream_memory(s)));
+    fprintf(out, "\n");
     if (nf_spill_file_bytes())
         fprintf(out, "stream: beyond %s, read in batches from files\n", nf_format_bytes(text, (double)s->batch_bytes));
     if (s->o->background)

@@ -291,7 +291,18 @@ static void a_dry_run_writes_nothing(void **state)
     fclose(o.out);
     assert_non_null(strstr(text, "trials: 16 (8 a block, 2 blocks), 3 policies"));
     assert_non_null(strstr(text, "peak live 8.00 MiB"));
+    assert_null(strstr(text, "batch of the stream"));
     assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    nf_study_close(s);
+
+    /* A stream in files takes memory for a batch: half the budget. */
+    assert_int_equal(nf_study_open(path, NF_STUDY_WRITE, &s), 0);
+    write_many_visits(s);
+    o.batch_bytes = 4096;
+    o.out = fmemopen(text, sizeof text, "w");
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    fclose(o.out);
+    assert_non_null(strstr(text, "beside 2.00 KiB for a batch of the stream"));
     nf_study_close(s);
 }
 
