@@ -16,6 +16,7 @@
 #include "pool/devices.h"
 #include "pool/policy.h"
 #include "pool/tier.h"
+#include "replay/counters.h"
 
 struct arguments {
     bool json, csv;
@@ -112,6 +113,10 @@ static int run(const struct nf_command *self, int argc, char **argv)
     for (size_t i = 0; nf_tier_providers[i]; i++) {
         rc = nf_tier_providers[i]->probe(why, sizeof why);
         row(t, "tier provider", nf_tier_providers[i]->name, rc, nf_tier_providers[i]->about, why);
+    }
+    for (size_t i = 0; nf_counter_sources[i]; i++) {
+        rc = nf_counter_sources[i]->probe("", why, sizeof why);
+        row(t, "counter", nf_counter_sources[i]->name, rc, nf_counter_sources[i]->about, why);
     }
     for (size_t i = 0; nf_policies[i]; i++) {
         rc = nf_policies[i]->probe ? nf_policies[i]->probe(why, sizeof why) : 0;

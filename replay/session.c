@@ -15,6 +15,7 @@
 #include "core/store/records.h"
 #include "replay/background.h"
 #include "replay/batches.h"
+#include "replay/counters.h"
 #include "replay/engine.h"
 #include "replay/environment.h"
 #include "replay/interference.h"
@@ -61,6 +62,7 @@ struct session {
     size_t n_background;
     uint64_t batch_bytes; /* half for arrays that stay in memory, half for the batch that is read in */
     struct nf_batches batches;
+    struct nf_counters *counters; /* NULL: none works here */
     uint64_t started_ns;
 };
 
@@ -283,6 +285,16 @@ static int check_memory(const struct session *s, uint64_t need)
 
 /* --- the dry run --- */
 
+static void describe_counters(FILE *out)
+{
+    for (size_t i = 0; nf_counter_sources[i]; i++) {
+        char why[256];
+        int rc = nf_counter_sources[i]->probe("", why, sizeof why);
+
+        fprintf(out, "counter %s: %s\n", nf_counter_sources[i]->name, rc ? why : "usable");
+    }
+}
+
 /* Two warm-up cycles and the measured ones; the visited bytes at 10 GB/s where no time is known; a trial under delay
  * takes half as long again. An estimate for planning the night, no more. */
 static double estimate_trial_ns(const struct session *s, uint64_t arena_bytes)
@@ -322,6 +334,7 @@ static void describe(const struct session *s, uint64_t need)
         fprintf(out, "stream: beyond %s, read in batches from files\n", nf_format_bytes(text, (double)s->batch_bytes));
     if (s->o->background)
         fprintf(out, "contention: %s, in every second trial\n", s->o->background);
+    describe_counters(out);
     fprintf(out, n || scale > 0 ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
     if (scale > 0)
         fprintf(out, "  the largest trial does not fit into memory; mend: nearfar replay %s --scale %.3g\n",
@@ -505,6 +518,8 @@ static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t 
     *bps = 0;
     *trial = (struct nf_trial){0};
     nf_interference_read("", s->cpu, &before);
+    c.measuring = s->counters ? nf_counters_measuring : NULL;
+    c.measuring_ctx = s->counters;
     rc = start_background(s, t, &background);
     if (!rc)
         rc = nf_trial_run(&c, trial);
@@ -517,6 +532,9 @@ static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t 
         nf_interference_read("", s->cpu, &after);
         after.load -= after.load > 0 ? (double)contenders : 0; /* asked for */
         nf_interference_judge(&before, &after, 0, s->peak_bytes / NF_PAGE_BYTES, trial);
+        /* What contends moves bytes of its own, which nobody counts by tier. */
+        if (!contenders)
+            nf_counters_judge(s->counters, s->testbed.tiers, s->testbed.n_tiers, trial);
     }
     return rc;
 }
@@ -722,6 +740,8 @@ static int run(struct session *s)
         rc = prepare_classes(s);
     if (!rc)
         rc = calibrate(s);
+    if (!rc)
+        rc = nf_counters_open("", &s->counters);
     return rc ? rc : replay(s);
 }
 
@@ -733,6 +753,7 @@ static void session_deinit(struct session *s)
         if (s->profiles)
             nf_profile_deinit(&s->profiles[i]);
     }
+    nf_counters_close(s->counters);
     nf_batches_deinit(&s->batches);
     free(s->scripts);
     free(s->profiles);
