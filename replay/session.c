@@ -343,6 +343,22 @@ static void describe(const struct session *s, uint64_t need)
         fprintf(out, "  %s%s%s\n", spoilers[i].what, *spoilers[i].mend ? "; mend: " : "", spoilers[i].mend);
 }
 
+/* What would make the numbers wrong is refused where nothing is lost by it; a replay itself is warned, as its proofs of
+ * placement find out what really happens. */
+static int check_spoilers(bool refuse)
+{
+    struct nf_spoiler v[NF_SPOILERS_MAX];
+    size_t n = nf_spoilers("", v);
+
+    for (size_t i = 0; i < n; i++) {
+        if (v[i].wrong && refuse)
+            return nf_fail(-ENODEV, "a replay on this machine may be wrong: %s; mend: %s", v[i].what, v[i].mend);
+        if (v[i].wrong)
+            nf_warn("%s; mend: %s", v[i].what, v[i].mend);
+    }
+    return 0;
+}
+
 /* --- preparation --- */
 
 static int open_testbed(struct session *s)
@@ -724,9 +740,12 @@ static int run(struct session *s)
         return rc;
     if (s->o->dry_run) {
         describe(s, most_memory(s, n_tiers));
-        return check_memory(s, most_memory(s, n_tiers));
+        rc = check_memory(s, most_memory(s, n_tiers));
+        return rc ? rc : check_spoilers(true);
     }
     rc = check_memory(s, most_memory(s, n_tiers));
+    if (!rc)
+        rc = check_spoilers(false);
     if (!rc)
         rc = nf_ledger_mark_dead(s->study);
     if (rc)

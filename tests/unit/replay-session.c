@@ -446,7 +446,7 @@ static void put(const char *file, const char *text)
 static void names_what_spoils(void **state)
 {
     struct nf_spoiler s[NF_SPOILERS_MAX];
-    bool governor = false, load = false;
+    bool governor = false, load = false, demotion = false, limit = false;
     size_t n;
 
     put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
@@ -461,13 +461,26 @@ static void names_what_spoils(void **state)
         assert_null(strstr(s[i].what, "SMT"));
         assert_null(strstr(s[i].what, "swap"));
         assert_null(strstr(s[i].what, "load"));
+        assert_null(strstr(s[i].what, "demotes"));
+        assert_null(strstr(s[i].what, "limited"));
     }
     assert_true(governor);
     put("/proc/loadavg", "3.20 1.0 1.0 1/100 4\n");
+    put("/sys/kernel/mm/numa/demotion_enabled", "true\n");
+    put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "2000000\n");
+    put("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "3500000\n");
+    n = nf_spoilers(folder, s);
+    for (size_t i = 0; i < n; i++) {
+        load |= !!strstr(s[i].what, "3.20");
+        demotion |= strstr(s[i].what, "demotes") && strstr(s[i].mend, "demotion_enabled");
+        assert_false(s[i].wrong); /* one node: nowhere to move pages to */
+        limit |= strstr(s[i].what, "2000000 of 3500000 kHz") && strstr(s[i].mend, "-u 3500000kHz");
+    }
+    assert_true(load && demotion && limit);
+    put("/sys/devices/system/node/has_memory", "0-1\n");
     n = nf_spoilers(folder, s);
     for (size_t i = 0; i < n; i++)
-        load |= !!strstr(s[i].what, "3.20");
-    assert_true(load);
+        assert_int_equal(s[i].wrong, !!strstr(s[i].what, "demotes"));
 }
 
 static int make_folder(void **state)
