@@ -186,8 +186,12 @@ const struct nf_rule nf_rules[] = {
     {"counters",
      "hardware counters agree with the replay's own bytes within a tenth",
      "SELECT 'trial ' || trial_id || ', tier ' || tier_number || ': ' || counter_read_bytes || ' bytes read by the "
-     "counters, ' || read_bytes || ' by the replay' FROM trial_tier WHERE counter_read_bytes >= 0 AND "
-     "abs(counter_read_bytes - read_bytes) > 0.1 * read_bytes",
+     "counters, ' || (read_bytes + moved_out_bytes) || ' by the replay' FROM trial_tier JOIN trial t ON t.id = trial_id WHERE "
+     "counter_read_bytes >= 0 AND (counter_read_bytes < 0.9 * (read_bytes + moved_out_bytes) OR counter_read_bytes > 1.1 * "
+     "(read_bytes + moved_out_bytes + CASE t.store WHEN 'non-temporal' THEN 0 ELSE write_bytes + moved_in_bytes END)) UNION "
+     "ALL SELECT 'trial ' || trial_id || ', tier ' || tier_number || ': ' || counter_write_bytes || ' bytes written by the "
+     "counters, ' || (write_bytes + moved_in_bytes) || ' by the replay' FROM trial_tier WHERE counter_write_bytes >= 0 AND "
+     "abs(counter_write_bytes - write_bytes - moved_in_bytes) > 0.1 * (write_bytes + moved_in_bytes)",
      "somebody else used the tier, or the caches held what was to be far"},
     {0},
 };

@@ -3,11 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct nf_event_encoding {
-    uint32_t type;            /* perf_event_attr.type */
-    uint64_t config, config1, config2; /* as the kernel wants them */
-    unsigned precise;         /* perf_event_attr.precise_ip */
-};
+#include "core/base/pmu.h"
 
 /* "skx::MEM_TRANS_RETIRED:LOAD_LATENCY:ldlat=3:u:precise=2". Works for CPUs that are not here.
  * 0, -ENOENT for a name libpfm4 does not know, -ENOSYS without libpfm4 (cause set). */

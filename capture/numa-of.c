@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "capture/pmu-sysfs.h"
 #include "core/base/array.h"
 #include "core/base/error.h"
+#include "core/base/pmu.h"
 
 struct range {
     uint64_t first, end; /* blocks; end is one past the last */

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "capture/event-encoding.h"
-#include "capture/pmu-sysfs.h"
+#include "core/base/pmu.h"
 
 enum nf_pmu_role {
     NF_PMU_LOADS,         /* every retired load: counts accesses */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "capture/pmu-sysfs.h"
+#include "core/base/pmu.h"
 
 enum { CPUINFO_BYTES = 16384, CAP_SYS_ADMIN_BIT = 21, CAP_PERFMON_BIT = 38 };
 

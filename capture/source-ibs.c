@@ -8,8 +8,8 @@
 #include "capture/pmu-machine.h"
 #include "capture/pmu-plan.h"
 #include "capture/pmu-sampler.h"
-#include "capture/pmu-sysfs.h"
 #include "core/base/error.h"
+#include "core/base/pmu.h"
 
 static const struct nf_option options[] = {
     {"period", 0, NF_OPTION_U64, offsetof(struct nf_ibs_options, period), "N",

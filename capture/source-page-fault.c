@@ -34,7 +34,7 @@ struct options {
 };
 
 static const struct nf_option options_table[] = {
-    {"every", 0, NF_OPTION_U64, offsetof(struct options, every), "OPS", "empty the page table after so many ops (default 1)"},
+    {"every", 0, NF_OPTION_U64, offsetof(struct options, every), "OPS", "empty the page table after so many ops (default 1, which 0 means too)"},
     {"page", 0, NF_OPTION_BYTES, offsetof(struct options, page_bytes), "BYTES", "4KiB (default), or 2MiB: coarse and cheap"},
     {"min", 0, NF_OPTION_BYTES, offsetof(struct options, min_bytes), "BYTES", "watch tensors of so many bytes and more (default 64KiB; 1MiB with page=2MiB)"},
     {"by", 0, NF_OPTION_STRING, offsetof(struct options, by), "EVENT", "tracepoint (tells reads from writes; root) or software; default: the best there is"},

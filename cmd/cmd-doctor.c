@@ -17,6 +17,7 @@
 #include "pool/mover.h"
 #include "pool/policy.h"
 #include "pool/tier.h"
+#include "replay/counters.h"
 
 struct arguments {
     bool json, csv;
@@ -134,6 +135,10 @@ static int run(const struct nf_command *self, int argc, char **argv)
         row(t, "tier provider", nf_tier_providers[i]->name, rc, nf_tier_providers[i]->about, why);
     }
     movers(t);
+    for (size_t i = 0; nf_counter_sources[i]; i++) {
+        rc = nf_counter_sources[i]->probe("", why, sizeof why);
+        row(t, "counter", nf_counter_sources[i]->name, rc, nf_counter_sources[i]->about, why);
+    }
     for (size_t i = 0; nf_policies[i]; i++) {
         rc = nf_policies[i]->probe ? nf_policies[i]->probe(why, sizeof why) : 0;
         row(t, "policy", nf_policies[i]->name, rc, nf_policies[i]->about, why);

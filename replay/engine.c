@@ -447,6 +447,8 @@ static int measure(struct engine *e)
         memset(e->workers[i].due, 0, sizeof e->workers[i].due);
     }
     e->measuring = true;
+    if (config->measuring)
+        config->measuring(config->measuring_ctx, true);
     disturbances(e, false);
     for (unsigned cycle = 0; cycle < config->cycles; cycle++) {
         for (uint32_t i = 0; i < nf_engine_cycle_steps(config); i++) {
@@ -468,6 +470,8 @@ static int measure(struct engine *e)
         disturbances(e, false);
     }
     e->measuring = false;
+    if (config->measuring)
+        config->measuring(config->measuring_ctx, false);
     nf_pool_stats(e->pool, &e->out->pool);
     return prove(e, "after the measured steps");
 }

@@ -36,6 +36,9 @@ struct nf_engine_config {
      * that fails the trial. May be NULL. */
     int (*between)(void *ctx, uint32_t class_index, uint32_t next_op);
     void *between_ctx;
+    /* Called right before and right after the measured steps. May be NULL. */
+    void (*measuring)(void *ctx, bool begin);
+    void *measuring_ctx;
     const volatile sig_atomic_t *stop; /* ends between steps when not zero; may be NULL */
     /* Filled with the time of each op of the measured steps, in order, when not NULL: op_ns_room places. */
     double *op_ns;

@@ -16,6 +16,7 @@
 #include "pool/mover.h"
 #include "replay/background.h"
 #include "replay/batches.h"
+#include "replay/counters.h"
 #include "replay/engine.h"
 #include "replay/environment.h"
 #include "replay/interference.h"
@@ -64,6 +65,7 @@ struct session {
     size_t n_background;
     uint64_t batch_bytes; /* half for arrays that stay in memory, half for the batch that is read in */
     struct nf_batches batches;
+    struct nf_counters *counters; /* NULL: none works here */
     uint64_t started_ns;
 };
 
@@ -250,12 +252,21 @@ static uint64_t available_memory(void)
     return kib ? kib * 1024 : UINT64_MAX;
 }
 
-/* The scale at which `need` would fit, with a little to spare; 0: it fits as it is. */
+/* What the stream will still take: where it is read in batches, a batch. What of it is in memory already is no longer
+ * available. */
+static uint64_t stream_memory(const struct session *s)
+{
+    return nf_spill_file_bytes() ? s->batch_bytes / 2 : 0;
+}
+
+/* The scale at which `need` would fit beside the stream, with a little to spare; 0: it fits as it is. < 0: at no scale. */
 static double fitting_scale(const struct session *s, uint64_t need)
 {
-    double usable = MEMORY_SHARE * (double)available_memory();
+    double usable = MEMORY_SHARE * (double)available_memory() - (double)stream_memory(s);
 
-    return (double)need <= usable ? 0 : 0.95 * s->o->scale * usable / (double)need;
+    if ((double)need <= usable)
+        return 0;
+    return usable > 0 ? 0.95 * s->o->scale * usable / (double)need : -1;
 }
 
 static int check_memory(const struct session *s, uint64_t need)
@@ -263,8 +274,12 @@ static int check_memory(const struct session *s, uint64_t need)
     char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT], peak[NF_UNITS_TEXT];
     double scale = fitting_scale(s, need);
 
-    if (!(scale > 0))
+    if (scale == 0)
         return 0;
+    if (scale < 0)
+        return nf_fail(-ENOMEM, "batches of the stream alone take %s, and this machine has %s available: replay with a "
+                                "smaller --batch-bytes",
+                       nf_format_bytes(want, (double)stream_memory(s)), nf_format_bytes(have, (double)available_memory()));
     return nf_fail(-ENOMEM,
                    "the largest trial maps %s (peak live %s), and this machine has %s available: replay it smaller, "
                    "with --scale %.3g",
@@ -273,6 +288,16 @@ static int check_memory(const struct session *s, uint64_t need)
 }
 
 /* --- the dry run --- */
+
+static void describe_counters(FILE *out)
+{
+    for (size_t i = 0; nf_counter_sources[i]; i++) {
+        char why[256];
+        int rc = nf_counter_sources[i]->probe("", why, sizeof why);
+
+        fprintf(out, "counter %s: %s\n", nf_counter_sources[i]->name, rc ? why : "usable");
+    }
+}
 
 /* Two warm-up cycles and the measured ones; the visited bytes at 10 GB/s where no time is known; a trial under delay
  * takes half as long again. An estimate for planning the night, no more. */
@@ -310,17 +335,37 @@ static void describe(const struct session *s, uint64_t need)
         fprintf(out, "cold: every trial also from empty caches, one step each without warm-up\n");
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
     fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
-    fprintf(out, " of %s available\n", nf_format_bytes(text, (double)available_memory()));
+    fprintf(out, " of %s available", nf_format_bytes(text, (double)available_memory()));
+    if (stream_memory(s))
+        fprintf(out, ", beside %s for a batch of the stream", nf_format_bytes(text, (double)stream_memory(s)));
+    fprintf(out, "\n");
     if (nf_spill_file_bytes())
         fprintf(out, "stream: beyond %s, read in batches from files\n", nf_format_bytes(text, (double)s->batch_bytes));
     if (s->o->background)
         fprintf(out, "contention: %s, in every second trial\n", s->o->background);
+    describe_counters(out);
     fprintf(out, n || scale > 0 ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
     if (scale > 0)
         fprintf(out, "  the largest trial does not fit into memory; mend: nearfar replay %s --scale %.3g\n",
                 nf_study_path(s->study), scale);
     for (size_t i = 0; i < n; i++)
         fprintf(out, "  %s%s%s\n", spoilers[i].what, *spoilers[i].mend ? "; mend: " : "", spoilers[i].mend);
+}
+
+/* What would make the numbers wrong is refused where nothing is lost by it; a replay itself is warned, as its proofs of
+ * placement find out what really happens. */
+static int check_spoilers(bool refuse)
+{
+    struct nf_spoiler v[NF_SPOILERS_MAX];
+    size_t n = nf_spoilers("", v);
+
+    for (size_t i = 0; i < n; i++) {
+        if (v[i].wrong && refuse)
+            return nf_fail(-ENODEV, "a replay on this machine may be wrong: %s; mend: %s", v[i].what, v[i].mend);
+        if (v[i].wrong)
+            nf_warn("%s; mend: %s", v[i].what, v[i].mend);
+    }
+    return 0;
 }
 
 /* --- preparation --- */
@@ -545,6 +590,8 @@ static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t 
     *bps = 0;
     *trial = (struct nf_trial){0};
     nf_interference_read("", s->cpu, &before);
+    c.measuring = s->counters ? nf_counters_measuring : NULL;
+    c.measuring_ctx = s->counters;
     rc = start_background(s, t, &background);
     if (!rc)
         rc = nf_trial_run(&c, trial);
@@ -557,6 +604,9 @@ static int run_trial(struct session *s, const struct nf_trials_one *t, uint32_t 
         nf_interference_read("", s->cpu, &after);
         after.load -= after.load > 0 ? (double)contenders + (trial->helper_cpu >= 0) : 0; /* asked for */
         nf_interference_judge(&before, &after, asked_pages(c.pool.policy, trial), s->peak_bytes / NF_PAGE_BYTES, trial);
+        /* What contends moves bytes of its own, which nobody counts by tier. */
+        if (!contenders)
+            nf_counters_judge(s->counters, s->testbed.tiers, s->testbed.n_tiers, trial);
     }
     return rc;
 }
@@ -746,9 +796,12 @@ static int run(struct session *s)
         return rc;
     if (s->o->dry_run) {
         describe(s, most_memory(s, n_tiers));
-        return check_memory(s, most_memory(s, n_tiers));
+        rc = check_memory(s, most_memory(s, n_tiers));
+        return rc ? rc : check_spoilers(true);
     }
     rc = check_memory(s, most_memory(s, n_tiers));
+    if (!rc)
+        rc = check_spoilers(false);
     if (!rc)
         rc = nf_ledger_mark_dead(s->study);
     if (rc)
@@ -762,6 +815,8 @@ static int run(struct session *s)
         rc = prepare_classes(s);
     if (!rc)
         rc = calibrate(s);
+    if (!rc)
+        rc = nf_counters_open("", &s->counters);
     return rc ? rc : replay(s);
 }
 
@@ -773,6 +828,7 @@ static void session_deinit(struct session *s)
         if (s->profiles)
             nf_profile_deinit(&s->profiles[i]);
     }
+    nf_counters_close(s->counters);
     nf_batches_deinit(&s->batches);
     free(s->scripts);
     free(s->profiles);

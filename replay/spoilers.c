@@ -16,6 +16,7 @@ static void add(struct list *l, const char *what, const char *mend)
 {
     if (l->n == NF_SPOILERS_MAX)
         return;
+    l->v[l->n].wrong = false;
     snprintf(l->v[l->n].what, sizeof l->v->what, "%s", what);
     snprintf(l->v[l->n].mend, sizeof l->v->mend, "%s", mend);
     l->n++;
@@ -40,6 +41,21 @@ static bool read_text(const char *root, const char *path, char *text, size_t siz
     return true;
 }
 
+/* A CPU that may not run as fast as it can. */
+static void look_at_limits(const char *root, struct list *l)
+{
+    char most[64], can[64], what[160], mend[120];
+
+    if (!read_text(root, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", most, sizeof most) ||
+        !read_text(root, "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", can, sizeof can) ||
+        strtoull(most, NULL, 10) >= strtoull(can, NULL, 10))
+        return;
+    snprintf(what, sizeof what, "the frequency is limited to %llu of %llu kHz", strtoull(most, NULL, 10),
+             strtoull(can, NULL, 10));
+    snprintf(mend, sizeof mend, "cpupower frequency-set -u %llukHz", strtoull(can, NULL, 10));
+    add(l, what, mend);
+}
+
 static void look_at_frequency(const char *root, struct list *l)
 {
     char text[64], what[160];
@@ -59,6 +75,7 @@ static void look_at_frequency(const char *root, struct list *l)
     } else {
         add(l, "turbo is unknown (this machine does not show it)", "");
     }
+    look_at_limits(root, l);
 }
 
 static void look_at_cpus(const char *root, struct list *l)
@@ -73,15 +90,38 @@ static void look_at_cpus(const char *root, struct list *l)
         add(l, "only one CPU: everything else on the machine preempts the replay", "");
 }
 
+/* Pages can be moved from one node to another only where there is another. */
+static bool several_nodes(const char *root)
+{
+    char text[1024];
+
+    return read_text(root, "/sys/devices/system/node/has_memory", text, sizeof text) && strpbrk(text, ",-");
+}
+
+/* Marks what was added since `first`. */
+static void mark_wrong(struct list *l, size_t first)
+{
+    for (size_t i = first; i < l->n; i++)
+        l->v[i].wrong = true;
+}
+
 static void look_at_memory(const char *root, struct list *l)
 {
     char text[4096];
+    size_t first;
 
     if (read_text(root, "/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text) && strstr(text, "[always]"))
         add(l, "transparent huge pages are forced on everything but the arenas",
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
+    first = l->n;
     if (read_text(root, "/proc/sys/kernel/numa_balancing", text, sizeof text) && strcmp(text, "0"))
         add(l, "automatic NUMA balancing moves and unmaps pages", "sysctl kernel.numa_balancing=0");
+    if (read_text(root, "/sys/kernel/mm/numa/demotion_enabled", text, sizeof text) &&
+        (!strcmp(text, "true") || !strcmp(text, "1")))
+        add(l, "the kernel demotes pages to slower memory on its own: placements would not hold",
+            "echo false > /sys/kernel/mm/numa/demotion_enabled");
+    if (several_nodes(root))
+        mark_wrong(l, first);
     /* The first line is a heading. */
     if (read_text(root, "/proc/swaps", text, sizeof text) && strchr(text, '\n'))
         add(l, "swap is on", "swapoff -a");

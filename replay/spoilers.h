@@ -1,10 +1,12 @@
 #pragma once
 /* What about this machine would spoil a measurement, and the command that mends it. */
+#include <stdbool.h>
 #include <stddef.h>
 
 struct nf_spoiler {
-    char what[160]; /* one clause */
+    char what[160]; /* one clause, with why it matters */
     char mend[120]; /* a command, or what to do; "" when nothing can be done */
+    bool wrong;     /* numbers would be wrong, not only noisy */
 };
 enum { NF_SPOILERS_MAX = 16 };
 

@@ -11,8 +11,9 @@
 #include "core/base/error.h"
 #include "core/base/units.h"
 
-/* A text column wider than this (the last one: TEXT_WIDTH_LAST) is cut in the view for people; JSON and CSV keep all of it. */
-enum { TEXT_WIDTH_MAX = 56, TEXT_WIDTH_LAST = 120, CELL_TEXT = 96 };
+/* A text column wider than this is cut in the view for people; JSON and CSV keep all of it. The last one, which nothing
+ * stands behind, is whole up to a length that only a broken study has. */
+enum { TEXT_WIDTH_MAX = 56, TEXT_WIDTH_LAST = 1024, CELL_TEXT = 96 };
 
 enum cell_kind { CELL_TEXT_VALUE, CELL_REAL, CELL_INTEGER, CELL_UNKNOWN };
 

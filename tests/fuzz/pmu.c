@@ -10,7 +10,7 @@
 
 #include "capture/numa-of.h"
 #include "capture/pmu-machine.h"
-#include "capture/pmu-sysfs.h"
+#include "core/base/pmu.h"
 #include "tests/fuzz/fuzz.h"
 
 static char root[64];

@@ -86,7 +86,7 @@ BREAK = {
     'fidelity': "UPDATE live_run SET kind = 'alone'",
     'live-runs': 'UPDATE live_run SET exit_status = 9 WHERE id = (SELECT min(id) FROM live_run)',
     'live-parameters': "UPDATE pass SET parameter_sha256 = 'a'; UPDATE live_run SET parameter_sha256 = 'b'",
-    'counters': 'UPDATE trial_tier SET counter_read_bytes = 2 * read_bytes + 1 WHERE trial_id = 1 AND tier_number = 0',
+    'counters': 'UPDATE trial_tier SET counter_read_bytes = 4 * (read_bytes + write_bytes) + 1 WHERE trial_id = 1 AND tier_number = 0',
 }
 # A broken row of one kind may break what depends on it, too.
 ALSO = {'capture': {'captures', 'capture-complete', 'fidelity', 'sensitivity'}, 'replay': {'replay-complete', 'sensitivity'},

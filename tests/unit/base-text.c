@@ -249,6 +249,19 @@ static void wide_text(void **state)
     }
 }
 
+/* Nothing stands behind the last column: a reason of some sentences is whole in it. */
+static void wide_last_text(void **state)
+{
+    struct nf_table *t = nf_table_new(columns, 1);
+    char text[301] = "", *shown;
+
+    memset(text, 'x', sizeof text - 1);
+    nf_table_text(t, text);
+    shown = printed(t, NF_TABLE_TEXT);
+    assert_non_null(strstr(shown, text));
+    free(shown);
+}
+
 static void full_disk(void **state)
 {
     struct nf_table *t = nf_table_new(columns, 1);
@@ -268,7 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(appends),       cmocka_unit_test(escapes),   cmocka_unit_test(files),
         cmocka_unit_test(causes),        cmocka_unit_test(table_formats), cmocka_unit_test(empty_and_cut_tables),
-        cmocka_unit_test(control_characters), cmocka_unit_test(wide_text),     cmocka_unit_test(full_disk),
+        cmocka_unit_test(control_characters), cmocka_unit_test(wide_text), cmocka_unit_test(wide_last_text),     cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

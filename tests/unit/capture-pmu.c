@@ -15,10 +15,10 @@
 #include "capture/pmu-events.h"
 #include "capture/pmu-machine.h"
 #include "capture/pmu-plan.h"
-#include "capture/pmu-sysfs.h"
 #include "capture/source-ibs.h"
 #include "capture/source-pebs.h"
 #include "core/base/error.h"
+#include "core/base/pmu.h"
 #include "core/model/words.h"
 #include "tests/unit/pmu-tree.h"
 

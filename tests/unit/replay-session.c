@@ -291,7 +291,18 @@ static void a_dry_run_writes_nothing(void **state)
     fclose(o.out);
     assert_non_null(strstr(text, "trials: 16 (8 a block, 2 blocks), 3 policies"));
     assert_non_null(strstr(text, "peak live 8.00 MiB"));
+    assert_null(strstr(text, "batch of the stream"));
     assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    nf_study_close(s);
+
+    /* A stream in files takes memory for a batch: half the budget. */
+    assert_int_equal(nf_study_open(path, NF_STUDY_WRITE, &s), 0);
+    write_many_visits(s);
+    o.batch_bytes = 4096;
+    o.out = fmemopen(text, sizeof text, "w");
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    fclose(o.out);
+    assert_non_null(strstr(text, "beside 2.00 KiB for a batch of the stream"));
     nf_study_close(s);
 }
 
@@ -435,7 +446,7 @@ static void put(const char *file, const char *text)
 static void names_what_spoils(void **state)
 {
     struct nf_spoiler s[NF_SPOILERS_MAX];
-    bool governor = false, load = false;
+    bool governor = false, load = false, demotion = false, limit = false;
     size_t n;
 
     put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
@@ -450,13 +461,26 @@ static void names_what_spoils(void **state)
         assert_null(strstr(s[i].what, "SMT"));
         assert_null(strstr(s[i].what, "swap"));
         assert_null(strstr(s[i].what, "load"));
+        assert_null(strstr(s[i].what, "demotes"));
+        assert_null(strstr(s[i].what, "limited"));
     }
     assert_true(governor);
     put("/proc/loadavg", "3.20 1.0 1.0 1/100 4\n");
+    put("/sys/kernel/mm/numa/demotion_enabled", "true\n");
+    put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "2000000\n");
+    put("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "3500000\n");
+    n = nf_spoilers(folder, s);
+    for (size_t i = 0; i < n; i++) {
+        load |= !!strstr(s[i].what, "3.20");
+        demotion |= strstr(s[i].what, "demotes") && strstr(s[i].mend, "demotion_enabled");
+        assert_false(s[i].wrong); /* one node: nowhere to move pages to */
+        limit |= strstr(s[i].what, "2000000 of 3500000 kHz") && strstr(s[i].mend, "-u 3500000kHz");
+    }
+    assert_true(load && demotion && limit);
+    put("/sys/devices/system/node/has_memory", "0-1\n");
     n = nf_spoilers(folder, s);
     for (size_t i = 0; i < n; i++)
-        load |= !!strstr(s[i].what, "3.20");
-    assert_true(load);
+        assert_int_equal(s[i].wrong, !!strstr(s[i].what, "demotes"));
 }
 
 static int make_folder(void **state)

@@ -5,9 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "capture/event-encoding.h"
-
 enum { NF_PMU_PATH = 512 };
+
+/* An event as perf_event_open wants it. */
+struct nf_event_encoding {
+    uint32_t type;            /* perf_event_attr.type */
+    uint64_t config, config1, config2; /* as the kernel wants them */
+    unsigned precise;         /* perf_event_attr.precise_ip */
+};
 
 struct nf_pmu {
     char name[64];            /* "cpu", "cpu_core", "ibs_op" */

@@ -1,4 +1,4 @@
-#include "capture/pmu-sysfs.h"
+#include "core/base/pmu.h"
 
 #include <errno.h>
 #include <fcntl.h>
