@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd/command.h"
+#include "cmd/tiers-figures.h"
 #include "cmd/tiers-found.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -15,17 +16,19 @@ struct arguments {
     const char *output;
     double far_latency_x, far_bandwidth_x;
     uint64_t cpu;
-    const char *root;
-    bool measure, llc, tree, json, csv;
+    const char *root, *plot;
+    bool measure, llc, figures, tree, json, csv;
 };
 
 static const struct nf_option options[] = {
-    {"measure", 'm', NF_OPTION_FLAG, offsetof(struct arguments, measure), NULL, "measure latency, bandwidth and the effective LLC (some ten seconds)"},
+    {"measure", 'm', NF_OPTION_FLAG, offsetof(struct arguments, measure), NULL, "measure latency, bandwidth, both under load, copies, the effective LLC (a minute or so)"},
     {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to measure, near first: numa:node=0, emulated:latency-x=3 (repeat; default as replay)"},
     {"far-latency", 0, NF_OPTION_F64, offsetof(struct arguments, far_latency_x), "X", "latency of the emulated far tier in multiples of local (default 2)"},
     {"far-bandwidth", 0, NF_OPTION_F64, offsetof(struct arguments, far_bandwidth_x), "X", "its bandwidth in multiples of local (default 0.5)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that measures (default the one it runs on)"},
     {"output", 'o', NF_OPTION_STRING, offsetof(struct arguments, output), "STUDY", "keep the measurement and its raw runs in a study"},
+    {"figures", 0, NF_OPTION_FLAG, offsetof(struct arguments, figures), NULL, "print every figure with its conditions instead of a line a tier"},
+    {"plot", 'p', NF_OPTION_STRING, offsetof(struct arguments, plot), "FILE", "draw latency beside traffic (.svg, .png or .pdf)"},
     {"llc", 'l', NF_OPTION_FLAG, offsetof(struct arguments, llc), NULL, "measure only the effective LLC and print its bytes"},
     {"tree", 0, NF_OPTION_FLAG, offsetof(struct arguments, tree), NULL, "found nodes and devices as a tree: what each stands on"},
     {"root", 0, NF_OPTION_STRING, offsetof(struct arguments, root), "DIR", "find below DIR/sys, the recorded files of another machine"},
@@ -112,8 +115,14 @@ static int measure(const struct arguments *a, enum nf_table_format format, int a
         .far_bandwidth_x = a->far_bandwidth_x,
         .cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu,
     };
-    int rc = nf_testbed_init(&b, &o);
+    bool figures = a->figures || a->plot || a->output || (format == NF_TABLE_TEXT && !a->llc);
+    int rc = a->plot ? nf_tiers_plot_check(a->plot) : 0;
 
+    if (rc)
+        return rc;
+    rc = nf_testbed_init(&b, &o);
+    if (!rc && figures)
+        rc = nf_testbed_measure_figures(&b, false);
     nf_progress_end();
     if (!rc && a->llc) {
         printf("%llu\n", (unsigned long long)b.llc_bytes);
@@ -121,12 +130,17 @@ static int measure(const struct arguments *a, enum nf_table_format format, int a
         char text[32];
 
         snprintf(text, sizeof text, "%.1f", (double)b.llc_bytes / (1 << 20));
-        rc = print_measured(&b, format);
+        if (!a->figures)
+            rc = print_measured(&b, format);
+        if (!rc && (a->figures || format == NF_TABLE_TEXT))
+            rc = nf_tiers_print_figures(&b, format);
         if (b.cpu >= 0)
             nf_info("effective LLC %s MiB (the knee of the latency curve), measured from CPU %d", text, b.cpu);
         else
             nf_info("effective LLC %s MiB (the knee of the latency curve); --cpu would pin the measuring", text);
     }
+    if (!rc && a->plot)
+        rc = nf_tiers_plot(&b, a->plot);
     if (!rc && a->output)
         rc = keep(a, &b, argc, argv);
     nf_testbed_deinit(&b);
@@ -145,7 +159,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     if (n)
         return nf_command_usage(self, "tiers takes no operands");
     format = a.json ? NF_TABLE_JSON : a.csv ? NF_TABLE_CSV : NF_TABLE_TEXT;
-    measuring = a.measure || a.llc || a.output;
+    measuring = a.measure || a.llc || a.figures || a.plot || a.output;
     if (measuring && (a.root || a.tree))
         return nf_command_usage(self, "--root and --tree are about what is found; another machine cannot be measured here");
     if (a.tree && (a.json || a.csv))

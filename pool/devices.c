@@ -142,6 +142,22 @@ static bool region_of(const struct listing *l, const char *name, char *region, s
     return found;
 }
 
+/* A dax device of persistent memory stands below another bus: there the physical address says whose memory it is. Only root is
+ * shown addresses. */
+static bool region_at(const struct listing *l, uint64_t address, char *region, size_t size)
+{
+    for (int i = 0; address && i < l->n; i++) {
+        const struct nf_device *d = &l->out[i];
+        uint64_t start = strcmp(d->kind, "cxl region") ? 0 : number(l, CXL, d->name, "resource");
+
+        if (start && address >= start && address - start < d->bytes) {
+            snprintf(region, size, "%s", d->name);
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_dax(struct listing *l, const char *name)
 {
     char driver[32], region[32];
@@ -156,7 +172,8 @@ static void add_dax(struct listing *l, const char *name)
     d->align = number(l, DAX, name, "align");
     if (nf_sysfs_number(&node, l->root, DAX "%s/target_node", name))
         d->target_node = (int)node;
-    if (region_of(l, name, region, sizeof region))
+    if (region_of(l, name, region, sizeof region) ||
+        region_at(l, number(l, DAX, name, "resource"), region, sizeof region))
         put(d, region);
     snprintf(d->detail, sizeof d->detail, "alignment %llu bytes, driver %s", (unsigned long long)d->align,
              *driver ? driver : "none");

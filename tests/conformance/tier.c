@@ -29,6 +29,15 @@ static const struct nf_tier_ops *provider_of(void **state)
     return *state;
 }
 
+static const char *asked_spec; /* of a provider, instead of its defaults; NULL: none */
+
+static const char *spec_of(const struct nf_tier_ops *p)
+{
+    size_t n = strlen(p->name);
+
+    return asked_spec && !strncmp(asked_spec, p->name, n) && (asked_spec[n] == ':' || !asked_spec[n]) ? asked_spec : p->name;
+}
+
 /* Opens the provider with its defaults, or skips the test with the provider's own reason. */
 static void open_or_skip(const struct nf_tier_ops *p, struct nf_tier *t)
 {
@@ -38,7 +47,7 @@ static void open_or_skip(const struct nf_tier_ops *p, struct nf_tier *t)
         print_message("%s: %s\n", p->name, why);
         skip();
     }
-    assert_int_equal(nf_tier_open("far", p->name, &local, t), 0);
+    assert_int_equal(nf_tier_open("far", spec_of(p), &local, t), 0);
 }
 
 static void test_declares(void **state)
@@ -66,7 +75,7 @@ static void test_memory(void **state)
 
     open_or_skip(p, &t);
     assert_string_equal(t.name, "far");
-    assert_string_equal(t.spec, p->name);
+    assert_string_equal(t.spec, spec_of(p));
     copy = t; /* an opened tier may be copied about */
     for (int i = 0; i < 2; i++) {
         assert_int_equal(copy.ops->map(copy.state, BYTES, &memory[i]), 0);
@@ -492,7 +501,8 @@ static void test_two_threads_share(void **state)
     nf_tier_close(&t);
 }
 
-int main(void)
+/* [PATTERN [SPEC]]: only tests of these names; the provider of the spec with its options. */
+int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
@@ -513,6 +523,9 @@ int main(void)
     static char names[EACH * PROVIDERS_MAX][64];
     size_t n = 0;
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    asked_spec = argc > 2 ? argv[2] : NULL;
     for (size_t p = 0; nf_tier_providers[p] && p < PROVIDERS_MAX; p++)
         for (size_t i = 0; i < EACH; i++, n++) {
             snprintf(names[n], sizeof names[n], "%s: %s", nf_tier_providers[p]->name, each[i].name);
