@@ -39,7 +39,10 @@ static void known(struct nf_table *t, double v)
 
 static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, struct nf_table *t)
 {
-    char name[80], offered[16];
+    char name[80], offered[16] = "";
+
+    if (f->threads && *f->traffic)
+        snprintf(offered, sizeof offered, "max");
 
     if (f->to_tier >= 0)
         snprintf(name, sizeof name, "%s to %s", b->tiers[f->tier].name, b->tiers[f->to_tier].name);
@@ -49,7 +52,8 @@ static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, stru
     nf_table_text(t, f->what);
     nf_table_text(t, f->traffic);
     nf_table_integer(t, f->threads);
-    snprintf(offered, sizeof offered, f->offered > 0 ? "%.0f %%" : f->threads && *f->traffic ? "max" : "", 100 * f->offered);
+    if (f->offered > 0)
+        snprintf(offered, sizeof offered, "%.0f %%", 100 * f->offered);
     nf_table_text(t, offered);
     known(t, f->traffic_bps);
     known(t, strcmp(f->unit, "ns") ? 0 : f->value);
@@ -80,7 +84,10 @@ int nf_tiers_print_figures(const struct nf_testbed *b, enum nf_table_format form
 static const char *terminal(const char *path)
 {
     static const char *const known_endings[][2] = {
-        {".svg", "svg size 900,600 dynamic font 'sans,13'"}, {".png", "png size 900,600"}, {".pdf", "pdfcairo size 9,6"}};
+        {".svg", "svg size 900,600 dynamic font 'sans,13'"},
+        {".png", "png size 900,600"},
+        {".pdf", "pdfcairo size 9,6"},
+    };
     size_t n = strlen(path);
 
     for (size_t i = 0; i < sizeof known_endings / sizeof *known_endings; i++)
@@ -130,19 +137,21 @@ static unsigned write_script(const struct nf_testbed *b, const char *path, struc
     struct nf_buf plots = {0};
     unsigned n = 0, color = 0;
 
-    nf_buf_printf(script, "set terminal %s\nset output 'picture'\nset title 'latency of one TLB-local chain beside traffic'\n"
-                  "set xlabel 'traffic of the other threads, GB/s'\nset ylabel 'latency, ns'\nset key left top\n"
+    nf_buf_printf(script,
+                  "set terminal %s\nset output 'picture'\nset title 'latency of one TLB-local chain beside traffic'\n"
+                  "set xlabel 'traffic of the other threads, GB/s'\nset ylabel 'latency, ns'\nset key below\n"
                   "set yrange [0:*]\nset grid\n", terminal(path));
     for (uint32_t i = 0; i < b->n_tiers; i++)
         for (int m = 0; m < 3; m++) {
             color++;
             if (!curve(b, i, mixes[m], script))
                 continue;
-            nf_buf_printf(&plots, "%s$t%u%s using 1:2 with linespoints lc %u pt 7 title '", n ? ", " : "plot ", i, mixes[m], color);
+            nf_buf_printf(&plots, "%s$t%u%s using 1:2 with linespoints lc %u pt 7 title '", n ? ", " : "plot ", i,
+                          mixes[m], color);
             plain(b->tiers[i].name, &plots);
             nf_buf_printf(&plots, ", %s, %s'", mixes[m], nf_evidence_name(b->tiers[i].facts.evidence));
-            nf_buf_printf(&plots, ", $t%u%s using 1:($3 > 0 ? NaN : $2) with points lc rgb 'red' pt 4 ps 1.6 title '%s'", i, mixes[m],
-                          n ? "" : "unstable");
+            nf_buf_printf(&plots, ", $t%u%s using 1:($3 > 0 ? NaN : $2) with points lc rgb 'red' pt 4 ps 1.6 title '%s'",
+                          i, mixes[m], n ? "" : "unstable");
             n++;
         }
     nf_buf_puts(script, plots.data ? plots.data : "");

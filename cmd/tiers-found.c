@@ -77,8 +77,8 @@ static void read_machine(struct found *f, const char *root)
     nf_environment_prefetchers(root, cpu, prefetchers, sizeof prefetchers);
     if (!nf_sysfs_line(huge, sizeof huge, f->sys, "kernel/mm/transparent_hugepage/enabled"))
         snprintf(huge, sizeof huge, "unknown");
-    snprintf(f->machine, sizeof f->machine, "prefetchers %s; transparent huge pages %s; interleave weights %s", prefetchers,
-             huge, weights(f));
+    snprintf(f->machine, sizeof f->machine, "prefetchers %s; transparent huge pages %s; interleave weights %s",
+             prefetchers, huge, weights(f));
 }
 
 static int look(struct found *f, const char *root)

@@ -27,7 +27,7 @@ enum {
 static const uint64_t SET_BYTES = 256ull << 20;
 static const uint64_t sets[] = {512 << 10, 2 << 20, 8 << 20, 32 << 20, 128 << 20, 256 << 20};
 static const double offers[] = {0.1, 0.25, 0.5, 0.75, 0};
-/* Of Mess, "window 7, CV < 5 %, trend < 3 %, post-drift < 10 %"; unlike there nothing is accepted for lack of patience. */
+/* Of Mess: window 7, CV < 5 %, trend < 3 %, drift < 10 %; unlike there nothing is accepted for lack of patience. */
 static const double GATE_CV = 0.05, GATE_TREND = 0.03, GATE_DRIFT = 0.10;
 
 /* --- gates --- */
@@ -155,8 +155,8 @@ static int latencies_of(struct run *r, uint32_t tier, struct nf_chase *c, const 
     for (size_t i = 0; i < sizeof sets / sizeof *sets && !rc; i++)
         for (int local = 1; local >= 0 && !rc; local--) {
             struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "latency", .unit = "ns", .traffic = "",
-                                  .page = page, .locality = local ? "tlb-local" : "random",
-                                  .working_set_bytes = sets[i], .parallelism = 1};
+                                       .page = page, .locality = local ? "tlb-local" : "random",
+                                       .working_set_bytes = sets[i], .parallelism = 1};
 
             nf_chase_link(c, sets[i], local);
             rc = sample(&f, take_chase, c);
@@ -215,8 +215,8 @@ static const char *page_of(const struct nf_tier *t)
     return !takes_pages(t) ? "as mapped" : strstr(t->spec, "page=thp") ? "2m" : "4k";
 }
 
-static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads, double share,
-                         int taken, struct nf_background **out)
+static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads,
+                         double share, int taken, struct nf_background **out)
 {
     struct nf_background_spec specs[NF_BACKGROUND_MAX] = {{0}};
     struct nf_background_where where = {.tiers = r->o->tiers, .read_bps = r->o->read_bps, .n_tiers = r->o->n_tiers,
@@ -257,9 +257,9 @@ static uint64_t traffic_set(const struct run *r, unsigned threads)
 
 static int bandwidth(struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads)
 {
-    struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "bandwidth", .unit = "B/s", .locality = "", .threads = threads,
-                          .traffic = nf_background_kind_name(kind), .page = page_of(&r->o->tiers[tier]),
-                          .working_set_bytes = traffic_set(r, threads)};
+    struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "bandwidth", .unit = "B/s", .locality = "",
+                               .threads = threads, .traffic = nf_background_kind_name(kind),
+                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = traffic_set(r, threads)};
     struct nf_background *b = NULL;
     int rc = start_traffic(r, tier, kind, threads, 0, -1, &b);
 
@@ -284,11 +284,13 @@ static int bandwidths(struct run *r, uint32_t tier)
 
 /* --- latency beside traffic --- */
 
-static int loaded(struct run *r, uint32_t tier, struct nf_chase *c, enum nf_background_kind kind, unsigned threads, double share)
+static int loaded(struct run *r, uint32_t tier, struct nf_chase *c, enum nf_background_kind kind, unsigned threads,
+                  double share)
 {
     struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "loaded", .unit = "ns", .locality = "tlb-local",
-                          .threads = threads, .offered = share, .traffic = threads ? nf_background_kind_name(kind) : "",
-                          .page = page_of(&r->o->tiers[tier]), .working_set_bytes = SET_BYTES, .parallelism = 1};
+                               .threads = threads, .offered = share,
+                               .traffic = threads ? nf_background_kind_name(kind) : "",
+                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = SET_BYTES, .parallelism = 1};
     struct nf_background *b = NULL;
     int rc = threads ? start_traffic(r, tier, kind, threads, share, sched_getcpu(), &b) : 0;
 
@@ -345,8 +347,9 @@ static int take_copy(void *context, double *bps)
 
 static int copy(struct run *r, uint32_t from, uint32_t to)
 {
-    struct nf_tier_figure f = {.tier = from, .to_tier = (int)to, .what = "copy", .unit = "B/s", .traffic = "", .locality = "",
-                          .threads = 1, .page = page_of(&r->o->tiers[from]), .working_set_bytes = COPY_BYTES};
+    struct nf_tier_figure f = {.tier = from, .to_tier = (int)to, .what = "copy", .unit = "B/s", .traffic = "",
+                               .locality = "", .threads = 1, .page = page_of(&r->o->tiers[from]),
+                               .working_set_bytes = COPY_BYTES};
     struct nf_tier *tiers = r->o->tiers;
     struct copying c = {.from.bytes = COPY_BYTES, .to_tier = to};
     void *memory[2] = {NULL};
@@ -391,8 +394,9 @@ static int take_migration(void *context, double *ns)
 
 static int migrate(struct run *r, uint32_t from, uint32_t to)
 {
-    struct nf_tier_figure f = {.tier = from, .to_tier = (int)to, .what = "migrate", .unit = "ns", .traffic = "", .locality = "",
-                          .threads = 1, .page = "4k", .working_set_bytes = MIGRATE_BYTES};
+    struct nf_tier_figure f = {.tier = from, .to_tier = (int)to, .what = "migrate", .unit = "ns", .traffic = "",
+                               .locality = "", .threads = 1, .page = page_of(&r->o->tiers[from]),
+                               .working_set_bytes = MIGRATE_BYTES};
     struct nf_tier *t = &r->o->tiers[from];
     struct migrating m = {.from = t->facts.node, .to = r->o->tiers[to].facts.node};
     int rc;

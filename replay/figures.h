@@ -1,7 +1,7 @@
 #pragma once
-/* What the memory of a testbed does under every condition that changes the answer: idle latency by page size, locality and
- * working set; bandwidth by mix and threads; latency beside traffic; copies and migrations between tiers. Each figure carries its
- * conditions and all of its samples. */
+/* What the memory of a testbed does under every condition that changes the answer: idle latency by page size, locality
+ * and working set; bandwidth by mix and threads; latency beside traffic; copies and migrations between tiers. Each figure
+ * carries its conditions and all of its samples. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,8 +32,8 @@ struct nf_tier_figures {
     NF_ARRAY(struct nf_tier_figure) list;
 };
 
-/* Whether the last window of n samples may stand: coefficient of variation below 5 %, the line through it rising or falling by
- * less than 3 % of the mean over the window, its median within 10 % of that of the windows before. */
+/* Whether the last window of n samples may stand: coefficient of variation below 5 %, the line through it rising or
+ * falling by less than 3 % of the mean over the window, its median within 10 % of that of the window before. */
 bool nf_gate_passed(const double *sample, unsigned n);
 
 struct nf_tier_figures_options {
