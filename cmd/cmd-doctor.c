@@ -74,7 +74,7 @@ static void dependencies(struct nf_table *t)
     }
     row(t, "dependency", "libpfm4", rc, text, rc ? nf_error_text(rc) : "");
     rc = nf_devices_probe(text, sizeof text);
-    row(t, "dependency", "libcxl, libdaxctl", rc, text, text);
+    row(t, "dependency", "CXL and devdax devices", rc, text, text);
     rc = nf_source_exact_probe("qemu", text, sizeof text);
     row(t, "dependency", "source exact, engine qemu", rc, text, text);
     rc = nf_source_exact_probe("tsan", text, sizeof text);

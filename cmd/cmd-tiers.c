@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "cmd/command.h"
+#include "cmd/tiers-figures.h"
+#include "cmd/tiers-found.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/store/records.h"
-#include "pool/devices.h"
-#include "pool/nodes.h"
 #include "replay/testbed.h"
 
 struct arguments {
@@ -16,31 +16,25 @@ struct arguments {
     const char *output;
     double far_latency_x, far_bandwidth_x;
     uint64_t cpu;
-    bool measure, llc, json, csv;
+    const char *root, *plot;
+    bool measure, llc, figures, tree, json, csv;
 };
 
 static const struct nf_option options[] = {
-    {"measure", 'm', NF_OPTION_FLAG, offsetof(struct arguments, measure), NULL, "measure latency, bandwidth and the effective LLC (some ten seconds)"},
+    {"measure", 'm', NF_OPTION_FLAG, offsetof(struct arguments, measure), NULL, "measure latency, bandwidth, both under load, copies, the effective LLC (a minute or so)"},
     {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to measure, near first: numa:node=0, emulated:latency-x=3 (repeat; default as replay)"},
     {"far-latency", 0, NF_OPTION_F64, offsetof(struct arguments, far_latency_x), "X", "latency of the emulated far tier in multiples of local (default 2)"},
     {"far-bandwidth", 0, NF_OPTION_F64, offsetof(struct arguments, far_bandwidth_x), "X", "its bandwidth in multiples of local (default 0.5)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that measures (default the one it runs on)"},
     {"output", 'o', NF_OPTION_STRING, offsetof(struct arguments, output), "STUDY", "keep the measurement and its raw runs in a study"},
+    {"figures", 0, NF_OPTION_FLAG, offsetof(struct arguments, figures), NULL, "print every figure with its conditions instead of a line a tier"},
+    {"plot", 'p', NF_OPTION_STRING, offsetof(struct arguments, plot), "FILE", "draw latency beside traffic (.svg, .png or .pdf)"},
     {"llc", 'l', NF_OPTION_FLAG, offsetof(struct arguments, llc), NULL, "measure only the effective LLC and print its bytes"},
+    {"tree", 0, NF_OPTION_FLAG, offsetof(struct arguments, tree), NULL, "found nodes and devices as a tree: what each stands on"},
+    {"root", 0, NF_OPTION_STRING, offsetof(struct arguments, root), "DIR", "find below DIR/sys, the recorded files of another machine"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
     {"csv", 0, NF_OPTION_FLAG, offsetof(struct arguments, csv), NULL, "rows as CSV"},
     {0},
-};
-
-static const struct nf_column found_columns[] = {
-    {"kind", "kind", NF_COLUMN_TEXT},
-    {"name", "name", NF_COLUMN_TEXT},
-    {"bytes", "size", NF_COLUMN_BYTES},
-    {"node", "node", NF_COLUMN_INTEGER},
-    {"distance", "distance", NF_COLUMN_INTEGER},
-    {"rated_read_latency_ns", "rated latency", NF_COLUMN_NS},
-    {"rated_read_bytes_per_s", "rated read/s", NF_COLUMN_BYTES},
-    {"detail", "detail", NF_COLUMN_TEXT},
 };
 
 static const struct nf_column measured_columns[] = {
@@ -64,55 +58,6 @@ static void known(struct nf_table *t, double v)
         nf_table_number(t, v);
     else
         nf_table_unknown(t);
-}
-
-static int discover(enum nf_table_format format)
-{
-    struct nf_device devices[NF_DEVICES_MAX];
-    struct nf_node nodes[NF_NODES_MAX];
-    int n = nf_nodes_list("/sys", nodes, NF_NODES_MAX), rc, d;
-    struct nf_table *t;
-
-    t = nf_table_new(found_columns, sizeof found_columns / sizeof *found_columns);
-    if (!t)
-        return -ENOMEM;
-    if (n < 0)
-        nf_warn("%s", nf_error_text(n));
-    for (int i = 0; i < n; i++) {
-        char name[16];
-
-        snprintf(name, sizeof name, "node%d", nodes[i].number);
-        nf_table_text(t, "node");
-        nf_table_text(t, name);
-        nf_table_integer(t, (int64_t)nodes[i].memory_bytes);
-        nf_table_integer(t, nodes[i].number);
-        if (nodes[i].distance)
-            nf_table_integer(t, nodes[i].distance);
-        else
-            nf_table_unknown(t);
-        known(t, nodes[i].rated_read_latency_ns);
-        known(t, nodes[i].rated_read_bps);
-        nf_table_text(t, nodes[i].has_cpu ? "with CPUs" : "memory only");
-    }
-    d = nf_devices_list(devices, NF_DEVICES_MAX);
-    if (d < 0)
-        nf_warn("CXL and devdax devices are not listed: %s", nf_error_text(d));
-    for (int i = 0; i < d; i++) {
-        nf_table_text(t, devices[i].kind);
-        nf_table_text(t, devices[i].name);
-        known(t, (double)devices[i].bytes);
-        if (devices[i].target_node >= 0)
-            nf_table_integer(t, devices[i].target_node);
-        else
-            nf_table_unknown(t);
-        nf_table_unknown(t);
-        nf_table_unknown(t);
-        nf_table_unknown(t);
-        nf_table_text(t, devices[i].detail);
-    }
-    rc = nf_table_print(t, format, stdout);
-    nf_table_free(t);
-    return rc;
 }
 
 static int print_measured(const struct nf_testbed *b, enum nf_table_format format)
@@ -170,8 +115,14 @@ static int measure(const struct arguments *a, enum nf_table_format format, int a
         .far_bandwidth_x = a->far_bandwidth_x,
         .cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu,
     };
-    int rc = nf_testbed_init(&b, &o);
+    bool figures = a->figures || a->plot || a->output || (format == NF_TABLE_TEXT && !a->llc);
+    int rc = a->plot ? nf_tiers_plot_check(a->plot) : 0;
 
+    if (rc)
+        return rc;
+    rc = nf_testbed_init(&b, &o);
+    if (!rc && figures)
+        rc = nf_testbed_measure_figures(&b, false);
     nf_progress_end();
     if (!rc && a->llc) {
         printf("%llu\n", (unsigned long long)b.llc_bytes);
@@ -179,12 +130,17 @@ static int measure(const struct arguments *a, enum nf_table_format format, int a
         char text[32];
 
         snprintf(text, sizeof text, "%.1f", (double)b.llc_bytes / (1 << 20));
-        rc = print_measured(&b, format);
+        if (!a->figures)
+            rc = print_measured(&b, format);
+        if (!rc && (a->figures || format == NF_TABLE_TEXT))
+            rc = nf_tiers_print_figures(&b, format);
         if (b.cpu >= 0)
             nf_info("effective LLC %s MiB (the knee of the latency curve), measured from CPU %d", text, b.cpu);
         else
             nf_info("effective LLC %s MiB (the knee of the latency curve); --cpu would pin the measuring", text);
     }
+    if (!rc && a->plot)
+        rc = nf_tiers_plot(&b, a->plot);
     if (!rc && a->output)
         rc = keep(a, &b, argc, argv);
     nf_testbed_deinit(&b);
@@ -196,13 +152,19 @@ static int run(const struct nf_command *self, int argc, char **argv)
     struct arguments a = {.cpu = UINT64_MAX};
     enum nf_table_format format;
     int first, n, code = NF_EXIT_OK, rc;
+    bool measuring;
 
     if (nf_command_parse(self, argc, argv, &a, 1, &first, &n, &code))
         return code;
     if (n)
         return nf_command_usage(self, "tiers takes no operands");
     format = a.json ? NF_TABLE_JSON : a.csv ? NF_TABLE_CSV : NF_TABLE_TEXT;
-    rc = a.measure || a.llc || a.output ? measure(&a, format, argc, argv) : discover(format);
+    measuring = a.measure || a.llc || a.figures || a.plot || a.output;
+    if (measuring && (a.root || a.tree))
+        return nf_command_usage(self, "--root and --tree are about what is found; another machine cannot be measured here");
+    if (a.tree && (a.json || a.csv))
+        return nf_command_usage(self, "--tree is for people; --json and --csv name what each stands on in the column 'on'");
+    rc = measuring ? measure(&a, format, argc, argv) : nf_tiers_print_found(a.root ? a.root : "", a.tree, format);
     if (!rc)
         return NF_EXIT_OK;
     code = nf_command_fail(rc);
@@ -213,7 +175,7 @@ const struct nf_command nf_cmd_tiers = {
     .name = "tiers",
     .about = "show this machine's memory: what the firmware says, or (--measure) what it does",
     .usage = "tiers [--measure] [OPTIONS]",
-    .text = "Without --measure: nodes and devices with what the firmware rates them at. With it: every tier\n"
+    .text = "Without --measure: nodes and devices, how they hang together, what the firmware rates them at. With it: every tier\n"
             "measured the way it would be replayed, injected delay included, target beside achieved.",
     .options = options,
     .examples = {"nearfar tiers", "nearfar tiers --measure --far-latency 3"},

@@ -6,27 +6,13 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "pool/sysfs.h"
 
-enum { NODE_NUMBER_MAX = 1024 };
+enum { NODE_NUMBER_MAX = 1024, KERNEL_TIERS_MAX = 1024 };
+#define NODE "devices/system/node/node%d/"
 
-/* One number from a one-line file; false when there is none. */
-static bool read_number(const char *root, int node, const char *name, double *out)
-{
-    char path[512];
-    FILE *f;
-    bool ok;
-
-    snprintf(path, sizeof path, "%s/devices/system/node/node%d/%s", root, node, name);
-    f = fopen(path, "re");
-    if (!f)
-        return false;
-    ok = fscanf(f, "%lf", out) == 1 && *out >= 0;
-    fclose(f);
-    return ok;
-}
-
-/* "Node 0 MemTotal:  123 kB" lines. */
-static void read_meminfo(const char *root, struct nf_node *n)
+/* "Node 0 MemTotal:  123 kB" lines. False: there is no such node. */
+static bool read_meminfo(const char *root, struct nf_node *n)
 {
     char path[512], line[256];
     FILE *f;
@@ -34,7 +20,7 @@ static void read_meminfo(const char *root, struct nf_node *n)
     snprintf(path, sizeof path, "%s/devices/system/node/node%d/meminfo", root, n->number);
     f = fopen(path, "re");
     if (!f)
-        return;
+        return false;
     while (fgets(line, sizeof line, f)) {
         char what[64];
         unsigned long long kib;
@@ -47,25 +33,11 @@ static void read_meminfo(const char *root, struct nf_node *n)
             n->free_bytes = kib * 1024;
     }
     fclose(f);
+    return true;
 }
 
-static bool has_cpu(const char *root, int node)
-{
-    char path[512], text[256] = "";
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s/devices/system/node/node%d/cpulist", root, node);
-    f = fopen(path, "re");
-    if (!f)
-        return false;
-    if (!fgets(text, sizeof text, f))
-        text[0] = '\0';
-    fclose(f);
-    return text[0] >= '0' && text[0] <= '9';
-}
-
-/* Distance from node `from`: the to-th number of its line. */
-static int distance(const char *root, int from, int to)
+/* A line of distances has a number for each online node, in order: of them the index-th. */
+static int distance(const char *root, int from, int index)
 {
     char path[512];
     int value = 0;
@@ -75,37 +47,95 @@ static int distance(const char *root, int from, int to)
     f = fopen(path, "re");
     if (!f)
         return 0;
-    for (int i = 0; i <= to; i++)
+    for (int i = 0; i <= index; i++)
         if (fscanf(f, "%d", &value) != 1)
             value = 0;
     fclose(f);
     return value;
 }
 
-int nf_nodes_list(const char *root, struct nf_node *out, int max)
+static void read_rated(const char *root, int node, int class, struct nf_rated *out)
+{
+    static const char names[][20] = {"read_latency", "write_latency", "read_bandwidth", "write_bandwidth"};
+    double value[4] = {0};
+
+    for (int i = 0; i < 4; i++)
+        nf_sysfs_number(&value[i], root, NODE "access%d/initiators/%s", node, class, names[i]);
+    *out = (struct nf_rated){value[0], value[1], value[2] * 1024 * 1024, value[3] * 1024 * 1024}; /* MiB/s */
+}
+
+/* The nodes whose CPUs the rated values are for: links node0, node1, ... beside them. */
+static void read_initiators(const char *root, struct nf_node *n)
+{
+    char target[64];
+    size_t at = 0;
+
+    for (int i = 0; i < NF_NODES_MAX && at + 8 < sizeof n->initiators; i++)
+        if (nf_sysfs_link(target, sizeof target, root, NODE "access0/initiators/node%d", n->number, i))
+            at += (size_t)snprintf(n->initiators + at, sizeof n->initiators - at, "%s%d", at ? " " : "", i);
+}
+
+static int kernel_tier(const char *root, int node)
+{
+    char list[256];
+
+    for (int i = 0; i < KERNEL_TIERS_MAX; i++)
+        if (nf_sysfs_line(list, sizeof list, root, "devices/virtual/memory_tiering/memory_tier%d/nodelist", i) &&
+            nf_sysfs_list_holds(list, node))
+            return i;
+    return -1;
+}
+
+static void read_node(const char *root, struct nf_node *n)
+{
+    double value;
+
+    n->has_cpu = nf_sysfs_line(n->cpus, sizeof n->cpus, root, NODE "cpulist", n->number);
+    for (int c = 0; c < NF_RATED_CLASSES; c++)
+        read_rated(root, n->number, c, &n->rated[c]);
+    n->rated_read_latency_ns = n->rated[NF_RATED_ANY].read_ns;
+    n->rated_read_bps = n->rated[NF_RATED_ANY].read_bps;
+    read_initiators(root, n);
+    n->kernel_tier = kernel_tier(root, n->number);
+    if (nf_sysfs_number(&value, root, "kernel/mm/mempolicy/weighted_interleave/node%d", n->number))
+        n->weight = (int)value;
+    if (nf_sysfs_number(&value, root, NODE "hugepages/hugepages-2048kB/nr_hugepages", n->number))
+        n->huge_2m = (uint64_t)value;
+    if (nf_sysfs_number(&value, root, NODE "hugepages/hugepages-1048576kB/nr_hugepages", n->number))
+        n->huge_1g = (uint64_t)value;
+}
+
+int nf_nodes_list_all(const char *root, struct nf_node *out, int max)
 {
     int n = 0, first_cpu = -1;
 
     for (int i = 0; i < NODE_NUMBER_MAX && n < max; i++) {
         struct nf_node *node = &out[n];
-        double mib;
 
         *node = (struct nf_node){.number = i};
-        read_meminfo(root, node);
-        if (!node->memory_bytes)
+        if (!read_meminfo(root, node))
             continue;
-        node->has_cpu = has_cpu(root, i);
+        read_node(root, node);
         if (node->has_cpu && first_cpu < 0)
             first_cpu = i;
-        read_number(root, i, "access0/initiators/read_latency", &node->rated_read_latency_ns);
-        if (read_number(root, i, "access0/initiators/read_bandwidth", &mib))
-            node->rated_read_bps = mib * 1024 * 1024;
         n++;
     }
     if (!n)
         return nf_fail(-ENOENT, "%s/devices/system/node lists no memory", root);
-    /* The line counts online nodes in order, which are those listed unless one has no memory at all. */
     for (int i = 0; i < n; i++)
         out[i].distance = first_cpu < 0 ? 0 : distance(root, first_cpu, i);
     return n;
+}
+
+int nf_nodes_list(const char *root, struct nf_node *out, int max)
+{
+    struct nf_node all[NF_NODES_MAX];
+    int n = nf_nodes_list_all(root, all, NF_NODES_MAX), kept = 0;
+
+    for (int i = 0; i < n && kept < max; i++)
+        if (all[i].memory_bytes)
+            out[kept++] = all[i];
+    if (n >= 0 && !kept)
+        return nf_fail(-ENOENT, "%s/devices/system/node lists no memory", root);
+    return n < 0 ? n : kept;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/base/buf.h"
 #include "core/base/error.h"
 #include "core/base/units.h"
 #include "core/model/stream.h"
@@ -13,6 +14,8 @@
 /* Arenas start on this boundary: where a transparent huge page can begin, and the same place in both page modes, so
  * that cache sets do not differ between them. */
 static const size_t HUGE_PAGE_BYTES = 2 << 20;
+/* /proc/cpuinfo is about 1.5 KiB a CPU. */
+enum { PROBE_FILE_MAX = 16 << 20 };
 
 int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out)
 {
@@ -68,4 +71,24 @@ fail:
 void nf_tier_memory_unmap(void *memory, size_t bytes)
 {
     munmap(memory, bytes);
+}
+
+static bool file_says(const char *path, const char *word)
+{
+    struct nf_buf text = {0};
+    bool found = !nf_buf_read_file(&text, path, PROBE_FILE_MAX) && text.data && strstr(text.data, word);
+
+    nf_error_clear(); /* a file that is not there says nothing about the machine */
+    nf_buf_deinit(&text);
+    return found;
+}
+
+bool nf_tier_is_translated(void)
+{
+    return file_says("/proc/cpuinfo", ": QEMU ");
+}
+
+bool nf_tier_is_modelled_machine(void)
+{
+    return nf_tier_is_translated() || file_says("/sys/class/dmi/id/sys_vendor", "QEMU");
 }

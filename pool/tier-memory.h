@@ -1,5 +1,6 @@
 #pragma once
 /* Anonymous memory of a tier: mapped, optionally bound to a NUMA node, and faulted by writing. */
+#include <stdbool.h>
 #include <stddef.h>
 
 enum nf_tier_pages { NF_TIER_PAGES_4K, NF_TIER_PAGES_THP };
@@ -9,3 +10,8 @@ int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out);
 /* node -1: unbound. bytes: a multiple of NF_PAGE_BYTES. 0, -ENOMEM (cause set), -errno (cause set). */
 int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **memory);
 void nf_tier_memory_unmap(void *memory, size_t bytes);
+
+/* The CPU is QEMU's translated code: no time means anything here. */
+bool nf_tier_is_translated(void);
+/* That, or a QEMU guest: its memory devices and memory-only nodes are host memory under another name. */
+bool nf_tier_is_modelled_machine(void);

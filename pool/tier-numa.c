@@ -2,16 +2,11 @@
  * Bound by mbind, proved by move_pages, nothing injected. */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "core/base/buf.h"
 #include "core/base/error.h"
 #include "pool/tier-binding.h"
 #include "pool/tier-memory.h"
 #include "pool/tiers.h"
-
-/* /proc/cpuinfo is about 1.5 KiB a CPU. */
-enum { PROBE_FILE_MAX = 16 << 20 };
 
 struct options {
     uint64_t node;
@@ -56,26 +51,13 @@ static void close_tier(void *tier)
     free(tier);
 }
 
-/* Memory behind a device model, or a whole machine that is one, has no speed worth drawing. */
-static bool is_modelled(const char *path, const char *word)
-{
-    struct nf_buf text = {0};
-    bool found = !nf_buf_read_file(&text, path, PROBE_FILE_MAX) && text.data && strstr(text.data, word);
-
-    nf_error_clear(); /* a file that is not there says nothing about the machine */
-    nf_buf_deinit(&text);
-    return found;
-}
-
 static void facts(const void *tier, struct nf_tier_facts *out)
 {
     const struct numa *n = tier;
     bool memory_only = !nf_binding_has_cpus(n->node);
 
     *out = (struct nf_tier_facts){.evidence = NF_EVIDENCE_MEASURED_DEVICE, .node = n->node};
-    /* QEMU's own CPU models are translated code; a memory-only node of a QEMU guest is host DRAM under another name. */
-    if (is_modelled("/proc/cpuinfo", ": QEMU ") ||
-        (memory_only && is_modelled("/sys/class/dmi/id/sys_vendor", "QEMU")))
+    if (memory_only ? nf_tier_is_modelled_machine() : nf_tier_is_translated())
         out->evidence = NF_EVIDENCE_EMULATED_MACHINE;
     else if (!memory_only && n->node != nf_binding_local_node())
         out->evidence = NF_EVIDENCE_MEASURED_PROXY; /* another socket's DRAM stands in for a device */

@@ -3,7 +3,10 @@
 
 const struct nf_tier_ops *const nf_tier_providers[] = {
     &nf_tier_numa,
+    &nf_tier_dax,
+    &nf_tier_file,
     &nf_tier_emulated,
     &nf_tier_null,
+    &nf_tier_trace,
     NULL,
 };

@@ -174,7 +174,8 @@ struct worker {
     char *memory;
     uint64_t bytes;
     int cpu;
-    uint64_t moved, ns; /* written by the thread, read after it ended */
+    _Atomic uint64_t moved; /* written by the thread after each piece */
+    uint64_t ns; /* written by the thread, read after it ended */
 };
 
 struct nf_background {
@@ -247,11 +248,12 @@ static void *work(void *arg)
         if (w->kind != NF_BACKGROUND_MIXED || !writes)
             at = (at + PIECE) % half;
         deadline = nf_background_charge(&flow, rw, PIECE, begin);
+        atomic_store_explicit(&w->moved, flow.bytes, memory_order_relaxed);
         end = wait_until(b, &pace, deadline);
         carried = end < deadline + NF_PACE_GAP_NS ? deadline : 0;
     }
     w->ns = nf_pace_now(&pace) - start;
-    w->moved = flow.bytes;
+    atomic_store(&w->moved, flow.bytes);
     nf_pin_deinit(&pin);
     return NULL;
 }
@@ -302,7 +304,10 @@ static int add_worker(struct nf_background *b, const struct nf_background_spec *
     void *memory;
     int rc;
 
-    *w = (struct worker){.of = b, .kind = spec->kind, .bps = (double)spec->bps, .cpu = -1};
+    w->of = b;
+    w->kind = spec->kind;
+    w->bps = (double)spec->bps;
+    w->cpu = -1;
     w->tier = find_tier(spec->tier, where->tiers, where->n_tiers);
     w->bytes = buffer_bytes(where->llc_bytes);
     w->cpu = free_cpu(b, where);
@@ -375,6 +380,15 @@ int nf_background_start_hog(const int *taken, uint32_t n_taken, uint64_t llc_byt
     return rc;
 }
 
+uint64_t nf_background_moved(const struct nf_background *b)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < b->n; i++)
+        sum += atomic_load_explicit(&b->worker[i].moved, memory_order_relaxed);
+    return sum;
+}
+
 struct nf_background *nf_background_stop(struct nf_background *b, double *bps)
 {
     double sum = 0;
@@ -387,7 +401,7 @@ struct nf_background *nf_background_stop(struct nf_background *b, double *bps)
 
         if (w->started)
             pthread_join(w->thread, NULL);
-        sum += w->ns ? (double)w->moved / (double)w->ns * 1e9 : 0;
+        sum += w->ns ? (double)atomic_load(&w->moved) / (double)w->ns * 1e9 : 0;
         w->tier->ops->unmap(w->tier->state, w->memory, w->bytes);
     }
     if (bps)

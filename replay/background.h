@@ -66,5 +66,7 @@ int nf_background_start(const struct nf_background_spec *specs, size_t n, const 
 /* The bandwidth hog: reads and writes memory that belongs to no tier, unpaced, off the taken CPUs. The same for a replay
  * and for the real job, so that the two can be held against each other. Errors as above. */
 int nf_background_start_hog(const int *taken, uint32_t n_taken, uint64_t llc_bytes, struct nf_background **out);
+/* Traffic of all threads since they began; while they run. */
+uint64_t nf_background_moved(const struct nf_background *b);
 /* *bps: traffic per second, start to stop, all threads; may be NULL. NULL is fine. Returns NULL. */
 struct nf_background *nf_background_stop(struct nf_background *b, double *bps);

@@ -64,7 +64,7 @@ static void keep_choice(char *text)
 
 /* Bits of MSR 0x1a4 that are set switch a prefetcher off (Intel: L2 stream, L2 adjacent line, L1 stream, L1 by
  * instruction). Read back, never assumed; needs root and the msr module. */
-static void prefetchers(const char *root, int cpu, char *text, size_t size)
+void nf_environment_prefetchers(const char *root, int cpu, char *text, size_t size)
 {
     const off_t msr = 0x1a4;
     char path[512];
@@ -94,7 +94,7 @@ void nf_environment_json(const char *root, int cpu, struct nf_buf *b)
         nf_buf_printf(b, "%s\"%s\":", i ? "," : "", values[i].name);
         nf_buf_json(b, known ? text : "unknown");
     }
-    prefetchers(root, cpu, text, sizeof text);
+    nf_environment_prefetchers(root, cpu, text, sizeof text);
     nf_buf_puts(b, ",\"prefetchers\":");
     nf_buf_json(b, text);
     nf_buf_puts(b, "}");

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -394,17 +395,22 @@ uint64_t nf_measure_knee(const uint64_t *sizes, double *latency_ns, uint32_t n, 
     return floor_bytes;
 }
 
+static void warm_up(struct bench *b, uint64_t bytes, char **at)
+{
+    uint64_t until = nf_pace_now(&b->pace) + WARM_UP_NS;
+
+    for (uint64_t i = 0; i < bytes / NF_LINE_BYTES && nf_pace_now(&b->pace) < until; i += STRETCH_STEPS)
+        chase_stretch(at, 1, STRETCH_STEPS);
+}
+
 static int knee_point(struct bench *b, uint64_t bytes, double *median)
 {
     char *at[CHAINS_MAX];
     double ns[KNEE_RUNS];
-    uint64_t until;
     int rc = 0;
 
     link_lines(b, bytes, true, at);
-    until = nf_pace_now(&b->pace) + WARM_UP_NS;
-    for (uint64_t i = 0; i < bytes / NF_LINE_BYTES && nf_pace_now(&b->pace) < until; i += STRETCH_STEPS)
-        chase_stretch(at, 1, STRETCH_STEPS);
+    warm_up(b, bytes, at);
     for (unsigned run = 0; run < KNEE_RUNS && !rc; run++) {
         ns[run] = chase(b, at, 1);
         rc = keep(b, "knee", "ns", bytes, 1, run, ns[run]);
@@ -438,4 +444,62 @@ int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *option
     if (!rc)
         *llc_bytes = n ? nf_measure_knee(sizes, latency, n, second_level) : second_level;
     return rc;
+}
+
+/* --- a chase of the caller's --- */
+
+struct nf_chase {
+    struct nf_measure_options options;
+    struct nf_pin pin;
+    struct bench b;
+    char *at[CHAINS_MAX];
+};
+
+int nf_chase_new(struct nf_tier *tier, int cpu, uint64_t bytes, struct nf_chase **out)
+{
+    struct nf_chase *c = calloc(1, sizeof *c);
+    int rc;
+
+    if (!c)
+        return nf_fail(-ENOMEM, "out of memory");
+    c->options = (struct nf_measure_options){.cpu = cpu, .working_set_bytes = bytes, .quiet = true};
+    c->pin.cpu = -1;
+    rc = bench_init(&c->b, tier, 0, &c->options, NULL, &c->pin);
+    if (!rc)
+        rc = nf_chase_prove(c);
+    if (rc)
+        nf_chase_free(c);
+    else
+        *out = c;
+    return rc;
+}
+
+struct nf_chase *nf_chase_free(struct nf_chase *c)
+{
+    if (c)
+        bench_deinit(&c->b, &c->pin);
+    free(c);
+    return NULL;
+}
+
+const void *nf_chase_memory(const struct nf_chase *c, uint64_t *bytes)
+{
+    *bytes = c->b.bytes;
+    return c->b.memory;
+}
+
+void nf_chase_link(struct nf_chase *c, uint64_t bytes, bool local)
+{
+    link_lines(&c->b, bytes / LOCAL_BYTES * LOCAL_BYTES, local, c->at);
+    warm_up(&c->b, bytes, c->at);
+}
+
+double nf_chase_run(struct nf_chase *c)
+{
+    return chase(&c->b, c->at, 1);
+}
+
+int nf_chase_prove(struct nf_chase *c)
+{
+    return c->b.tier->ops->verify(c->b.tier->state, c->b.memory, c->b.bytes);
 }

@@ -64,3 +64,19 @@ int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *option
 /* The rule itself: n >= 1 sizes ascending with their latencies (made monotone in place). floor_bytes: when there is
  * no knee. */
 uint64_t nf_measure_knee(const uint64_t *sizes, double *latency_ns, uint32_t n, uint64_t floor_bytes);
+
+/* A pointer chase that is measured again and again, under conditions that are the caller's to change. */
+struct nf_chase;
+/* Pins the calling thread, maps `bytes` on the tier (0: the default working set) and proves where they are.
+ * 0 or -errno (cause set). */
+int nf_chase_new(struct nf_tier *tier, int cpu, uint64_t bytes, struct nf_chase **out);
+/* NULL is fine. Returns NULL. */
+struct nf_chase *nf_chase_free(struct nf_chase *c);
+const void *nf_chase_memory(const struct nf_chase *c, uint64_t *bytes);
+/* One cycle through all lines of the first `bytes`, then as many steps as fill the caches with it (150 ms at most). local:
+ * TLB-local, else every line on another page. */
+void nf_chase_link(struct nf_chase *c, uint64_t bytes, bool local);
+/* Nanoseconds per access of one run along one chain, injected delay included. */
+double nf_chase_run(struct nf_chase *c);
+/* All of it is still where it was mapped. 0, -EXDEV, -errno (cause set). */
+int nf_chase_prove(struct nf_chase *c);

@@ -192,11 +192,23 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
     return rc < 0 ? rc : 0;
 }
 
+int nf_testbed_measure_figures(struct nf_testbed *t, bool quiet)
+{
+    double read_bps[NF_TIER_MAX] = {0};
+    struct nf_tier_figures_options o = {.tiers = t->tiers, .read_bps = read_bps, .n_tiers = t->n_tiers, .local = local_of(t),
+                                   .llc_bytes = t->llc_bytes, .cpu = t->cpu, .quiet = quiet};
+
+    for (uint32_t i = 0; i < t->n_tiers; i++)
+        read_bps[i] = t->measured[i].read_bps;
+    return nf_tier_figures_measure(&o, &t->figures);
+}
+
 void nf_testbed_deinit(struct nf_testbed *t)
 {
     for (uint32_t i = 0; i < t->n_tiers; i++)
         nf_tier_close(&t->tiers[i]);
     nf_array_free(&t->samples.list);
+    nf_array_free(&t->figures.list);
     t->n_tiers = 0;
 }
 
@@ -253,6 +265,62 @@ static int record_sample(const struct nf_testbed *t, struct nf_study *study, con
     return nf_query_run(q);
 }
 
+static void governor(int cpu, char *text, size_t size)
+{
+    char path[96];
+    FILE *f;
+
+    snprintf(text, size, "unknown");
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor", cpu < 0 ? 0 : cpu);
+    f = fopen(path, "re");
+    if (f && fgets(text, (int)size, f))
+        text[strcspn(text, "\n")] = '\0';
+    if (f)
+        fclose(f);
+}
+
+static int record_figure(const struct nf_testbed *t, struct nf_study *study, const struct nf_tier_figure *f, const char *how)
+{
+    struct nf_buf samples = {0};
+    struct nf_query *q;
+    int rc;
+
+    for (unsigned i = 0; i < f->n; i++)
+        nf_buf_printf(&samples, "%s%.6g", i ? "," : "[", f->samples[i]);
+    nf_buf_puts(&samples, "]");
+    if (samples.failed)
+        return nf_fail(-ENOMEM, "out of memory");
+    rc = nf_study_query(study,
+                        "INSERT INTO tier_figure(testbed_id, tier_number, to_tier, what, value, unit, stable, traffic, threads, "
+                        "offered, traffic_bps, page, locality, working_set_bytes, llc_bytes, parallelism, cpu, governor, samples) "
+                        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+                        &q);
+    if (!rc) {
+        nf_query_bind_i64(q, 1, t->id);
+        nf_query_bind_i64(q, 2, f->tier);
+        nf_query_bind_i64(q, 3, f->to_tier);
+        nf_query_bind_text(q, 4, f->what);
+        nf_query_bind_f64(q, 5, f->value);
+        nf_query_bind_text(q, 6, f->unit);
+        nf_query_bind_i64(q, 7, f->stable);
+        nf_query_bind_text(q, 8, f->traffic);
+        nf_query_bind_i64(q, 9, f->threads);
+        nf_query_bind_f64(q, 10, f->offered);
+        nf_query_bind_f64(q, 11, f->traffic_bps);
+        nf_query_bind_text(q, 12, f->page);
+        nf_query_bind_text(q, 13, f->locality);
+        nf_query_bind_i64(q, 14, (int64_t)f->working_set_bytes);
+        nf_query_bind_i64(q, 15, (int64_t)t->llc_bytes);
+        nf_query_bind_i64(q, 16, f->parallelism);
+        nf_query_bind_i64(q, 17, t->cpu);
+        nf_query_bind_text(q, 18, how);
+        nf_query_bind_text(q, 19, samples.data);
+        rc = nf_query_run(q);
+    }
+    nf_buf_deinit(&samples);
+    return rc;
+}
+
 static int record_testbed(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine)
 {
     bool huge = strstr(t->tiers[0].spec, "page=thp");
@@ -287,10 +355,12 @@ static int record_testbed(struct nf_testbed *t, struct nf_study *study, int64_t 
 
 int nf_testbed_record(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine)
 {
+    char how[64];
     int rc;
 
     if (t->id)
         return 0;
+    governor(t->cpu, how, sizeof how);
     rc = nf_study_begin(study);
     if (rc)
         return rc;
@@ -299,6 +369,8 @@ int nf_testbed_record(struct nf_testbed *t, struct nf_study *study, int64_t invo
         rc = record_tier(t, study, i);
     for (size_t i = 0; i < t->samples.list.n && !rc; i++)
         rc = record_sample(t, study, &t->samples.list.v[i]);
+    for (size_t i = 0; i < t->figures.list.n && !rc; i++)
+        rc = record_figure(t, study, &t->figures.list.v[i], how);
     if (rc)
         nf_study_rollback(study);
     else

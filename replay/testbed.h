@@ -6,6 +6,7 @@
 
 #include "core/store/study.h"
 #include "pool/tier.h"
+#include "replay/figures.h"
 #include "replay/measure.h"
 
 struct nf_testbed {
@@ -16,6 +17,7 @@ struct nf_testbed {
     uint64_t llc_bytes; /* effective */
     int cpu;
     struct nf_samples samples;
+    struct nf_tier_figures figures;
 };
 
 struct nf_testbed_options {
@@ -34,7 +36,9 @@ struct nf_testbed_options {
  * be bound (with a message). 0 or -errno (cause set). Caller deinits in every case. */
 int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *options);
 void nf_testbed_deinit(struct nf_testbed *t);
+/* All figures of a testbed whose tiers were measured. 0 or -errno (cause set). */
+int nf_testbed_measure_figures(struct nf_testbed *t, bool quiet);
 
-/* Adds the rows testbed, tier and tier_sample in one transaction, unless the numbers came from a row already.
+/* Adds the rows testbed, tier, tier_sample and tier_figure in one transaction, unless the numbers came from a row already.
  * 0 or -errno (cause set). */
 int nf_testbed_record(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine);

@@ -9,9 +9,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -28,6 +30,15 @@ static const struct nf_tier_ops *provider_of(void **state)
     return *state;
 }
 
+static const char *asked_spec; /* of a provider, instead of its defaults; NULL: none */
+
+static const char *spec_of(const struct nf_tier_ops *p)
+{
+    size_t n = strlen(p->name);
+
+    return asked_spec && !strncmp(asked_spec, p->name, n) && (asked_spec[n] == ':' || !asked_spec[n]) ? asked_spec : p->name;
+}
+
 /* Opens the provider with its defaults, or skips the test with the provider's own reason. */
 static void open_or_skip(const struct nf_tier_ops *p, struct nf_tier *t)
 {
@@ -37,7 +48,7 @@ static void open_or_skip(const struct nf_tier_ops *p, struct nf_tier *t)
         print_message("%s: %s\n", p->name, why);
         skip();
     }
-    assert_int_equal(nf_tier_open("far", p->name, &local, t), 0);
+    assert_int_equal(nf_tier_open("far", spec_of(p), &local, t), 0);
 }
 
 static void test_declares(void **state)
@@ -65,7 +76,7 @@ static void test_memory(void **state)
 
     open_or_skip(p, &t);
     assert_string_equal(t.name, "far");
-    assert_string_equal(t.spec, p->name);
+    assert_string_equal(t.spec, spec_of(p));
     copy = t; /* an opened tier may be copied about */
     for (int i = 0; i < 2; i++) {
         assert_int_equal(copy.ops->map(copy.state, BYTES, &memory[i]), 0);
@@ -120,6 +131,14 @@ static void test_options(void **state)
     nf_tier_close(&t);
 }
 
+static bool takes(const struct nf_tier_ops *p, const char *option)
+{
+    for (const struct nf_option *o = p->options; o && o->name; o++)
+        if (!strcmp(o->name, option))
+            return true;
+    return false;
+}
+
 static void test_pages_and_nodes(void **state)
 {
     const struct nf_tier_ops *p = provider_of(state);
@@ -128,8 +147,8 @@ static void test_pages_and_nodes(void **state)
 
     open_or_skip(p, &t);
     nf_tier_close(&t);
-    if (!strcmp(p->name, "null"))
-        skip(); /* has neither */
+    if (!takes(p, "page") || !takes(p, "node"))
+        skip(); /* memory that is where it is: null, dax, file */
     snprintf(spec, sizeof spec, "%s:page=3k", p->name);
     assert_int_equal(nf_tier_open("far", spec, &local, &t), -EINVAL);
     snprintf(spec, sizeof spec, "%s:node=4000", p->name);
@@ -195,6 +214,88 @@ static void test_numa_proves(void **state)
     munmap(memory, BYTES);
     assert_int_equal(t.ops->map(t.state, (size_t)1 << 50, &memory), -ENOMEM);
     nf_tier_close(&t);
+}
+
+/* --- files --- */
+
+/* A file is proved by what is mapped: something else at the same address is noticed, and so is a full filesystem. */
+static void test_file_proves(void **state)
+{
+    struct nf_tier t;
+    void *memory[2], *other;
+
+    assert_int_equal(nf_tier_open("far", "file", NULL, &t), 0);
+    assert_int_equal(t.ops->map(t.state, BYTES, &memory[0]), 0);
+    assert_int_equal(t.ops->map(t.state, NF_PAGE_BYTES, &memory[1]), 0);
+    assert_int_equal(t.ops->verify(t.state, memory[0], BYTES), 0);
+    assert_int_equal(t.ops->verify(t.state, memory[1], NF_PAGE_BYTES), 0);
+    other = mmap((char *)memory[0] + 4 * NF_PAGE_BYTES, NF_PAGE_BYTES, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    assert_true(other != MAP_FAILED);
+    assert_int_equal(t.ops->verify(t.state, memory[0], 4 * NF_PAGE_BYTES), 0);
+    assert_int_equal(t.ops->verify(t.state, memory[0], BYTES), -EXDEV);
+    assert_int_equal(t.ops->verify(t.state, &t, NF_PAGE_BYTES), -EXDEV);
+    t.ops->unmap(t.state, memory[0], BYTES);
+    /* Freed places are used again, and the rest is still itself. */
+    assert_int_equal(t.ops->map(t.state, BYTES, &memory[0]), 0);
+    assert_int_equal(t.ops->verify(t.state, memory[0], BYTES), 0);
+    assert_int_equal(t.ops->verify(t.state, memory[1], NF_PAGE_BYTES), 0);
+    assert_true(t.ops->map(t.state, (size_t)1 << 50, &other) < 0);
+    t.ops->unmap(t.state, memory[0], BYTES);
+    t.ops->unmap(t.state, memory[1], NF_PAGE_BYTES);
+    nf_tier_close(&t);
+}
+
+/* What a file holds is not overwritten unless that is asked for. */
+static void test_file_is_kept(void **state)
+{
+    char path[] = "/tmp/nearfar-tier-XXXXXX", spec[128];
+    int fd = mkstemp(path);
+    struct nf_tier t;
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "x", 1), 1);
+    snprintf(spec, sizeof spec, "file:path=%s", path);
+    assert_int_equal(nf_tier_open("far", spec, NULL, &t), -EINVAL);
+    assert_non_null(strstr(nf_error_text(-EINVAL), "erase=yes"));
+    assert_int_equal(lseek(fd, 0, SEEK_END), 1);
+    snprintf(spec, sizeof spec, "file:path=%s,erase=yes", path);
+    assert_int_equal(nf_tier_open("far", spec, NULL, &t), 0);
+    nf_tier_close(&t);
+    assert_int_equal(nf_tier_open("far", "file:path=/no-such-folder/file", NULL, &t), -ENOENT);
+    assert_int_equal(nf_tier_open("far", "file:path=/dev/null", NULL, &t), -EINVAL);
+    close(fd);
+    unlink(path);
+}
+
+/* Every call is a line, and the inner provider's answers come through unchanged. */
+static void test_trace_writes(void **state)
+{
+    static const char *const wanted[] = {"open emulated:latency-x=3", "map 4194304 at=", "verify 4194304 at=", "charge read=64",
+                                         "unmap 4194304", "map 1125899906842624 failed: ", "close\n"};
+    char path[] = "/tmp/nearfar-trace-XXXXXX", spec[160], text[4096] = "";
+    int fd = mkstemp(path);
+    struct nf_tier t;
+    void *memory;
+
+    assert_true(fd >= 0);
+    snprintf(spec, sizeof spec, "trace:inner=emulated,inner-options=latency-x=3;bandwidth-x=0.5,file=%s", path);
+    assert_int_equal(nf_tier_open("far", spec, &local, &t), 0);
+    assert_float_equal(t.facts.target_latency_ns, 300, 1e-9);
+    assert_int_equal(t.facts.evidence, NF_EVIDENCE_INJECTED_DELAY);
+    assert_int_equal(t.ops->map(t.state, BYTES, &memory), 0);
+    assert_int_equal(t.ops->verify(t.state, memory, BYTES), 0);
+    assert_int_equal(t.ops->charge(t.state, &(struct nf_tier_charge){.read_bytes = 64, .lines = 1, .parallelism = 1}, 5000), 5300);
+    t.ops->unmap(t.state, memory, BYTES);
+    assert_true(t.ops->map(t.state, (size_t)1 << 50, &memory) < 0);
+    nf_tier_close(&t);
+    assert_true(read(fd, text, sizeof text - 1) > 0);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        if (!strstr(text, wanted[i]))
+            fail_msg("no line '%s' in:\n%s", wanted[i], text);
+    close(fd);
+    unlink(path);
+    assert_int_equal(nf_tier_open("far", "trace:inner=no-such", &local, &t), -EINVAL);
 }
 
 /* --- the emulated tier: targets and calibration --- */
@@ -527,7 +628,8 @@ static void test_concurrent_mover(void **state)
     close_left(NULL);
 }
 
-int main(void)
+/* [PATTERN [SPEC]]: only tests of these names; the provider of the spec with its options. */
+int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
@@ -538,6 +640,7 @@ int main(void)
     };
     static const struct CMUnitTest once[] = {
         cmocka_unit_test(test_unknown_lists), cmocka_unit_test(test_incomplete), cmocka_unit_test(test_numa_proves),
+        cmocka_unit_test(test_file_proves), cmocka_unit_test(test_file_is_kept), cmocka_unit_test(test_trace_writes),
         cmocka_unit_test_teardown(test_targets, close_left),
         cmocka_unit_test_teardown(test_no_rounding_loss, close_left),
         cmocka_unit_test_teardown(test_idle_is_not_saved, close_left),
@@ -551,6 +654,9 @@ int main(void)
     static char names[EACH * PROVIDERS_MAX][64];
     size_t n = 0;
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    asked_spec = argc > 2 ? argv[2] : NULL;
     for (size_t p = 0; nf_tier_providers[p] && p < PROVIDERS_MAX; p++)
         for (size_t i = 0; i < EACH; i++, n++) {
             snprintf(names[n], sizeof names[n], "%s: %s", nf_tier_providers[p]->name, each[i].name);

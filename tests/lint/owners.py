@@ -10,7 +10,7 @@ OWNERS = [
     (r'zstd(_errors)?\.h|zdict\.h', r'core/store/[^/]+\.c'),
     (r'perf/.*|internal/.*', r'capture/(perf|page-fault|pebs|ibs|watchpoint|ring)[^/]*\.c'),
     (r'perfmon/.*', r'capture/(event|encod)[^/]*\.c'),
-    (r'numa(if)?\.h|daxctl/.*|cxl/.*|ndctl/.*', r'pool/(tier-[^/]+|devices)\.c'),
+    (r'numa(if)?\.h|daxctl/.*|cxl/.*|ndctl/.*', r'pool/tier-[^/]+\.c'),
     (r'jansson\.h', r'capture/json\.c'),
     (r'zlib\.h', r'capture/gunzip\.c'),
     (r'cpucounters\.h|pcm/.*', r'replay/counters[^/]*\.c'),

@@ -298,7 +298,7 @@ static void typed_sql_only_reads(void **state)
 {
     static const char *const bad[] = {
         "", "DELETE FROM name", "SELECT 1; SELECT 2", "SELECT 1; DROP TABLE name", "INSERT INTO name(text) VALUES('x')",
-        "ATTACH '/tmp/x' AS y", "nonsense", "PRAGMA user_version = 5", "CREATE TABLE t(x)",
+        "ATTACH '/tmp/x' AS y", "nonsense", "PRAGMA user_version = 4242", "CREATE TABLE t(x)",
     };
     struct nf_study *s;
     struct nf_query *q;
@@ -319,7 +319,7 @@ static void typed_sql_only_reads(void **state)
     assert_int_equal(nf_query_step(q), 1);
     nf_query_done(q);
     assert_int_equal(scalar(s, "SELECT count(*) FROM name"), 0);
-    assert_true(scalar(s, "PRAGMA user_version") < 5);
+    assert_int_equal(scalar(s, "PRAGMA user_version"), (int64_t)nf_migration_count);
     nf_study_close(s);
 }
 

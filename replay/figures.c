@@ -1,0 +1,453 @@
+#include "replay/figures.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/model/stats.h"
+#include "core/model/stream.h"
+#include "pool/mover.h"
+#include "pool/tier-binding.h"
+#include "replay/background.h"
+#include "replay/measure.h"
+#include "replay/pin.h"
+
+enum {
+    COPY_BYTES = 32 << 20,   /* more than caches keep of a copy, less than a second of a slow tier */
+    MIGRATE_BYTES = 1 << 20, /* 256 pages a call, as kernel tiering moves them */
+    INTERVAL_NS = 10000000,  /* of a bandwidth sample: 150 pieces of 64 KiB at 1 GB/s */
+};
+/* As the chase of a tier has it: beyond what one core reaches of today's caches. */
+static const uint64_t SET_BYTES = 256ull << 20;
+static const uint64_t sets[] = {512 << 10, 2 << 20, 8 << 20, 32 << 20, 128 << 20, 256 << 20};
+static const double offers[] = {0.1, 0.25, 0.5, 0.75, 0};
+/* Of Mess: window 7, CV < 5 %, trend < 3 %, drift < 10 %; unlike there nothing is accepted for lack of patience. */
+static const double GATE_CV = 0.05, GATE_TREND = 0.03, GATE_DRIFT = 0.10;
+
+/* --- gates --- */
+
+bool nf_gate_passed(const double *sample, unsigned n)
+{
+    const double *v = sample + n - NF_GATE_WINDOW, middle = (NF_GATE_WINDOW - 1) / 2.0;
+    double mean = 0, variance = 0, slope = 0, spread = 0, median;
+
+    if (n < NF_GATE_WINDOW)
+        return false;
+    for (int i = 0; i < NF_GATE_WINDOW; i++)
+        mean += v[i] / NF_GATE_WINDOW;
+    if (!(mean > 0))
+        return false;
+    for (int i = 0; i < NF_GATE_WINDOW; i++) {
+        variance += (v[i] - mean) * (v[i] - mean) / (NF_GATE_WINDOW - 1);
+        slope += (i - middle) * v[i];
+        spread += (i - middle) * (i - middle);
+    }
+    if (sqrt(variance) / mean >= GATE_CV || fabs(slope / spread) * (NF_GATE_WINDOW - 1) / mean >= GATE_TREND)
+        return false;
+    median = nf_median(v, NF_GATE_WINDOW);
+    return n < 2 * NF_GATE_WINDOW || fabs(median / nf_median(v - NF_GATE_WINDOW, NF_GATE_WINDOW) - 1) < GATE_DRIFT;
+}
+
+/* Samples until the gates open, and says so when they never did. take: 0 or -errno (cause set). */
+static int sample(struct nf_tier_figure *f, int (*take)(void *context, double *value), void *context)
+{
+    while (f->n < NF_GATE_SAMPLES_MAX && !f->stable) {
+        int rc = take(context, &f->samples[f->n]);
+
+        if (rc)
+            return rc;
+        f->n++;
+        f->stable = nf_gate_passed(f->samples, f->n);
+    }
+    f->value = nf_median(f->samples + f->n - NF_GATE_WINDOW, NF_GATE_WINDOW);
+    return 0;
+}
+
+/* --- the run --- */
+
+struct run {
+    const struct nf_tier_figures_options *o;
+    struct nf_tier_figures *out;
+    cpu_set_t allowed; /* before a chase was pinned */
+    bool said_huge, said_load, said_nodes;
+};
+
+static int keep(struct run *r, const struct nf_tier_figure *f)
+{
+    return nf_array_push(&r->out->list, *f) ? nf_fail(-ENOMEM, "out of memory for figures") : 0;
+}
+
+static void progress(const struct run *r, uint32_t tier, const char *what)
+{
+    if (!r->o->quiet)
+        nf_progress("measuring tier %s: %s (%zu figures so far)", r->o->tiers[tier].name, what, r->out->list.n);
+}
+
+static void once(bool *said, const char *fmt, const char *why)
+{
+    if (!*said)
+        nf_info(fmt, why);
+    *said = true;
+}
+
+static int take_chase(void *chase, double *ns)
+{
+    *ns = nf_chase_run(chase);
+    return 0;
+}
+
+static bool takes_pages(const struct nf_tier *t)
+{
+    for (const struct nf_option *o = t->ops->options; o && o->name; o++)
+        if (!strcmp(o->name, "page"))
+            return true;
+    return false;
+}
+
+/* The tier again with pages of another size: its options without theirs, and the new one. */
+static int open_with_pages(const struct run *r, uint32_t number, const char *page, struct nf_tier *out)
+{
+    const struct nf_tier *t = &r->o->tiers[number];
+    char spec[2 * sizeof t->spec], copy[sizeof t->spec], *rest = copy, *item;
+    size_t at;
+
+    snprintf(copy, sizeof copy, "%s", t->spec);
+    item = strsep(&rest, ":");
+    at = (size_t)snprintf(spec, sizeof spec, "%s:page=%s", item, page);
+    while ((item = strsep(&rest, ",")))
+        if (*item && strncmp(item, "page=", 5))
+            at += (size_t)snprintf(spec + at, sizeof spec - at, ",%s", item);
+    return nf_tier_open(t->name, spec, &r->o->local, out);
+}
+
+/* Of the mapping that holds the address, the bytes on transparent huge pages; 0 where the kernel does not say. */
+static uint64_t huge_bytes(const void *memory)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    unsigned long from, to, kib;
+    bool inside = false;
+    uint64_t bytes = 0;
+    char line[512];
+
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            inside = from <= (uintptr_t)memory && (uintptr_t)memory < to;
+        else if (inside && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
+            bytes = (uint64_t)kib << 10;
+    }
+    if (f)
+        fclose(f);
+    return bytes;
+}
+
+/* --- idle latency --- */
+
+static int latencies_of(struct run *r, uint32_t tier, struct nf_chase *c, const char *page)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof sets / sizeof *sets && !rc; i++)
+        for (int local = 1; local >= 0 && !rc; local--) {
+            struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "latency", .unit = "ns", .traffic = "",
+                                       .page = page, .locality = local ? "tlb-local" : "random",
+                                       .working_set_bytes = sets[i], .parallelism = 1};
+
+            nf_chase_link(c, sets[i], local);
+            rc = sample(&f, take_chase, c);
+            if (!rc)
+                rc = keep(r, &f);
+        }
+    return rc ? rc : nf_chase_prove(c);
+}
+
+static int latency(struct run *r, uint32_t number, struct nf_tier *tier, const char *page)
+{
+    struct nf_chase *c = NULL;
+    const void *memory;
+    uint64_t bytes;
+    int rc;
+
+    progress(r, number, page);
+    rc = nf_chase_new(tier, r->o->cpu, SET_BYTES, &c);
+    if (rc)
+        return rc;
+    memory = nf_chase_memory(c, &bytes);
+    if (!strcmp(page, "2m") && huge_bytes(memory) < bytes)
+        once(&r->said_huge, "latency on huge pages is left out: the kernel gave %s", "fewer than were asked for");
+    else
+        rc = latencies_of(r, number, c, page);
+    nf_chase_free(c);
+    return rc;
+}
+
+static int latencies(struct run *r, uint32_t number)
+{
+    static const char *const asked[][2] = {{"4k", "4k"}, {"thp", "2m"}};
+    struct nf_tier variant;
+    int rc = 0;
+
+    if (!takes_pages(&r->o->tiers[number]))
+        return latency(r, number, &r->o->tiers[number], "as mapped");
+    for (int i = 0; i < 2 && !rc; i++) {
+        rc = open_with_pages(r, number, asked[i][0], &variant);
+        if (!rc)
+            rc = latency(r, number, &variant, asked[i][1]);
+        nf_tier_close(&variant);
+        /* A kernel without huge pages refuses them; that is no failure of the tier. */
+        if (rc == -EINVAL && i == 1) {
+            once(&r->said_huge, "latency on huge pages is left out: %s", nf_error_text(rc));
+            rc = 0;
+        }
+    }
+    return rc;
+}
+
+/* --- traffic --- */
+
+static const char *page_of(const struct nf_tier *t)
+{
+    return !takes_pages(t) ? "as mapped" : strstr(t->spec, "page=thp") ? "2m" : "4k";
+}
+
+static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads,
+                         double share, int taken, struct nf_background **out)
+{
+    struct nf_background_spec specs[NF_BACKGROUND_MAX] = {{0}};
+    struct nf_background_where where = {.tiers = r->o->tiers, .read_bps = r->o->read_bps, .n_tiers = r->o->n_tiers,
+                                        .taken = &taken, .n_taken = taken >= 0, .llc_bytes = r->o->llc_bytes};
+
+    cpu_set_t pinned;
+    int rc;
+
+    for (unsigned i = 0; i < threads; i++) {
+        specs[i] = (struct nf_background_spec){.kind = kind, .share = share};
+        snprintf(specs[i].tier, sizeof specs[i].tier, "%s", r->o->tiers[tier].name);
+    }
+    /* Its threads go where this one might, which a chase holds on one CPU. */
+    if (sched_getaffinity(0, sizeof pinned, &pinned) || sched_setaffinity(0, sizeof r->allowed, &r->allowed))
+        return nf_fail(-errno, "cannot give the traffic its CPUs: %s", strerror(errno));
+    rc = nf_background_start(specs, threads, &where, out);
+    if (!rc && sched_setaffinity(0, sizeof pinned, &pinned)) {
+        rc = nf_fail(-errno, "cannot pin the chase again: %s", strerror(errno));
+        *out = nf_background_stop(*out, NULL);
+    }
+    return rc;
+}
+
+static int take_bandwidth(void *background, double *bps)
+{
+    const struct timespec interval = {.tv_nsec = INTERVAL_NS};
+    uint64_t moved = nf_background_moved(background), start = nf_now_ns();
+
+    nanosleep(&interval, NULL);
+    *bps = (double)(nf_background_moved(background) - moved) / (double)(nf_now_ns() - start) * 1e9;
+    return 0;
+}
+
+static uint64_t traffic_set(const struct run *r, unsigned threads)
+{
+    return nf_background_bytes(threads, r->o->llc_bytes);
+}
+
+static int bandwidth(struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads)
+{
+    struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "bandwidth", .unit = "B/s", .locality = "",
+                               .threads = threads, .traffic = nf_background_kind_name(kind),
+                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = traffic_set(r, threads)};
+    struct nf_background *b = NULL;
+    int rc = start_traffic(r, tier, kind, threads, 0, -1, &b);
+
+    if (!rc)
+        rc = sample(&f, take_bandwidth, b);
+    nf_background_stop(b, NULL);
+    f.traffic_bps = f.value;
+    return rc ? rc : keep(r, &f);
+}
+
+static int bandwidths(struct run *r, uint32_t tier)
+{
+    unsigned cpus = (unsigned)CPU_COUNT(&r->allowed), most = cpus < NF_BACKGROUND_MAX ? cpus : NF_BACKGROUND_MAX;
+    int rc = 0;
+
+    progress(r, tier, "bandwidth by mix and threads");
+    for (int kind = NF_BACKGROUND_READ; kind <= NF_BACKGROUND_MIXED; kind++)
+        for (unsigned threads = 1; threads <= most && !rc; threads *= 2)
+            rc = bandwidth(r, tier, kind, threads);
+    return rc;
+}
+
+/* --- latency beside traffic --- */
+
+static int loaded(struct run *r, uint32_t tier, struct nf_chase *c, enum nf_background_kind kind, unsigned threads,
+                  double share)
+{
+    struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "loaded", .unit = "ns", .locality = "tlb-local",
+                               .threads = threads, .offered = share,
+                               .traffic = threads ? nf_background_kind_name(kind) : "",
+                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = SET_BYTES, .parallelism = 1};
+    struct nf_background *b = NULL;
+    int rc = threads ? start_traffic(r, tier, kind, threads, share, sched_getcpu(), &b) : 0;
+
+    if (!rc)
+        rc = sample(&f, take_chase, c);
+    if (b)
+        nf_background_stop(b, &f.traffic_bps);
+    return rc ? rc : keep(r, &f);
+}
+
+static int loaded_curves(struct run *r, uint32_t tier)
+{
+    int others = CPU_COUNT(&r->allowed) - 1, rc;
+    unsigned threads = others < NF_BACKGROUND_MAX ? (unsigned)others : NF_BACKGROUND_MAX;
+    struct nf_chase *c = NULL;
+
+    if (others < 1) {
+        once(&r->said_load, "loaded latency is left out: %s", "this process may use one CPU only");
+        return 0;
+    }
+    progress(r, tier, "latency beside traffic");
+    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, SET_BYTES, &c);
+    if (rc)
+        return rc;
+    nf_chase_link(c, SET_BYTES, true);
+    rc = loaded(r, tier, c, NF_BACKGROUND_READ, 0, 0);
+    for (int kind = NF_BACKGROUND_READ; kind <= NF_BACKGROUND_MIXED; kind++)
+        for (size_t i = 0; i < sizeof offers / sizeof *offers && !rc; i++)
+            rc = loaded(r, tier, c, kind, threads, offers[i]);
+    if (!rc)
+        rc = nf_chase_prove(c);
+    nf_chase_free(c);
+    return rc;
+}
+
+/* --- between tiers --- */
+
+struct copying {
+    struct nf_mover mover;
+    struct nf_pool_storage from;
+    char *to;
+    uint32_t to_tier;
+};
+
+static int take_copy(void *context, double *bps)
+{
+    struct copying *c = context;
+    uint64_t start = nf_now_ns();
+
+    nf_mover_move(&c->mover, &c->from, c->to, c->to_tier, NULL);
+    *bps = COPY_BYTES / (double)(nf_now_ns() - start) * 1e9;
+    return 0;
+}
+
+static int copy(struct run *r, uint32_t from, uint32_t to)
+{
+    struct nf_tier_figure f = {.tier = from, .to_tier = (int)to, .what = "copy", .unit = "B/s", .traffic = "",
+                               .locality = "", .threads = 1, .page = page_of(&r->o->tiers[from]),
+                               .working_set_bytes = COPY_BYTES};
+    struct nf_tier *tiers = r->o->tiers;
+    struct copying c = {.from.bytes = COPY_BYTES, .to_tier = to};
+    void *memory[2] = {NULL};
+    int rc;
+
+    nf_mover_init(&c.mover, NF_MOVER_COPY, tiers, r->o->n_tiers, r->o->local.latency_ns, r->o->local.read_bps, NULL);
+    rc = tiers[from].ops->map(tiers[from].state, COPY_BYTES, &memory[0]);
+    if (!rc)
+        rc = tiers[to].ops->map(tiers[to].state, COPY_BYTES, &memory[1]);
+    if (!rc) {
+        c.from.piece[from] = (struct nf_extent){memory[0], COPY_BYTES};
+        c.to = memory[1];
+        memset(memory[0], 1, COPY_BYTES);
+        rc = sample(&f, take_copy, &c);
+    }
+    if (!rc)
+        rc = tiers[to].ops->verify(tiers[to].state, memory[1], COPY_BYTES);
+    if (memory[1])
+        tiers[to].ops->unmap(tiers[to].state, memory[1], COPY_BYTES);
+    if (memory[0])
+        tiers[from].ops->unmap(tiers[from].state, memory[0], COPY_BYTES);
+    return rc ? rc : keep(r, &f);
+}
+
+struct migrating {
+    void *memory;
+    int from, to;
+};
+
+/* There and back, only the way there timed. */
+static int take_migration(void *context, double *ns)
+{
+    struct migrating *m = context;
+    uint64_t start = nf_now_ns();
+    int rc = nf_binding_move(m->memory, MIGRATE_BYTES, m->to);
+
+    *ns = (double)(nf_now_ns() - start) / ((double)MIGRATE_BYTES / NF_PAGE_BYTES);
+    if (!rc)
+        rc = nf_binding_verify(m->memory, MIGRATE_BYTES, m->to);
+    return rc ? rc : nf_binding_move(m->memory, MIGRATE_BYTES, m->from);
+}
+
+static int migrate(struct run *r, uint32_t from, uint32_t to)
+{
+    struct nf_tier_figure f = {.tier = from, .to_tier = (int)to, .what = "migrate", .unit = "ns", .traffic = "",
+                               .locality = "", .threads = 1, .page = page_of(&r->o->tiers[from]),
+                               .working_set_bytes = MIGRATE_BYTES};
+    struct nf_tier *t = &r->o->tiers[from];
+    struct migrating m = {.from = t->facts.node, .to = r->o->tiers[to].facts.node};
+    int rc;
+
+    if (m.from < 0 || m.to < 0 || m.from == m.to) {
+        once(&r->said_nodes, "the kernel's page migration is left out: %s", "these tiers are not two NUMA nodes");
+        return 0;
+    }
+    rc = t->ops->map(t->state, MIGRATE_BYTES, &m.memory);
+    if (rc)
+        return rc;
+    rc = sample(&f, take_migration, &m);
+    t->ops->unmap(t->state, m.memory, MIGRATE_BYTES);
+    return rc ? rc : keep(r, &f);
+}
+
+static int between(struct run *r)
+{
+    int rc = 0;
+
+    for (uint32_t from = 0; from < r->o->n_tiers; from++)
+        for (uint32_t to = 0; to < r->o->n_tiers && !rc; to++) {
+            if (from == to)
+                continue;
+            progress(r, from, "copies and migrations");
+            rc = copy(r, from, to);
+            if (!rc)
+                rc = migrate(r, from, to);
+        }
+    return rc;
+}
+
+int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_tier_figures *out)
+{
+    struct run r = {.o = o, .out = out};
+    int rc = 0;
+
+    if (sched_getaffinity(0, sizeof r.allowed, &r.allowed))
+        return nf_fail(-errno, "cannot ask for this process's CPUs: %s", strerror(errno));
+    for (uint32_t i = 0; i < o->n_tiers && !rc; i++) {
+        rc = latencies(&r, i);
+        if (!rc)
+            rc = bandwidths(&r, i);
+        if (!rc)
+            rc = loaded_curves(&r, i);
+        if (rc)
+            nf_fail_in(rc, "tier '%s'", o->tiers[i].name);
+    }
+    if (!rc)
+        rc = between(&r);
+    if (!o->quiet)
+        nf_progress_end();
+    return rc;
+}

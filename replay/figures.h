@@ -1,0 +1,50 @@
+#pragma once
+/* What the memory of a testbed does under every condition that changes the answer: idle latency by page size, locality
+ * and working set; bandwidth by mix and threads; latency beside traffic; copies and migrations between tiers. Each figure
+ * carries its conditions and all of its samples. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/array.h"
+#include "pool/tier.h"
+
+/* The gates of a figure: enough for a trend to show, few enough for a stable one to take milliseconds. */
+enum { NF_GATE_WINDOW = 7, NF_GATE_SAMPLES_MAX = 50 };
+
+struct nf_tier_figure {
+    uint32_t tier;
+    int to_tier;              /* -1: none */
+    const char *what, *unit;  /* "latency", "bandwidth", "loaded", "copy", "migrate"; "ns", "B/s" */
+    double value;             /* median of the last window */
+    bool stable;
+    const char *traffic;      /* "read", "mixed", "write", "" */
+    unsigned threads;
+    double offered;           /* share of the tier's read bandwidth asked of each thread; 0: all it can get */
+    double traffic_bps;
+    const char *page;         /* "4k", "2m", "as mapped" */
+    const char *locality;     /* "tlb-local", "random", "" */
+    uint64_t working_set_bytes;
+    unsigned parallelism;
+    double samples[NF_GATE_SAMPLES_MAX];
+    unsigned n;
+};
+struct nf_tier_figures {
+    NF_ARRAY(struct nf_tier_figure) list;
+};
+
+/* Whether the last window of n samples may stand: coefficient of variation below 5 %, the line through it rising or
+ * falling by less than 3 % of the mean over the window, its median within 10 % of that of the window before. */
+bool nf_gate_passed(const double *sample, unsigned n);
+
+struct nf_tier_figures_options {
+    struct nf_tier *tiers; /* opened, near first; measured already: */
+    const double *read_bps;
+    uint32_t n_tiers;
+    struct nf_tier_local local;
+    uint64_t llc_bytes;
+    int cpu;               /* the initiator; -1: wherever the thread is, pinned there for each figure */
+    bool quiet;
+};
+/* Appends. What this machine cannot show (huge pages, a second CPU, a second node) is left out, said once in words.
+ * 0, -EXDEV where memory is not where its tier says (cause set; no figure then), -errno (cause set). */
+int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_tier_figures *out);

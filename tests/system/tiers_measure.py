@@ -1,0 +1,34 @@
+"""What `nearfar tiers --measure` says of this machine's own memory and of an emulated tier: every figure with its conditions,
+kept in a testbed file, and a picture of the loaded-latency curves."""
+import json
+import os
+import shutil
+
+from system import WORK, check, finish, nearfar, refused, rows, whole
+
+drawn = ['--plot', 'curves.svg'] if shutil.which('gnuplot') else []
+done = nearfar('tiers', '--figures', '--json', '-o', 'testbed.nf', *drawn, '--cpu', min(os.sched_getaffinity(0)))
+if not check(done.returncode == 0, f'measured: {done.stderr[-300:]}'):
+    finish()
+figures = json.loads(done.stdout)
+of = {what: [f for f in figures if f['what'] == what] for what in ('latency', 'bandwidth', 'loaded', 'copy')}
+check({f['locality'] for f in of['latency']} == {'tlb-local', 'random'} and len(of['latency']) >= 12,
+      f'{len(of["latency"])} latencies by page, locality and working set')
+check({f['traffic'] for f in of['bandwidth']} == {'read', 'write', 'mixed'}, f'{len(of["bandwidth"])} bandwidths')
+check({f['tier'] for f in of['copy']} == {'near to far', 'far to near'}, 'copies both ways')
+if len(os.sched_getaffinity(0)) > 1:
+    check({f['traffic'] for f in of['loaded']} == {'', 'read', 'write', 'mixed'}, f'{len(of["loaded"])} points of loaded latency')
+    check(not drawn or '<svg' in (WORK / 'curves.svg').read_text(), 'their picture')
+largest = {f['tier']: f['ns'] for f in of['latency'] if f['page'] == '4k' and f['locality'] == 'tlb-local' and
+           f['working_set_bytes'] == 256 << 20}
+check(largest['far'] > 1.3 * largest['near'], f'the emulated tier is slower, by about twice: {largest}')
+caches = [f['ns'] for f in of['latency'] if f['tier'] == 'near' and f['working_set_bytes'] == 512 << 10]
+check(max(caches) < largest['near'], f'what fits the caches is faster: {caches}')
+kept = rows('testbed.nf', 'SELECT samples, stable, working_set_bytes, llc_bytes, page, governor FROM tier_figure')
+check(len(kept) == len(figures) and whole('testbed.nf'), f'{len(kept)} figures kept')
+for samples, stable, working_set, llc, page, governor in kept:
+    n = len(json.loads(samples))
+    if not (7 <= n <= 50 and (stable or n == 50) and working_set and llc and page and governor):
+        check(False, f'a figure has its conditions and samples: {(n, stable, working_set, llc, page, governor)}')
+refused(nearfar('tiers', '--plot', 'curves.gif'), 2, '.svg')
+finish()
