@@ -54,7 +54,11 @@ def check_two_nodes(found):
         check(row['rated_read_latency_ns'] == latency, f'node {node}: rated latency {row["rated_read_latency_ns"]} for {latency} ns')
         check(abs(row['rated_read_bytes_per_s'] / (bandwidth * 2**30) - 1) < 0.08,
               f'node {node}: rated bandwidth {row["rated_read_bytes_per_s"]:.4g} for {bandwidth} GiB/s')
+        check(row['rated_write_latency_ns'] == latency and row['rated_write_bytes_per_s'] == row['rated_read_bytes_per_s'],
+              f'node {node}: the same for writes: {row["rated_write_latency_ns"]}, {row["rated_write_bytes_per_s"]}')
+        check(row['weight'] and row['weight'] >= 1, f'node {node}: interleave weight {row["weight"]}')
         check(row['distance'] == distance, f'node {node}: distance {row["distance"]} for {distance}')
+    check(found[1]['kernel_tier'] > found[0]['kernel_tier'], f'kernel tiers {found[0]["kernel_tier"]}, {found[1]["kernel_tier"]}')
     # The kernel keeps some of it for itself.
     check(0.9 * testbed.FAR_BYTES < found[1]['bytes'] <= testbed.FAR_BYTES, f'node 1: {found[1]["bytes"]} bytes')
 
