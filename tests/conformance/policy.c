@@ -441,8 +441,8 @@ static void test_find_lists(void **state)
 
 static void test_order(void **state)
 {
-    static const char *const names[] = {"all-near", "all-far", "near-first", "interleave",
-                                        "lru", "promote", "class", "lifetime-density", "trace"};
+    static const char *const names[] = {"all-near", "all-far", "near-first", "first-touch", "interleave",
+                                        "weighted", "random", "lru", "promote", "class", "lifetime-density", "trace"};
     size_t n = 0;
 
     while (nf_policies[n]) {
