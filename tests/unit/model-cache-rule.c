@@ -109,6 +109,12 @@ static const struct {
     {LOOPED, true, NF_CACHE_S3_FIFO, 800, 3402, 0x74d6791b304ae813},
     {LOOPED, true, NF_CACHE_S3_FIFO, 4000, 9052, 0x1e2e49072bf514fa},
     {LOOPED, true, NF_CACHE_S3_FIFO, 20000, 19242, 0x753d41d82b4616e9},
+    {SKEWED, false, NF_CACHE_S3_FIFO, 57, 7856, 0x3483e9e931d0e770}, /* shares that are no whole objects */
+    {SKEWED, false, NF_CACHE_S3_FIFO, 137, 12209, 0x20f5f7324f9424ec},
+    {SCANNED, false, NF_CACHE_S3_FIFO, 57, 8582, 0xb3824117b6d30c89},
+    {SCANNED, false, NF_CACHE_S3_FIFO, 137, 12050, 0x72e442ba623e01f1},
+    {LOOPED, false, NF_CACHE_S3_FIFO, 57, 5756, 0xa5554f9e8d9a7bb0},
+    {LOOPED, false, NF_CACHE_S3_FIFO, 137, 9651, 0xa1d369a55e70964a},
 };
 
 static void test_counts(void **state)
