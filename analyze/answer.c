@@ -115,7 +115,7 @@ static void say_best(struct nf_answer *a, const struct nf_curve *c, struct nf_bu
 static void say_others(const struct nf_answer *a, const struct nf_curve *c, struct nf_buf *b)
 {
     int informed = best_policy(c, a->near_share, true);
-    static const char *const known[] = {"lru", "interleave"};
+    static const char *const known[] = {"lru", "interleave", "weighted"};
     struct band band;
     bool any = false;
 

@@ -1,5 +1,12 @@
-/* Policy `interleave`: every storage striped over all tiers page by page, weighted by measured bandwidth where that is
- * known, else evenly. A tier that is full gets min(its share, its room); the rest goes far. */
+/* Policies `interleave` and `weighted`: every storage striped over all tiers page by page; nothing ever moves.
+ * Rule: `interleave` deals pages round robin, as MPOL_INTERLEAVE does; `weighted` in proportion to measured read bandwidth, as
+ * MPOL_WEIGHTED_INTERLEAVE does with the kernel's default weights (Linux 6.9, Documentation/mm/mempolicy), evenly where a
+ * bandwidth is unknown. A tier that is full gets min(its share, its room); the rest goes far. Option ratio: near's share of
+ * every storage, the far tiers sharing the rest by bandwidth (or by weights): replayed over a grid of ratios, the lowest time is
+ * the best static interleave at that capacity.
+ * Semantics: in place, insert near, no moves. Sees nothing of the job.
+ * Fails where near is small: the hottest and the coldest storage get the same share of it, and once the near pages are dealt
+ * out, what is born later lies far altogether. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,13 +24,17 @@ enum { WEIGHT_SUM = 1024 };
 
 struct options {
     const char *weights;
+    double ratio; /* percent near; below 0: by weights */
 };
 
 static const struct nf_option table[] = {
     {"weights", 0, NF_OPTION_STRING, offsetof(struct options, weights), "A:B...",
-     "one number per tier, near first (default: measured bandwidth)"},
+     "one number per tier, near first (default: interleave evenly, weighted by measured bandwidth)"},
+    {"ratio", 0, NF_OPTION_F64, offsetof(struct options, ratio), "PERCENT",
+     "near's share of every storage; the others share the rest by bandwidth"},
     {NULL},
 };
+static const struct options defaults = {.ratio = -1};
 
 struct interleave {
     const struct nf_policy_env *env;
@@ -69,25 +80,52 @@ static void round_weights(const double *weight, uint32_t n, uint32_t *parts)
     }
 }
 
-static int open_policy(const struct nf_policy_env *env, void **policy)
+static void weigh_evenly(const struct nf_policy_env *env, double *weight)
+{
+    for (uint32_t t = 0; t < env->n_tiers; t++)
+        weight[t] = 1;
+}
+
+static void weigh_by_bandwidth(const struct nf_policy_env *env, double *weight)
+{
+    for (uint32_t t = 0; t < env->n_tiers; t++) {
+        if (!(env->read_bps[t] > 0)) {
+            weigh_evenly(env, weight);
+            return;
+        }
+        weight[t] = env->read_bps[t];
+    }
+}
+
+/* Near gets its share of a hundred; the others keep the proportions that they have. */
+static int set_ratio(double *weight, uint32_t n, double percent)
+{
+    double others = 0;
+
+    if (!(percent <= 100))
+        return nf_fail(-EINVAL, "ratio=%g: a share of 0 to 100 percent is wanted", percent);
+    for (uint32_t t = 1; t < n; t++)
+        others += weight[t];
+    for (uint32_t t = 1; t < n; t++)
+        weight[t] = (100 - percent) * (others > 0 ? weight[t] / others : 1.0 / (n - 1));
+    weight[0] = n > 1 ? percent : 100;
+    return 0;
+}
+
+static int open_weighing(const struct nf_policy_env *env, void (*weigh)(const struct nf_policy_env *, double *), void **policy)
 {
     const struct options *o = env->options;
     double weight[NF_TIER_MAX];
     struct interleave *p;
-    bool known = true;
+    int rc = 0;
 
-    for (uint32_t t = 0; t < env->n_tiers; t++) {
-        weight[t] = env->read_bps[t];
-        known = known && weight[t] > 0;
-    }
-    for (uint32_t t = 0; !known && t < env->n_tiers; t++)
-        weight[t] = 1;
-    if (o->weights) {
-        int rc = parse_weights(o->weights, env->n_tiers, weight);
-
-        if (rc)
-            return rc;
-    }
+    (o->ratio >= 0 ? weigh_by_bandwidth : weigh)(env, weight);
+    if (o->weights)
+        rc = parse_weights(o->weights, env->n_tiers, weight);
+    if (!rc && o->ratio >= 0)
+        rc = set_ratio(weight, env->n_tiers, o->ratio);
+    if (rc)
+        return rc;
     p = calloc(1, sizeof *p);
     if (!p)
         return nf_fail(-ENOMEM, "no memory");
@@ -95,6 +133,16 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
     round_weights(weight, env->n_tiers, p->weight);
     *policy = p;
     return 0;
+}
+
+static int open_even(const struct nf_policy_env *env, void **policy)
+{
+    return open_weighing(env, weigh_evenly, policy);
+}
+
+static int open_weighted(const struct nf_policy_env *env, void **policy)
+{
+    return open_weighing(env, weigh_by_bandwidth, policy);
 }
 
 static void close_policy(void *policy)
@@ -140,12 +188,27 @@ static int place(void *policy, const struct nf_policy_tensor *t, struct nf_polic
 const struct nf_policy_ops nf_policy_interleave = {
     .abi = NF_POLICY_ABI,
     .name = "interleave",
-    .about = "pages striped over all tiers in proportion to bandwidth; never moves",
+    .about = "pages dealt round robin over all tiers, or near by ratio; never moves",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
                   .mover = NF_MOVER_NONE},
     .options = table,
     .options_size = sizeof(struct options),
-    .open = open_policy,
+    .option_defaults = &defaults,
+    .open = open_even,
+    .close = close_policy,
+    .place = place,
+};
+
+const struct nf_policy_ops nf_policy_weighted = {
+    .abi = NF_POLICY_ABI,
+    .name = "weighted",
+    .about = "pages striped over all tiers in proportion to measured bandwidth; never moves",
+    .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
+                  .mover = NF_MOVER_NONE},
+    .options = table,
+    .options_size = sizeof(struct options),
+    .option_defaults = &defaults,
+    .open = open_weighted,
     .close = close_policy,
     .place = place,
 };

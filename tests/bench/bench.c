@@ -20,6 +20,7 @@ static const struct group {
     {"flood", bench_flood},
     {"reuse", bench_reuse},
     {"mrc", bench_mrc},
+    {"cache", bench_cache},
     {"kernel", bench_kernel},
     {"copy", bench_copy},
     {"peers", bench_peers},

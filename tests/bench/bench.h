@@ -53,6 +53,7 @@ int bench_samples(struct bench *b);
 int bench_flood(struct bench *b);
 int bench_reuse(struct bench *b);
 int bench_mrc(struct bench *b);
+int bench_cache(struct bench *b);
 int bench_kernel(struct bench *b);
 int bench_copy(struct bench *b);
 int bench_peers(struct bench *b);

@@ -1,0 +1,25 @@
+#pragma once
+/* Near as a cache of whole storages under a rule of core/model/cache-rule.h, whose order this follows; the policies `clock`,
+ * `gdsf`, `lru` and `s3-fifo` are this with one rule each. A storage is put near when it is born and before an op uses it; what the
+ * rule lets go of is copied to the first far tier with room. Operands of the running op are not let go of. A storage larger than
+ * near stays far, and so does one for which no room can be made: near is full of operands, or the far tiers are full. */
+#include "core/model/cache-rule.h"
+#include "pool/policy.h"
+
+int nf_policy_cache_open(const struct nf_policy_env *env, enum nf_cache_rule rule, void **policy);
+/* The verbs of struct nf_policy_ops. */
+void nf_policy_cache_close(void *policy);
+int nf_policy_cache_place(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
+                          struct nf_placement *out);
+int nf_policy_cache_access(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n,
+                           struct nf_policy_moves *moves);
+int nf_policy_cache_after(void *policy, uint32_t op, struct nf_policy_moves *moves);
+void nf_policy_cache_freed(void *policy, uint32_t handle);
+
+/* All of an ops struct but its name, about and open. */
+#define NF_POLICY_CACHE_VERBS                                                                                  \
+    .abi = NF_POLICY_ABI,                                                                                      \
+    .semantics = {.access = NF_ACCESS_FETCH_BEFORE_USE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK, \
+                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE},                                             \
+    .close = nf_policy_cache_close, .place = nf_policy_cache_place, .access = nf_policy_cache_access,          \
+    .after = nf_policy_cache_after, .freed = nf_policy_cache_freed
