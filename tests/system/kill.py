@@ -14,10 +14,10 @@ KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 3
 draw = random.Random(20)
 
 
-def killed_after(command, seconds, study='', rows_wanted=0):
+def killed_after(command, seconds, study='', rows_wanted=0, table='step'):
     """Kills the command so many seconds after it committed so many rows of its table."""
     process = subprocess.Popen([NEARFAR, *command], cwd=WORK, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while rows_wanted and count(study, 'step') < rows_wanted and process.poll() is None:
+    while rows_wanted and count(study, table) < rows_wanted and process.poll() is None:
         time.sleep(0.01)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
@@ -85,7 +85,11 @@ print('capture was killed with so many steps committed:', states)
 
 trials = 0
 for i in range(KILLS):
-    killed_after(('replay', 'good.nf', '--blocks', '3', '--near', '30%,60%'), draw.uniform(0.0, 8.0))
+    # Again by the clock or by what is committed.
+    if i % 2:
+        killed_after(('replay', 'good.nf', '--blocks', '3', '--near', '30%,60%'), draw.uniform(0.0, 8.0))
+    else:
+        killed_after(('replay', 'good.nf', '--blocks', '3', '--near', '30%,60%'), draw.uniform(0.0, 2.0), 'good.nf', trials + 1, 'trial')
     check(nearfar('show', 'good.nf').returncode == 0, 'show works after the kill')
     now = count('good.nf', 'trial')
     check(whole('good.nf') and now >= trials and count('good.nf', 'step') == before, f'replay killed with {now - trials} trials committed')
