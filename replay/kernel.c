@@ -11,10 +11,12 @@
 
 enum {
     WIDE = 64,  /* one cache line: the unit in which memory is fetched */
-    ROWS = 512, /* looked up together; with few, the stores of their places wait behind those to the rows */
+    BATCH = 64, /* rows looked up together */
+    AHEAD = 1536, /* bytes: the hardware's prefetcher stops at a page's end, this does not (17.9 against 15.4 GB/s) */
 };
 
 typedef uint64_t line __attribute__((vector_size(WIDE), may_alias));
+typedef uint32_t eight __attribute__((vector_size(32)));
 typedef uint64_t word __attribute__((aligned(1), may_alias));
 
 /* Keeps a value, and the loads it came from, from being optimised away. */
@@ -93,25 +95,28 @@ static inline void touch_stream_word(char *p)
  * additions. Sums are kept by a store to the stack: taking them apart word by word costs more than a short run does. */
 #define INLINE(attribute) attribute __attribute__((always_inline)) static inline
 
-/* Where n rows from `from` on begin. Apart from the accesses, so that many of these are under way at once, as with the
- * index that a job has in memory. The second loop is for rows whose first place is none. */
-#define DEFINE_OFFSETS(isa, attribute)                                                                                 \
-    attribute static void offsets_##isa(uint64_t *restrict offset, const struct nf_rows *rows, uint64_t from,          \
-                                        size_t n, size_t stride)                                                       \
+/* The next BATCH rows' numbers, apart from the accesses, so that many of these are under way at once, as with the index that
+ * a job has in memory. In 32 bits: a vector of words is multiplied in a third of the time. The second loop is for rows whose
+ * first place is none. */
+#define DEFINE_PLACES(isa, attribute)                                                                                  \
+    attribute __attribute__((noinline)) static void places_##isa(uint32_t *restrict place,                             \
+                                                                 const struct nf_rows *rows, uint32_t from)            \
     {                                                                                                                  \
-        const struct nf_rows r = *rows;                                                                                \
-        uint64_t over = 0;                                                                                             \
+        const uint32_t n = (uint32_t)(rows->n - 1), mask = (uint32_t)rows->mask, seed = (uint32_t)rows->seed;          \
+        const unsigned shift = rows->shift;                                                                            \
+        uint32_t over = 0;                                                                                             \
                                                                                                                        \
-        for (size_t i = 0; i < n; i++) {                                                                               \
-            offset[i] = nf_rows_next(&r, from + i);                                                                    \
-            over |= offset[i] >= r.n;                                                                                  \
+        for (uint32_t i = 0; i < BATCH; i++) {                                                                         \
+            uint32_t x = ((from + i) * (uint32_t)NF_ROWS_FIRST + seed) & mask;                                         \
+                                                                                                                       \
+            x = ((x ^ x >> shift) * (uint32_t)NF_ROWS_SECOND) & mask;                                                  \
+            place[i] = x ^ x >> shift;                                                                                 \
+            over |= place[i] > n;                                                                                      \
         }                                                                                                              \
-        for (size_t i = 0; over && i < n; i++) {                                                                       \
-            while (offset[i] >= r.n)                                                                                   \
-                offset[i] = nf_rows_next(&r, offset[i]);                                                               \
+        for (uint32_t i = 0; over && i < BATCH; i++) {                                                                 \
+            while (place[i] > n)                                                                                       \
+                place[i] = (uint32_t)nf_rows_next(rows, place[i]);                                                     \
         }                                                                                                              \
-        for (size_t i = 0; i < n; i++)                                                                                 \
-            offset[i] *= stride;                                                                                       \
     }
 
 #define DEFINE_RUNS(isa, attribute)                                                                                    \
@@ -126,6 +131,16 @@ static inline void touch_stream_word(char *p)
         }                                                                                                              \
         if (head)                                                                                                      \
             touch_read_ends(at, head);                                                                                 \
+        for (; n >= 4 * WIDE + AHEAD; p += 4 * WIDE, n -= 4 * WIDE) {                                                  \
+            __builtin_prefetch(p + AHEAD);                                                                             \
+            __builtin_prefetch(p + AHEAD + WIDE);                                                                      \
+            __builtin_prefetch(p + AHEAD + 2 * WIDE);                                                                  \
+            __builtin_prefetch(p + AHEAD + 3 * WIDE);                                                                  \
+            sum[0] += ((line *)p)[0];                                                                                  \
+            sum[1] += ((line *)p)[1];                                                                                  \
+            sum[2] += ((line *)p)[2];                                                                                  \
+            sum[3] += ((line *)p)[3];                                                                                  \
+        }                                                                                                              \
         for (; n >= 4 * WIDE; p += 4 * WIDE, n -= 4 * WIDE) {                                                          \
             sum[0] += ((line *)p)[0];                                                                                  \
             sum[1] += ((line *)p)[1];                                                                                  \
@@ -190,6 +205,12 @@ static inline void touch_stream_word(char *p)
             touch_write_ends(p, n);                                                                                    \
     }
 
+/* Stores leave their buffer in order: places that were stored would queue there behind rows that miss. So rows are written
+ * by places that stay in registers, where a register's parts can be had (else they are stored after all), if all rows have
+ * one. Reads wait for nothing: theirs are stored, which takes fewer instructions. */
+enum { STORES_read = false, STORES_write = true, STORES_update = true, STORES_stream = true };
+enum { PARTS_portable = false, PARTS_avx2 = true, PARTS_avx512 = true };
+
 /* end: what follows the last run. */
 #define DEFINE_WALKS(name, isa, attribute, end)                                                                        \
     attribute static void name##_##isa(char *at, size_t run, size_t stride, size_t runs)                               \
@@ -208,28 +229,44 @@ static inline void touch_stream_word(char *p)
                                             uint64_t from, size_t runs)                                                \
     {                                                                                                                  \
         line sum[4] = {{0}, {0}, {0}, {0}};                                                                            \
-        uint64_t offset[ROWS];                                                                                         \
+        const struct nf_rows r = *rows;                                                                                \
+        const bool inside = STORES_##name && PARTS_##isa && run == sizeof(word) && r.mask + 1 == r.n &&                \
+                            r.mask <= UINT32_MAX;                                                                      \
+        uint32_t place[BATCH] __attribute__((aligned(WIDE)));                                                          \
                                                                                                                        \
-        while (runs) {                                                                                                 \
-            size_t n = runs < ROWS ? runs : ROWS;                                                                      \
+        for (; inside && runs >= 8; from += 8, runs -= 8) {                                                            \
+            eight x = (eight){0, 1, 2, 3, 4, 5, 6, 7} + (uint32_t)from;                                                \
                                                                                                                        \
-            offsets_##isa(offset, rows, from, n, stride);                                                              \
-            if (run == sizeof(word)) {                                                                                 \
-                for (size_t i = 0; i < n; i++)                                                                         \
-                    touch_##name##_word(at + offset[i]);                                                               \
-            } else {                                                                                                   \
-                for (size_t i = 0; i < n; i++)                                                                         \
-                    name##_run_##isa(at + offset[i], run, sum);                                                        \
-            }                                                                                                          \
-            from += n;                                                                                                 \
-            runs -= n;                                                                                                 \
+            x = (x * (uint32_t)NF_ROWS_FIRST + (uint32_t)r.seed) & (uint32_t)r.mask;                                   \
+            x = ((x ^ x >> r.shift) * (uint32_t)NF_ROWS_SECOND) & (uint32_t)r.mask;                                    \
+            x ^= x >> r.shift;                                                                                         \
+            touch_##name##_word(at + x[0] * stride);                                                                   \
+            touch_##name##_word(at + x[1] * stride);                                                                   \
+            touch_##name##_word(at + x[2] * stride);                                                                   \
+            touch_##name##_word(at + x[3] * stride);                                                                   \
+            touch_##name##_word(at + x[4] * stride);                                                                   \
+            touch_##name##_word(at + x[5] * stride);                                                                   \
+            touch_##name##_word(at + x[6] * stride);                                                                   \
+            touch_##name##_word(at + x[7] * stride);                                                                   \
         }                                                                                                              \
+        for (; r.mask <= UINT32_MAX && runs >= BATCH; from += BATCH, runs -= BATCH) {                                  \
+            places_##isa(place, &r, (uint32_t)from);                                                                   \
+            if (run == sizeof(word)) {                                                                                 \
+                _Pragma("GCC unroll 16")                                                                               \
+                for (size_t i = 0; i < BATCH; i++)                                                                     \
+                    touch_##name##_word(at + place[i] * stride);                                                       \
+            } else {                                                                                                   \
+                for (size_t i = 0; i < BATCH; i++)                                                                     \
+                    name##_run_##isa(at + place[i] * stride, run, sum);                                                \
+            }                                                                                                          \
+        }                                                                                                              \
+        for (; runs; from++, runs--)                                                                                   \
+            name##_run_##isa(at + nf_rows_at(&r, from) * stride, run, sum);                                            \
         end;                                                                                                           \
     }
 
 /* Streamed stores are ordered with nothing: what comes after must find them done, as it would after plain stores. */
 #define DEFINE_KERNELS(isa, label, attribute)                                                                          \
-    DEFINE_OFFSETS(isa, attribute)                                                                                     \
     DEFINE_RUNS(isa, attribute)                                                                                        \
     DEFINE_WALKS(read, isa, attribute, const line all = sum[0] + sum[1] + sum[2] + sum[3]; SINK_LINE(all))             \
     DEFINE_WALKS(write, isa, attribute, (void)sum)                                                                     \
@@ -276,8 +313,12 @@ INLINE() void stream_line_portable(char *p)
 #define FENCE() ((void)0)
 #endif
 
+DEFINE_PLACES(portable, )
 DEFINE_KERNELS(portable, "portable", )
 #if defined(__x86_64__)
+DEFINE_PLACES(avx2, __attribute__((target("avx2"))))
+/* Of 32 bytes as well: words are not read back early from a store of 64 (1.22 against 1.50 GB/s of a gather). */
+#define places_avx512 places_avx2
 DEFINE_KERNELS(avx2, "avx2", __attribute__((target("avx2"))))
 DEFINE_KERNELS(avx512, "avx512", __attribute__((target("avx512f,avx512dq"))))
 #endif

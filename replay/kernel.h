@@ -43,13 +43,15 @@ struct nf_rows {
     unsigned shift;
 };
 void nf_rows_init(struct nf_rows *r, uint64_t n, uint64_t seed);
+#define NF_ROWS_FIRST 0x9e3779b97f4a7c15ull
+#define NF_ROWS_SECOND 0xd6e8feb86659fd93ull
 /* One to one on [0, mask]. */
 static inline uint64_t nf_rows_next(const struct nf_rows *r, uint64_t i)
 {
     /* Xor-shifts and odd multiplications modulo a power of two are one-to-one. */
-    i = (i * 0x9e3779b97f4a7c15ull + r->seed) & r->mask;
+    i = (i * NF_ROWS_FIRST + r->seed) & r->mask;
     i ^= i >> r->shift;
-    i = (i * 0xd6e8feb86659fd93ull) & r->mask;
+    i = (i * NF_ROWS_SECOND) & r->mask;
     return i ^ i >> r->shift;
 }
 /* i < n. Values beyond n walk on along their cycle (fewer than two rounds expected, as the power of two is below 2n). */

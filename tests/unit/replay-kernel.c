@@ -118,6 +118,8 @@ static void touches_exactly(void **state)
             offset = nf_rng_below(&rng, ROOM - ((runs - 1) * (run + gap) + run) + 1);
             check(k, offset, run, run + gap, runs);
         }
+        for (size_t n = 1; n <= 300; n++) /* vectors of words: whole batches, powers of two and what is left over */
+            check(k, 3, 8, 8 + n % 5, n);
         for (size_t n = 0; n < 300; n++) /* every end, against the guard */
             check(k, ROOM - n, n, n, 1);
     }
