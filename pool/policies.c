@@ -16,6 +16,11 @@ const struct nf_policy_ops *const nf_policies[] = {
     &nf_policy_promote,
     &nf_policy_class,
     &nf_policy_lifetime_density,
+    &nf_policy_soar,
+    &nf_policy_sentinel,
+    &nf_policy_g10,
+    &nf_policy_tiertrain,
+    &nf_policy_latency_first,
     &nf_policy_trace,
     NULL,
 };
