@@ -23,12 +23,13 @@
 
 struct options {
     const char *engine;
-    uint64_t reserve_bytes;
+    uint64_t reserve_bytes, min_bytes;
 };
 
 static const struct nf_option options_table[] = {
     {"engine", 0, NF_OPTION_STRING, offsetof(struct options, engine), "ENGINE", "qemu (default): emulate the program; tsan: it was compiled for it"},
     {"reserve", 0, NF_OPTION_BYTES, offsetof(struct options, reserve_bytes), "BYTES", "room for the tensors that are watched (default 1GiB with qemu, 16GiB with tsan)"},
+    {"min", 0, NF_OPTION_BYTES, offsetof(struct options, min_bytes), "BYTES", "watch tensors of so many bytes and more (default 1: all)"},
     {0},
 };
 
@@ -175,7 +176,8 @@ static size_t environment(const void *options, enum nf_pass_kind pass, const cha
     if (pass != NF_PASS_ACCESS)
         return 0;
     snprintf(engine, sizeof engine, NF_EXACT_ENV "=%s", is_qemu(o) ? NF_EXACT_ENGINE_QEMU : NF_EXACT_ENGINE_TSAN);
-    snprintf(arena, sizeof arena, NF_ARENA_ENV "=min=1,every=0,reserve=%llu", (unsigned long long)reserve);
+    snprintf(arena, sizeof arena, NF_ARENA_ENV "=min=%llu,every=0,reserve=%llu",
+             (unsigned long long)(o->min_bytes ? o->min_bytes : 1), (unsigned long long)reserve);
     for (; n < sizeof all / sizeof *all && n < max; n++)
         out[n] = all[n];
     return n;

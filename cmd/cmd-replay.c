@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/again.h"
 #include "cmd/command.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -19,7 +20,7 @@
 enum { SHARES_MAX = 64 };
 
 struct arguments {
-    struct nf_option_list policies, tiers;
+    struct nf_option_list policies, tiers, again;
     const char *near, *mode, *until, *background, *store;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
@@ -51,6 +52,7 @@ static const struct nf_option options[] = {
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
     {"cold", 0, NF_OPTION_FLAG, offsetof(struct arguments, cold), NULL, "every trial also cold: one step from empty caches, nothing warmed up; in no curve"},
     {"background", 0, NF_OPTION_STRING, offsetof(struct arguments, background), "LIST", "every trial also under contention from other CPUs: read:50%@far, write:2GB@near, mixed:max@far (commas between several)"},
+    {"again", 0, NF_OPTION_LIST, offsetof(struct arguments, again), "SOURCE", "instead of timing it, capture the replay itself (framework, page-fault, exact) and compare it with the capture"},
     {"resume", 0, NF_OPTION_FLAG, offsetof(struct arguments, resume), NULL, "go on with the study's latest replay where it stopped, with the options it was begun with"},
     {"dry-run", 'd', NF_OPTION_FLAG, offsetof(struct arguments, dry_run), NULL, "say how many trials, how long, how much memory, and what would spoil them"},
     {"quiet", 'q', NF_OPTION_FLAG, offsetof(struct arguments, quiet), NULL, "no progress line"},
@@ -300,6 +302,30 @@ static void summarize(const struct nf_replay_result *r, const struct nf_replay_o
             r->failed, r->unsteady, study);
 }
 
+/* Not a timing: no tier, policy or block has a say in it. */
+static int watch_again(const struct nf_command *self, const struct parsed *p, int argc, char **argv)
+{
+    const struct arguments *a = &p->a;
+    const struct nf_again_request r = {
+        .study = p->study,
+        .sources = p->a.again.v,
+        .n_sources = p->a.again.n,
+        .capture = p->o.capture,
+        .scale = p->o.scale,
+        .threads = p->o.threads,
+        .cpu = p->o.cpu,
+        .seed = p->o.seed,
+        .quiet = p->o.quiet,
+    };
+
+    if (a->policies.n || a->tiers.n || a->near || a->mode || a->until || a->background || a->store || a->far_latency_x > 0 ||
+        a->far_bandwidth_x > 0 || a->parallelism != 1 || a->llc_bytes || a->batch_bytes || a->unfiltered || a->whole_sequence ||
+        a->reuse_testbed || a->hog || a->cold || a->resume || a->dry_run)
+        return nf_command_usage(self, "--again times nothing: only --capture, --scale, --threads, --cpu, --seed and --quiet may "
+                                "stand beside it");
+    return nf_again_command(&r, argc, argv);
+}
+
 static int run(const struct nf_command *self, int argc, char **argv)
 {
     struct parsed asked, begun, *p = &asked;
@@ -313,6 +339,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
 
     if (parse(self, argc, argv, &asked, &code))
         return code;
+    if (asked.a.again.n)
+        return watch_again(self, &asked, argc + 2, argv - 2);
     if (asked.a.resume && argc > 2 + asked.a.quiet)
         return nf_command_usage(self, "--resume takes its options from the replay it goes on with; only --quiet may stand beside it");
     rc = nf_study_open(asked.study, asked.a.dry_run ? NF_STUDY_READ : NF_STUDY_WRITE, &study);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd/again.h"
 #include "cmd/command.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -15,6 +16,9 @@ static const struct nf_command *const commands[] = {
     &nf_cmd_capture, &nf_cmd_import, &nf_cmd_show,    &nf_cmd_sql,    &nf_cmd_tiers,
     &nf_cmd_replay,  &nf_cmd_run,    &nf_cmd_analyze, &nf_cmd_validate, &nf_cmd_doctor, NULL,
 };
+
+/* Called by other commands, listed nowhere. */
+static const struct nf_command *const inner_commands[] = {&nf_cmd_again_job, NULL};
 
 static void help(FILE *to)
 {
@@ -105,6 +109,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; code < 0 && commands[i]; i++)
         if (!strcmp(argv[1], commands[i]->name))
             code = commands[i]->run(commands[i], argc - 2, argv + 2);
+    for (size_t i = 0; code < 0 && inner_commands[i]; i++)
+        if (!strcmp(argv[1], inner_commands[i]->name))
+            code = inner_commands[i]->run(inner_commands[i], argc - 2, argv + 2);
     if (code < 0) {
         fprintf(stderr, "nearfar: there is no command '%s'; 'nearfar --help' lists them\n", argv[1]);
         return NF_EXIT_USAGE;

@@ -39,6 +39,7 @@ struct engine {
     const struct nf_pool_storage **storages; /* of the running op's operands */
     uint32_t *only_tier;                     /* of the same: n_tiers when split */
     uint32_t *op_handles;
+    struct nf_observed_visits seen; /* of the running op, where somebody watches */
 
     nf_regime regime;
     bool measuring;
@@ -66,6 +67,41 @@ uint32_t nf_engine_cycle_class(const struct nf_engine_config *config, uint32_t i
     return config->whole_sequence ? config->stream->sequence[i] : config->pool.steady_class;
 }
 
+/* --- who watches --- */
+
+static char *memory_of(const struct engine *e, uint32_t handle)
+{
+    return nf_pool_storage(e->pool, handle)->piece[0].memory;
+}
+
+static void tell_storage(struct engine *e, const struct nf_tensor *t, uint32_t number, uint32_t handle, bool carried)
+{
+    const struct nf_replay_observer *o = e->config->observer;
+
+    if (o && handle != NO_HANDLE)
+        o->storage(o->context, t, number, memory_of(e, handle), carried);
+}
+
+static void tell_gone(struct engine *e, uint32_t handle)
+{
+    const struct nf_replay_observer *o = e->config->observer;
+
+    if (o)
+        o->gone(o->context, memory_of(e, handle));
+}
+
+static int tell_op(struct engine *e, const struct nf_script *s, const struct nf_script_op *op)
+{
+    const struct nf_replay_observer *o = e->config->observer;
+    struct nf_issued_log *logs[NF_TEAM_MAX];
+    int rc;
+
+    for (unsigned i = 0; i < e->n_workers; i++)
+        logs[i] = &e->workers[i].issued;
+    rc = nf_observed_gather(s, op, e->storages, logs, e->n_workers, &e->seen);
+    return rc ? rc : o->op_ends(o->context, (uint32_t)(op - s->ops), &e->seen);
+}
+
 /* --- ops --- */
 
 static int allocate(struct engine *e, uint32_t class_index, uint32_t number, uint32_t op)
@@ -90,13 +126,16 @@ static int allocate(struct engine *e, uint32_t class_index, uint32_t number, uin
         return nf_fail_in(rc, "tensor %u (%s, %llu bytes) at op %u", number, nf_role_name(t->role),
                           (unsigned long long)a.bytes, op);
     }
+    tell_storage(e, t, number, e->handles[class_index][number], false);
     return 0;
 }
 
 static void release(struct engine *e, uint32_t *handle)
 {
-    if (*handle != NO_HANDLE)
+    if (*handle != NO_HANDLE) {
+        tell_gone(e, *handle);
         nf_pool_free(e->pool, *handle);
+    }
     *handle = NO_HANDLE;
 }
 
@@ -209,6 +248,7 @@ static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
 {
     const struct nf_script *s = &e->config->scripts[class_index];
     const struct nf_script_op *op = &s->ops[number];
+    const struct nf_replay_observer *observer = e->config->observer;
     bool full = e->config->overlap == NF_OVERLAP_FULL;
     struct nf_pace *pace = &e->workers[0].pace;
     uint64_t billed = full ? billed_ns(e) : 0, end;
@@ -218,7 +258,13 @@ static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
         return rc;
     if (full)
         e->op_start_ns += billed_since(e, billed);
+    if (observer)
+        observer->op_begins(observer->context);
     end = issue(e, s, op, full);
+    if (observer)
+        rc = tell_op(e, s, op);
+    if (rc)
+        return rc;
     if (full)
         close_op(e, op, end);
     if (e->config->overlap == NF_OVERLAP_NONE && e->config->residual_ns)
@@ -249,6 +295,8 @@ static int enter_step(struct engine *e, uint32_t class_index)
         e->carry[slot] = NO_HANDLE;
         if (e->handles[class_index][i] == NO_HANDLE)
             rc = allocate(e, class_index, i, 0);
+        else
+            tell_storage(e, &c->tensors[i], i, e->handles[class_index][i], true);
     }
     return rc;
 }
@@ -329,6 +377,8 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
     }
     if (!rc)
         leave_step(e, class_index);
+    if (!rc && e->config->observer)
+        rc = e->config->observer->step_ends(e->config->observer->context);
     *took_ns = nf_pace_now(pace) - start - e->paused_ns;
     return rc;
 }
@@ -447,6 +497,10 @@ static int measure(struct engine *e)
         memset(e->workers[i].due, 0, sizeof e->workers[i].due);
     }
     e->measuring = true;
+    if (config->observer)
+        rc = config->observer->measuring(config->observer->context);
+    if (rc)
+        return rc;
     if (config->measuring)
         config->measuring(config->measuring_ctx, true);
     disturbances(e, false);
@@ -526,6 +580,9 @@ static void conclude(struct engine *e)
 static void engine_deinit(struct engine *e)
 {
     nf_team_stop(e->team);
+    for (unsigned i = 0; e->workers && i < e->n_workers; i++)
+        nf_array_free(&e->workers[i].issued.a);
+    nf_array_free(&e->seen.a);
     free(e->workers);
     nf_pool_close(e->pool);
     for (uint32_t i = 0; e->handles && i < e->config->stream->n_classes; i++)
@@ -633,7 +690,8 @@ static int engine_init(struct engine *e, const struct nf_engine_config *config, 
     *e = (struct engine){.config = config, .out = out, .n_tiers = config->pool.n_tiers};
     e->rules = (struct nf_worker_rules){.tiers = config->pool.tiers, .n_tiers = config->pool.n_tiers,
                                         .kernels = nf_kernels_storing(nf_kernels_best(), config->store),
-                                        .store = config->store, .parallelism_scale = config->parallelism_scale};
+                                        .store = config->store, .parallelism_scale = config->parallelism_scale,
+                                        .observed = config->observer};
     e->handles = calloc(stream->n_classes + (size_t)1, sizeof *e->handles);
     e->carry = malloc((stream->n_carry + (size_t)1) * sizeof *e->carry);
     out->step_ns = calloc(steps + 1, sizeof *out->step_ns);

@@ -21,6 +21,7 @@
 #include "replay/environment.h"
 #include "replay/interference.h"
 #include "replay/ledger.h"
+#include "replay/memory.h"
 #include "replay/pin.h"
 #include "replay/residual.h"
 #include "replay/scale.h"
@@ -33,12 +34,6 @@
 static const double NEAR_SHARES[] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
 static const enum nf_overlap OVERLAPS[] = {NF_OVERLAP_FULL, NF_OVERLAP_NONE};
 static const enum nf_overlap OVERLAPS_UNTIMED[] = {NF_OVERLAP_ASAP};
-/* Free runs of pages are never all as long as wanted: arenas are larger than what can be live in them by a quarter,
- * and by a little for small ones. */
-static const double SLACK_SHARE = 0.25;
-static const uint64_t SLACK_BYTES = 16ull << 20;
-/* Of the available memory; the rest is for the kernel and everybody else. */
-static const double MEMORY_SHARE = 0.9;
 
 struct session {
     struct nf_study *study;
@@ -192,11 +187,6 @@ static int wish(struct session *s)
 
 /* --- memory --- */
 
-static uint64_t with_slack(uint64_t bytes)
-{
-    return nf_page_bytes(bytes + (uint64_t)(SLACK_SHARE * (double)bytes) + SLACK_BYTES);
-}
-
 static uint64_t near_bytes(const struct session *s, const struct nf_trials_one *t)
 {
     return (uint64_t)(t->near_share * (double)s->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
@@ -215,7 +205,7 @@ static void size_arenas(const struct session *s, const struct nf_trials_one *t, 
         bool used = i == 0 ? !all_far : i + 1 == n_tiers ? !all_near : !all_near && !all_far;
 
         pool->capacity[i] = UINT64_MAX;
-        pool->arena_bytes[i] = used ? with_slack(s->peak_bytes) : 0;
+        pool->arena_bytes[i] = used ? nf_memory_with_slack(s->peak_bytes) : 0;
     }
     if (!all_near)
         pool->capacity[0] = near_bytes(s, t);
@@ -238,20 +228,6 @@ static uint64_t most_memory(const struct session *s, uint32_t n_tiers)
     return most + nf_background_bytes(s->n_background ? s->n_background : s->o->hog, s->o->llc_bytes);
 }
 
-static uint64_t available_memory(void)
-{
-    struct nf_buf text = {0};
-    unsigned long long kib = 0;
-    const char *line = NULL;
-
-    if (!nf_buf_read_file(&text, "/proc/meminfo", 1 << 20) && text.data)
-        line = strstr(text.data, "MemAvailable:");
-    if (line)
-        sscanf(line, "MemAvailable: %llu", &kib);
-    nf_buf_deinit(&text);
-    return kib ? kib * 1024 : UINT64_MAX;
-}
-
 /* What the stream will still take: where it is read in batches, a batch. What of it is in memory already is no longer
  * available. */
 static uint64_t stream_memory(const struct session *s)
@@ -262,7 +238,7 @@ static uint64_t stream_memory(const struct session *s)
 /* The scale at which `need` would fit beside the stream, with a little to spare; 0: it fits as it is. < 0: at no scale. */
 static double fitting_scale(const struct session *s, uint64_t need)
 {
-    double usable = MEMORY_SHARE * (double)available_memory() - (double)stream_memory(s);
+    double usable = NF_MEMORY_SHARE * (double)nf_memory_available() - (double)stream_memory(s);
 
     if ((double)need <= usable)
         return 0;
@@ -279,12 +255,12 @@ static int check_memory(const struct session *s, uint64_t need)
     if (scale < 0)
         return nf_fail(-ENOMEM, "batches of the stream alone take %s, and this machine has %s available: replay with a "
                                 "smaller --batch-bytes",
-                       nf_format_bytes(want, (double)stream_memory(s)), nf_format_bytes(have, (double)available_memory()));
+                       nf_format_bytes(want, (double)stream_memory(s)), nf_format_bytes(have, (double)nf_memory_available()));
     return nf_fail(-ENOMEM,
                    "the largest trial maps %s (peak live %s), and this machine has %s available: replay it smaller, "
                    "with --scale %.3g",
                    nf_format_bytes(want, (double)need), nf_format_bytes(peak, (double)s->peak_bytes),
-                   nf_format_bytes(have, (double)available_memory()), scale);
+                   nf_format_bytes(have, (double)nf_memory_available()), scale);
 }
 
 /* --- the dry run --- */
@@ -335,7 +311,7 @@ static void describe(const struct session *s, uint64_t need)
         fprintf(out, "cold: every trial also from empty caches, one step each without warm-up\n");
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));
     fprintf(out, "memory: %s", nf_format_bytes(text, (double)need));
-    fprintf(out, " of %s available", nf_format_bytes(text, (double)available_memory()));
+    fprintf(out, " of %s available", nf_format_bytes(text, (double)nf_memory_available()));
     if (stream_memory(s))
         fprintf(out, ", beside %s for a batch of the stream", nf_format_bytes(text, (double)stream_memory(s)));
     fprintf(out, "\n");
@@ -848,7 +824,7 @@ int nf_replay_run(struct nf_study *study, const struct nf_replay_options *option
 
     *result = (struct nf_replay_result){0};
     s.cpu = options->cpu >= 0 ? options->cpu : sched_getcpu();
-    s.batch_bytes = options->batch_bytes ? options->batch_bytes : available_memory() / 4;
+    s.batch_bytes = options->batch_bytes ? options->batch_bytes : nf_memory_available() / 4;
     rc = run(&s);
     session_deinit(&s);
     nf_progress_end();

@@ -51,9 +51,11 @@ static void charge(struct nf_worker *w, const struct nf_worker_rules *r, bool me
 }
 
 /* [from, to) of the walk of a visit on one tier, pass by pass. */
-static void issue_on(struct nf_worker *w, const struct nf_worker_rules *r, bool measuring, const struct nf_script_visit *v,
-                     const struct nf_pool_storage *s, uint32_t tier, bool whole, uint64_t from, uint64_t to)
+static void issue_on(struct nf_worker *w, const struct nf_worker_rules *r, const struct nf_worker_op *o,
+                     const struct nf_script_visit *v, const struct nf_pool_storage *s, uint32_t tier, bool whole, uint64_t from,
+                     uint64_t to)
 {
+    bool measuring = o->measuring;
     uint64_t pass = from / v->bytes, begin = from % v->bytes;
 
     while (from < to) {
@@ -61,6 +63,8 @@ static void issue_on(struct nf_worker *w, const struct nf_worker_rules *r, bool 
 
         start = !r->injects[tier] ? 0 : w->carried_ns ? w->carried_ns : nf_pace_now(&w->pace);
         bytes = nf_visit_walk(&r->kernels, v, s, tier, whole, begin, begin + n);
+        if (__builtin_expect(r->observed, 0))
+            nf_issued_log_add(&w->issued, (uint32_t)(v - o->script->visits), begin, begin + bytes);
         if (r->injects[tier] && bytes)
             charge(w, r, measuring, v, tier, pass ? v->miss_again : v->miss_first, bytes, start);
         else
@@ -90,13 +94,13 @@ static void issue_chunk(struct nf_worker *w, const struct nf_worker_rules *r, co
         if (from == to)
             continue;
         if (only < r->n_tiers) {
-            issue_on(w, r, o->measuring, v, storage, only, true, from, to);
+            issue_on(w, r, o, v, storage, only, true, from, to);
             continue;
         }
         /* Tier by tier: what a chunk has on one is charged together. */
         for (uint32_t tier = 0; tier < r->n_tiers; tier++) {
             if (storage->piece[tier].bytes)
-                issue_on(w, r, o->measuring, v, storage, tier, false, from, to);
+                issue_on(w, r, o, v, storage, tier, false, from, to);
         }
     }
 }

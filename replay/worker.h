@@ -6,6 +6,7 @@
 
 #include "pool/pool.h"
 #include "replay/kernel.h"
+#include "replay/observer.h"
 #include "replay/pace.h"
 #include "replay/script.h"
 
@@ -28,6 +29,7 @@ struct nf_worker_rules {
     bool injects[NF_TIER_MAX];
     double k[NF_TIER_MAX][NF_PATTERN_COUNT]; /* assumed parallelism, scaled */
     double parallelism_scale;
+    bool observed; /* each worker keeps what it issued */
 };
 
 struct nf_worker_tier {
@@ -47,6 +49,7 @@ struct nf_worker {
     struct nf_lateness lateness; /* of chunks, paced */
     uint64_t faults, switches;   /* at the last look */
     uint64_t ended;
+    struct nf_issued_log issued; /* where observed: of the running op */
     char pad[64];
 };
 

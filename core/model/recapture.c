@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/array.h"
 #include "core/base/error.h"
@@ -165,8 +166,8 @@ static void judge_reuse(struct nf_recapture *r, const struct nf_mrc *captured, c
     r->reuse_mean = weight > 0 ? sum / weight : NAN;
 }
 
-static int compare_reuse(struct nf_recapture *r, const struct nf_step_class *captured, const struct nf_step_class *replayed,
-                         const uint32_t *tensor_of, uint32_t block_bytes)
+static int compare_classes(struct nf_recapture *r, const struct nf_step_class *captured, const struct nf_step_class *replayed,
+                           const uint32_t *tensor_of, uint32_t block_bytes)
 {
     uint32_t n = r->n_tensors <= REUSE_TENSORS_MAX ? r->n_tensors : 0, most = n > replayed->n_tensors ? n : replayed->n_tensors;
     struct nf_mrc *a = calloc(n + (size_t)2, sizeof *a), *b = calloc(n + (size_t)2, sizeof *b);
@@ -187,6 +188,100 @@ static int compare_reuse(struct nf_recapture *r, const struct nf_step_class *cap
     free(a);
     free(b);
     free(group_of);
+    return rc;
+}
+
+/* A side in the form that has no order within an op: its joined extents, by op, tensor and offset. Extents that stand for
+ * nobody are left out. */
+struct plain {
+    NF_ARRAY(struct nf_visit) visits;
+    struct nf_tensor *tensors; /* as captured, at this side's addresses */
+    struct nf_step_class c;
+};
+
+static void plain_deinit(struct plain *p)
+{
+    nf_array_free(&p->visits);
+    free(p->tensors);
+}
+
+static int by_op(const void *a, const void *b)
+{
+    const struct nf_visit *x = a, *y = b;
+
+    if (x->op != y->op)
+        return x->op < y->op ? -1 : 1;
+    if (x->tensor != y->tensor)
+        return x->tensor < y->tensor ? -1 : 1;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* The extents of one side among the sorted edges; neighbours that touch are one. */
+static int join(struct plain *p, const struct edges *e, bool replayed)
+{
+    int read = replayed ? REPLAYED_READ : CAPTURED_READ, write = replayed ? REPLAYED_WRITE : CAPTURED_WRITE, rc = 0;
+    int32_t open = 0;
+    uint64_t from = 0;
+
+    for (size_t i = 0, end; i < e->a.n && !rc; i = end) {
+        const struct edge *edge = &e->a.v[i];
+        int32_t before = open;
+
+        for (end = i; end < e->a.n && !by_place(&e->a.v[end], edge); end++)
+            open += e->a.v[end].delta[read] + e->a.v[end].delta[write];
+        if (edge->tensor == NF_RECAPTURE_NOBODY)
+            break;
+        if (!before && open)
+            from = edge->at;
+        if (before && !open)
+            rc = nf_array_push(&p->visits, (struct nf_visit){.op = edge->op, .tensor = edge->tensor, .offset = from,
+                                                             .bytes = edge->at - from, .run = edge->at - from,
+                                                             .stride = edge->at - from});
+    }
+    return rc;
+}
+
+static int make_plain(struct plain *p, const struct edges *e, const struct nf_step_class *captured,
+                      const struct nf_step_class *replayed, const uint32_t *tensor_of, uint32_t block_bytes)
+{
+    int rc = join(p, e, replayed);
+
+    p->tensors = malloc((captured->n_tensors + (size_t)1) * sizeof *p->tensors);
+    if (rc || !p->tensors || p->visits.n > UINT32_MAX)
+        return nf_fail(-ENOMEM, "out of memory for the extents of %u tensors", captured->n_tensors);
+    memcpy(p->tensors, captured->tensors, captured->n_tensors * sizeof *p->tensors);
+    for (uint32_t i = 0; replayed && i < replayed->n_tensors; i++)
+        if (tensor_of[i] != NF_RECAPTURE_NOBODY)
+            p->tensors[tensor_of[i]].address = replayed->tensors[i].address;
+    /* Offsets are rounded, so the address is as well: what shared a block goes on sharing it. */
+    for (uint32_t i = 0; i < captured->n_tensors; i++)
+        p->tensors[i].address -= p->tensors[i].address % block_bytes;
+    if (p->visits.n)
+        qsort(p->visits.v, p->visits.n, sizeof *p->visits.v, by_op);
+    p->c = *captured;
+    p->c.tensors = p->tensors;
+    p->c.visits = p->visits.v;
+    p->c.n_visits = (uint32_t)p->visits.n;
+    return 0;
+}
+
+static int compare_plain(struct nf_recapture *r, const struct edges *e, const struct nf_step_class *captured,
+                         const struct nf_step_class *replayed, const uint32_t *tensor_of, uint32_t block_bytes)
+{
+    uint32_t *same = malloc((captured->n_tensors + (size_t)1) * sizeof *same);
+    struct plain a = {{0}}, b = {{0}};
+    int rc = same ? make_plain(&a, e, captured, NULL, NULL, block_bytes)
+                  : nf_fail(-ENOMEM, "out of memory for %u tensors", captured->n_tensors);
+
+    for (uint32_t i = 0; same && i < captured->n_tensors; i++)
+        same[i] = i;
+    if (!rc)
+        rc = make_plain(&b, e, captured, replayed, tensor_of, block_bytes);
+    if (!rc)
+        rc = compare_classes(r, &a.c, &b.c, same, block_bytes);
+    plain_deinit(&a);
+    plain_deinit(&b);
+    free(same);
     return rc;
 }
 
@@ -238,9 +333,10 @@ int nf_recapture_init(struct nf_recapture *r, const struct nf_step_class *captur
         sweep(r, &e, options->rw);
         add_up(r);
     }
-    nf_array_free(&e.a);
     if (!rc && block)
-        rc = compare_reuse(r, captured, replayed, tensor_of, block);
+        rc = options->ordered ? compare_classes(r, captured, replayed, tensor_of, block)
+                              : compare_plain(r, &e, captured, replayed, tensor_of, block);
+    nf_array_free(&e.a);
     return rc;
 }
 

@@ -17,6 +17,8 @@ struct nf_recapture_options {
     uint32_t resolution_bytes; /* of who watched the replay: both sides' extents are rounded out to it, from a tensor's start */
     bool rw;                   /* reads and writes are compared, too */
     uint32_t block_bytes;      /* of reuse distances; 0: they are not compared */
+    bool ordered;              /* the visits of an op stand in the order in which they were made. false: who watched cannot tell;
+                                  for reuse distances both sides' then come in one order, by tensor and offset */
 };
 
 /* Bytes are sums over the step's ops: what an op touches several times counts once. */

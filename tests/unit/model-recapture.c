@@ -23,6 +23,7 @@ struct side {
 static struct side captured, replayed;
 static struct nf_recapture r;
 static uint32_t tensor_of[TENSORS];
+static bool ordered;
 
 static void begin(struct side *s)
 {
@@ -36,6 +37,7 @@ static void begin(struct side *s)
 
 static int setup(void **state)
 {
+    ordered = true;
     begin(&captured);
     begin(&replayed);
     for (uint32_t i = 0; i < TENSORS; i++)
@@ -63,7 +65,7 @@ static void visit(struct side *s, uint32_t op, uint32_t tensor, uint64_t offset,
 
 static const struct nf_recapture *compared(uint32_t resolution, bool rw)
 {
-    const struct nf_recapture_options o = {.resolution_bytes = resolution, .rw = rw, .block_bytes = 64};
+    const struct nf_recapture_options o = {.resolution_bytes = resolution, .rw = rw, .block_bytes = 64, .ordered = ordered};
 
     nf_recapture_deinit(&r);
     assert_int_equal(nf_recapture_init(&r, &captured.c, &replayed.c, tensor_of, &o), 0);
@@ -110,6 +112,12 @@ static void test_equal(void **state)
     visit(&replayed, 3, 0, 0, 1000, NF_RW_READ);
     compared(1, true);
     assert_int_equal(r.same, 2);
+    assert_true(r.reuse_whole > 0); /* in another order, where that is known */
+    ordered = false;
+    compared(1, true);
+    assert_true(r.reuse_whole == 0 && r.reuse_most == 0);
+    compared(PAGE, false);
+    assert_true(r.reuse_whole == 0 && r.reuse_most == 0);
 }
 
 /* What a replay does wrong is found, by tensor and op, with its bytes. */
@@ -212,6 +220,21 @@ static void test_reuse(void **state)
     assert_true(fabs(r.tensors[0].reuse_octaves - log2(5. / 4)) < 1e-12);
     assert_true(r.reuse_most == r.tensors[1].reuse_octaves);
     assert_true(r.reuse_mean > 0 && r.reuse_mean < r.reuse_most);
+    /* The same without an order: each op has one operand. */
+    ordered = false;
+    compared(1, true);
+    assert_true(fabs(r.tensors[1].reuse_octaves - log2(5)) < 1e-12);
+    assert_true(fabs(r.tensors[0].reuse_octaves - log2(5. / 4)) < 1e-12);
+    /* In pages they share what they shared: the two lines are one page. */
+    captured.tensors[1].address = captured.tensors[0].address + 64;
+    compared(PAGE, false);
+    assert_true(r.tensors[1].reuse_octaves > 0);
+    replayed.tensors[1].address = replayed.tensors[0].address;
+    compared(PAGE, false);
+    assert_true(r.reuse_most > 0);
+    captured.tensors[1].address = captured.tensors[0].address;
+    compared(PAGE, false);
+    assert_true(r.reuse_most == 0);
 }
 
 /* --- at random --- */
@@ -285,6 +308,9 @@ static void test_random(void **state)
                  want[t].rw_bytes);
         if (seed % 3 == 0 && seed % 5) {
             assert_int_equal(r.same, r.visited);
+            assert_true(r.reuse_whole == 0);
+            ordered = false;
+            compared(resolution, true);
             assert_true(r.reuse_whole == 0);
         }
         /* The other way round, lost is stray. */

@@ -1,0 +1,66 @@
+"""`nearfar replay --again`: a replay that is captured itself does what its capture says, on the C kernels and on a small torch
+job, whoever watches; the row it leaves, and what it refuses."""
+import json
+import os
+import subprocess
+
+from system import NEARFAR, SOURCE, WORK, check, finish, nearfar, refused, rows, whole
+
+FAILED, USAGE, CANNOT = 1, 2, 3
+COLUMNS = ('SELECT source, tensors, same_extents, lost_bytes, stray_bytes, rw_bytes, captured_bytes, replayed_bytes, resolution_bytes, '
+           'scale, steps, equal_steps, lost_samples, unattributed, reuse_distance_emd, reuse_distance_most, worst FROM recapture '
+           'ORDER BY id')
+
+usable = {row['name']: row['usable'] == 'yes' for row in json.loads(nearfar('doctor', '--json').stdout)}
+sources = ['framework'] + [name for name, what in (('page-fault', 'page-fault'), ('exact', 'source exact, engine qemu'))
+                           if usable.get(what)]
+print('sources here:', *sources)
+
+kernels = WORK / 'kernels'
+subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', SOURCE / 'examples/kernels.c', '-o', kernels, '-ldl', '-lpthread'],
+               check=True)
+JOBS = {'kernels': [kernels, 'all', 65536, 6]}
+found = subprocess.run([SOURCE / 'tools/torch-python'], capture_output=True, text=True)
+if found.returncode == 0:
+    JOBS['gpt'] = [found.stdout.strip(), SOURCE / 'examples/finetune.py', '--layers', 2, '--width', 32, '--heads', 2, '--seq', 16,
+                   '--batch', 2, '--deterministic', '--steps', 3]
+
+for name, command in JOBS.items():
+    study = f'{name}.nf'
+    done = nearfar('capture', '-q', '-o', study, '--', *command)
+    check(done.returncode == 0, f'{name}: captured {done.stderr[-200:] if done.returncode else ""!r}')
+    steady = rows(study, 'SELECT class_id FROM step WHERE class_id NOTNULL ORDER BY number DESC LIMIT 1')[0][0]
+    visited = int(nearfar('sql', study, '--csv', f'SELECT count(DISTINCT tensor) FROM visits({steady})').stdout.split()[-1])
+    for source in sources:
+        result = nearfar('replay', study, '--again', source)
+        row = rows(study, COLUMNS)[-1]
+        check(result.returncode == 0, f'{name}, {source}: exit {result.returncode} {result.stderr[-300:] if result.returncode else ""!r}')
+        check(row[0] == source and row[1] == row[2] == visited, f'{name}, {source}: {row[2]} of {visited} tensors are equal')
+        check(row[3:6] == (0, 0, 0) and row[6] == row[7] > 0, f'{name}, {source}: nothing lost or stray of {row[6]} bytes')
+        check(row[10] == row[11] > 0 and row[12:14] == (0, 0) and row[16] == '', f'{name}, {source}: {row[10]} steps, all alike')
+        check(row[8] == (4096 if source == 'page-fault' else 1) and 0 <= row[14] <= row[15],
+              f'{name}, {source}: at {row[8]} bytes, reuse {row[14]:.3f} octaves apart, {row[15]:.3f} at most')
+        table = [line.split() for line in result.stdout.splitlines()]
+        check(table and table[-1][:4] == ['all', str(visited), str(visited), '0'], f'{name}, {source}: the table says so: {table[-1:]}')
+    check(whole(study), f'{name}: the study is whole')
+
+# --- scaled; several sources at once; as many threads as there are ---
+result = nearfar('replay', 'kernels.nf', '--again', 'framework', '--again', sources[-1], '--scale', '0.25', '--threads', '2', '-q')
+scaled = rows('kernels.nf', COLUMNS)[-2:]
+full = rows('kernels.nf', COLUMNS)[0]
+check(result.returncode == 0 and [r[0] for r in scaled] == ['framework', sources[-1]], f'two sources, scaled: {result.stderr[-300:]!r}')
+check(all(r[1] == r[2] and r[9] == 0.25 and not r[3] + r[4] for r in scaled) and 0.2 < scaled[0][6] / full[6] < 0.3,
+      f'a quarter of the bytes: {scaled[0][6]} of {full[6]}')
+
+
+# --- refusals ---
+leftovers = [p for p in os.listdir(os.environ.get('TMPDIR', '/tmp')) if p.startswith('nearfar-again-')]
+check(not leftovers, f'no folder is left behind: {leftovers}')
+refused(nearfar('replay', 'kernels.nf', '--again', 'nothing'), USAGE, 'nothing')
+refused(nearfar('replay', 'kernels.nf', '--again', 'watchpoint'), USAGE, 'sees a sample')
+refused(nearfar('replay', 'kernels.nf', '--again', 'page-fault:every=2'), USAGE, 'every op')
+refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--policy', 'lru'), USAGE, 'times nothing')
+refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--capture', '9'), FAILED, 'capture 9')
+refused(nearfar('again-job', 'kernels.nf'), FAILED, 'replay --again')
+check(rows('kernels.nf', "SELECT count(*) FROM invocation WHERE status = 'running'") == [(0,)], 'every command said how it ended')
+finish()
