@@ -12,6 +12,7 @@
 #include "pool/copy.h"
 #include "replay/visit-walk.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/peer.h"
 
 enum { LINE = 64, WORD = 8, BLOCK = 65536, PEER_ROUNDS = 9 };
 
@@ -25,54 +26,6 @@ struct state {
     struct nf_rows rows; /* the order within a block of BLOCK bytes */
 };
 
-/* The program's path; NULL, having said so, where there is none. */
-static const char *find(const char *name, const char *variable, char *path, size_t size)
-{
-    const char *given = getenv(variable), *list = getenv("PATH");
-    char *copy = strdup(list ? list : ""), *rest = copy;
-    bool found = false;
-
-    if (given && *given) {
-        snprintf(path, size, "%s", given);
-        found = !access(path, X_OK);
-    }
-    for (char *folder = strsep(&rest, ":"); folder && !found && !(given && *given); folder = strsep(&rest, ":")) {
-        snprintf(path, size, "%s/%s", folder, name);
-        found = !access(path, X_OK);
-    }
-    free(copy);
-    if (!found)
-        printf("peers: rows beside %s left out: it is neither on PATH nor where %s says\n", name, variable);
-    return found ? path : NULL;
-}
-
-/* The number of the word-th field of the last line that has one there, or -1. */
-static double last_field(const char *command, const char *separators, unsigned field)
-{
-    char line[1024];
-    double value = -1;
-    FILE *f = popen(command, "re");
-
-    if (!f)
-        return -1;
-    while (fgets(line, sizeof line, f)) {
-        char *rest = line, *word, *end;
-        unsigned i = 0;
-
-        while ((word = strtok_r(rest, separators, &rest))) {
-            double v = strtod(word, &end);
-
-            if (i++ == field && end > word && v > 0)
-                value = v;
-        }
-    }
-    if (pclose(f) || value <= 0) {
-        printf("peers: '%s' printed no speed\n", command);
-        return -1;
-    }
-    return value;
-}
-
 /* Half a second of it; GB/s of bytes read and written. Its first sample is the least disturbed one of so short a run. */
 static double run_multiload(const struct state *s)
 {
@@ -80,7 +33,7 @@ static double run_multiload(const struct state *s)
     char command[4608];
 
     snprintf(command, sizeof command, "%s -l %s -t 1 -n 1 -m %zu -H -X 2>/dev/null", s->program, loads[s->what], s->bytes);
-    return last_field(command, " \t,", 7) * 1048576 / 1e9;
+    return bench_peer_field("peers", command, " \t,", 7) * 1048576 / 1e9;
 }
 
 /* One word of every line: at a constant stride, or by a list of the words of a block in the order of ours. Bytes count as
@@ -98,7 +51,7 @@ static double run_spatter(const struct state *s)
         at += (size_t)snprintf(command + at, sizeof command - at, "%s%llu", i ? "," : "",
                                (unsigned long long)nf_rows_at(&s->rows, i) * LINE / WORD);
     snprintf(command + at, sizeof command - at, " 2>/dev/null");
-    return last_field(command, " \t", 3) / 1e3;
+    return bench_peer_field("peers", command, " \t", 3) / 1e3;
 }
 
 /* The best of a few, as the peers take the best of theirs. */
@@ -160,8 +113,8 @@ static double run(void *state, unsigned contender)
 int bench_peers(struct bench *b)
 {
     char multiload_path[4096], spatter_path[4096];
-    const char *multiload = b->smoke ? NULL : find("multiload", "NEARFAR_MULTILOAD", multiload_path, sizeof multiload_path);
-    const char *spatter = b->smoke ? NULL : find("spatter", "NEARFAR_SPATTER", spatter_path, sizeof spatter_path);
+    const char *multiload = b->smoke ? NULL : bench_peer_find("peers", "multiload", "NEARFAR_MULTILOAD", multiload_path, sizeof multiload_path);
+    const char *spatter = b->smoke ? NULL : bench_peer_find("peers", "spatter", "NEARFAR_SPATTER", spatter_path, sizeof spatter_path);
     const struct {
         const char *name, *peer, *program;
         enum what what;

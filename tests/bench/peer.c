@@ -1,0 +1,67 @@
+#include "tests/bench/peer.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *bench_peer_find(const char *group, const char *name, const char *variable, char *path, size_t size)
+{
+    const char *given = getenv(variable), *list = getenv("PATH");
+    char *copy = strdup(list ? list : ""), *rest = copy;
+    bool found = false;
+
+    if (given && *given) {
+        snprintf(path, size, "%s", given);
+        found = !access(path, X_OK);
+    }
+    for (char *folder = strsep(&rest, ":"); folder && !found && !(given && *given); folder = strsep(&rest, ":")) {
+        snprintf(path, size, "%s/%s", folder, name);
+        found = !access(path, X_OK);
+    }
+    free(copy);
+    if (!found)
+        printf("%s: rows beside %s left out: it is neither on PATH nor where %s says\n", group, name, variable);
+    return found ? path : NULL;
+}
+
+/* word NULL: the field-th word; else the one after `word`. */
+static double number_of(const char *group, const char *command, const char *separators, unsigned field, const char *word)
+{
+    char line[4096];
+    double value = -1;
+    FILE *f = popen(command, "re");
+
+    if (!f)
+        return -1;
+    while (fgets(line, sizeof line, f)) {
+        char *rest = line, *part, *end;
+        unsigned i = 0;
+        bool next = false;
+
+        while ((part = strtok_r(rest, separators, &rest))) {
+            double v = strtod(part, &end);
+
+            if ((word ? next : i == field) && end > part && v > 0)
+                value = v;
+            next = word && !strcmp(part, word);
+            i++;
+        }
+    }
+    if (pclose(f) || value <= 0) {
+        printf("%s: '%.200s' printed no speed\n", group, command);
+        return -1;
+    }
+    return value;
+}
+
+double bench_peer_field(const char *group, const char *command, const char *separators, unsigned field)
+{
+    return number_of(group, command, separators, field, NULL);
+}
+
+double bench_peer_after(const char *group, const char *command, const char *word)
+{
+    return number_of(group, command, " \t,\n", 0, word);
+}
