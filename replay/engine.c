@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "core/base/error.h"
+#include "replay/account.h"
 #include "replay/pin.h"
 #include "replay/team.h"
 #include "replay/worker.h"
@@ -43,6 +44,7 @@ struct engine {
 
     nf_regime regime;
     bool measuring;
+    struct nf_account account;
     uint64_t op_start_ns; /* where the running op's schedule begins */
     double captured_ns, late_captured_ns; /* of ops; of late ops among them */
     uint64_t op_ns_n;
@@ -244,13 +246,41 @@ static uint64_t issue(struct engine *e, const struct nf_script *s, const struct 
     return end;
 }
 
+/* Waited so far by the driving thread, for tiers and for deadlines. */
+static uint64_t waited_ns(const struct engine *e)
+{
+    return e->workers[0].injected_ns + e->workers[0].compute_ns;
+}
+
+/* As issue, and now and then it is timed. */
+static uint64_t issue_accounted(struct engine *e, const struct nf_script *s, const struct nf_script_op *op, bool paced)
+{
+    const struct nf_pace *pace = &e->workers[0].pace;
+    uint64_t start, waited, end;
+
+    if (!e->measuring || !nf_account_next(&e->account, op->bytes))
+        return issue(e, s, op, paced);
+    waited = waited_ns(e);
+    start = nf_pace_now(pace);
+    end = issue(e, s, op, paced);
+    nf_account_op(&e->account, op->bytes, nf_pace_now(pace) - start - (waited_ns(e) - waited));
+    return end;
+}
+
+static void spend_residual(struct engine *e, uint64_t ns)
+{
+    struct nf_pace *pace = &e->workers[0].pace;
+    uint64_t start = nf_pace_now(pace), end = nf_pace_until(pace, start + ns);
+
+    e->account.compute_ns += e->measuring ? end - start : 0;
+}
+
 static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
 {
     const struct nf_script *s = &e->config->scripts[class_index];
     const struct nf_script_op *op = &s->ops[number];
     const struct nf_replay_observer *observer = e->config->observer;
     bool full = e->config->overlap == NF_OVERLAP_FULL;
-    struct nf_pace *pace = &e->workers[0].pace;
     uint64_t billed = full ? billed_ns(e) : 0, end;
     int rc = open_op(e, class_index, number);
 
@@ -260,7 +290,7 @@ static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
         e->op_start_ns += billed_since(e, billed);
     if (observer)
         observer->op_begins(observer->context);
-    end = issue(e, s, op, full);
+    end = issue_accounted(e, s, op, full);
     if (observer)
         rc = tell_op(e, s, op);
     if (rc)
@@ -268,7 +298,7 @@ static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
     if (full)
         close_op(e, op, end);
     if (e->config->overlap == NF_OVERLAP_NONE && e->config->residual_ns)
-        nf_pace_until(pace, nf_pace_now(pace) + (uint64_t)e->config->residual_ns[class_index][number]);
+        spend_residual(e, (uint64_t)e->config->residual_ns[class_index][number]);
     billed = full ? billed_ns(e) : 0;
     rc = nf_pool_end(e->pool, number);
     for (uint32_t i = 0; i < op->deaths.n; i++)
@@ -544,6 +574,10 @@ static void conclude(struct engine *e)
     uint64_t charged = 0, assumed = 0;
 
     out->scheduled_ns = e->captured_ns;
+    out->injected_ns = e->workers ? e->workers[0].injected_ns : 0;
+    out->compute_ns = e->account.compute_ns + (e->workers ? e->workers[0].compute_ns : 0);
+    out->memory_ns = nf_account_memory_ns(&e->account, out->wall_ns, out->injected_ns + out->compute_ns + out->pool.stall_ns +
+                                                                         out->pool.policy_ns);
     out->saturated = e->captured_ns > 0 && e->late_captured_ns > e->captured_ns / 2;
     for (unsigned i = 0; e->workers && i < e->n_workers; i++) {
         out->stolen_ns += e->workers[i].pace.stolen_ns;

@@ -73,6 +73,11 @@ struct nf_trial {
     uint64_t wall_ns;          /* of the measured steps */
     double *step_ns;           /* per measured step */
     uint64_t stolen_ns, late_ns;
+    /* Of the measured steps, on the driving thread (what it waits for the others of its team is memory time); with the pool's
+     * stall_ns and policy_ns, what is missing to wall_ns is dispatch. */
+    uint64_t memory_ns;        /* accesses: an estimate (replay/account.h) */
+    uint64_t injected_ns;      /* waits that injected tiers asked for, of accesses */
+    uint64_t compute_ns;       /* captured compute time, waited out */
     uint64_t forgiven_ns;      /* of waits on injected tiers: overshoot beyond what is caught up */
     struct nf_lateness lateness; /* of chunks, overlap = full */
     bool saturated;            /* ops holding most of the captured time ended more than 5 % late */

@@ -120,6 +120,7 @@ uint64_t nf_pace_until(struct nf_pace *p, uint64_t deadline_ns)
     uint64_t now = nf_pace_now(p), last;
 
     p->waited = now < deadline_ns;
+    p->began_ns = now;
     while (now < deadline_ns) {
         last = now;
         now = nf_pace_now(p);

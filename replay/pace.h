@@ -31,6 +31,7 @@ struct nf_pace {
     uint64_t stolen_ns;          /* time in gaps between two reads of a spinning loop: preemption, at least */
     uint64_t gaps;
     bool waited;                 /* the last deadline was not yet past when its wait began */
+    uint64_t began_ns;           /* when that was */
 };
 
 /* Calibrates against CLOCK_MONOTONIC; takes 20 ms. */

@@ -113,6 +113,7 @@ static uint32_t prepare_op(struct nf_script *s, uint32_t number, uint32_t first_
             s->operand_rw[seen[tensor] - 1] = NF_RW_UPDATE;
         }
         s->visits[i].operand = seen[tensor] - 1 - first_operand;
+        op->bytes += s->visits[i].total;
         if (s->visits[i].total > largest)
             largest = s->visits[i].total;
     }

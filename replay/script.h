@@ -33,6 +33,7 @@ struct nf_script_op {
     struct nf_script_range operands;       /* in nf_script.operands, .operand_rw */
     struct nf_script_range visits;
     uint32_t chunks; /* at least 1 */
+    uint64_t bytes;  /* walked by all its visits, every pass counted */
     double captured_ns; /* duration and the gap before it */
 };
 

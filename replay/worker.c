@@ -42,6 +42,7 @@ static void charge(struct nf_worker *w, const struct nf_worker_rules *r, bool me
     }
     if (!measuring)
         return;
+    w->injected_ns += end - w->pace.began_ns;
     count->charged_bytes += c.read_bytes + c.write_bytes;
     count->charged_lines += n;
     count->charged_ns += (double)(end - start_ns);
@@ -117,7 +118,9 @@ void nf_worker_run(struct nf_worker *w, const struct nf_worker_rules *r, const s
         deadline = o->start_ns + (uint64_t)(o->op->captured_ns * ((double)(j + 1) / (double)o->chunks));
         end = nf_pace_until(&w->pace, deadline);
         w->ended = w->pace.waited ? deadline : end;
-        if (o->measuring)
+        if (o->measuring) {
+            w->compute_ns += end - w->pace.began_ns;
             nf_lateness_add(&w->lateness, end - deadline);
+        }
     }
 }

@@ -45,6 +45,7 @@ struct nf_worker {
     uint64_t carried_ns;
     struct nf_worker_tier tier[NF_TIER_MAX];
     uint64_t assumed_bytes;
+    uint64_t injected_ns, compute_ns; /* waited in measured steps: for tiers; for deadlines */
     uint64_t forgiven_ns; /* overshoot of waits beyond what is caught up */
     struct nf_lateness lateness; /* of chunks, paced */
     uint64_t faults, switches;   /* at the last look */
