@@ -379,6 +379,7 @@ static int load_provenance(struct nf_dataset *d, struct nf_study *s)
         "SELECT i.id, i.machine_id, i.started_utc, i.tool_version, i.command, i.status, i.message, p.purpose"
         " FROM invocation i JOIN (SELECT ?1 AS id, 'capture' AS purpose UNION SELECT ?2, 'testbed'"
         " UNION SELECT ?3, 'replay' UNION SELECT DISTINCT invocation_id, 'live run' FROM live_run"
+        " WHERE capture_id = ?4 UNION SELECT DISTINCT invocation_id, 'replay captured again' FROM recapture"
         " WHERE capture_id = ?4) p ON p.id = i.id ORDER BY i.id, p.purpose",
         &q);
 

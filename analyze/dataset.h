@@ -20,7 +20,7 @@ struct nf_machine_row {
 struct nf_invocation_row {
     int64_t id, machine_id;
     const char *started_utc, *tool_version, *command, *status, *message;
-    const char *purpose; /* "capture", "testbed", "replay" or "live run": what of this report it wrote */
+    const char *purpose; /* "capture", "testbed", "replay", "live run" or "replay captured again": what of this report it wrote */
 };
 
 struct nf_capture_row {

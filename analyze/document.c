@@ -10,7 +10,7 @@
 #include "analyze/writer.h"
 #include "core/base/error.h"
 
-enum { SHARES_MAX = 64 };
+enum { SHARES_MAX = 64, ROWS_MAX = 1000 };
 
 /* --- Building blocks. Out of memory is remembered, and said once at the end. --- */
 
@@ -193,17 +193,12 @@ static void belief(struct nf_document *doc, const struct nf_report *r)
     nf_document_say(doc, NF_BLOCK_HEADING, "Can it be believed?");
     nf_document_say(doc, NF_BLOCK_TEXT,
         "Consistency is not fidelity: the all-near replay was fitted to the captured step. Fidelity is the error of a "
-        "prediction nothing was fitted to, the step time beside a bandwidth hog on another core, replayed and real.");
-    TABLE(doc, "Consistency and fidelity", 1, "mode", "consistency: all-near step / captured bare step", "n",
-          "hog slowdown, predicted", "hog slowdown, real job", "fidelity: predicted / real − 1");
-    for (unsigned o = NF_OVERLAP_FULL; o <= NF_OVERLAP_NONE; o++) {
-        word_cell(doc, nf_overlap_name(o));
-        estimate_cell(doc, &f->consistency[o]);
-        count_cell(doc, (int64_t)f->consistency[o].n);
-        estimate_cell(doc, &f->predicted[o]);
-        estimate_cell(doc, &f->real);
-        share_cell(doc, f->error[o]);
-    }
+        "prediction nothing was fitted to: the step time beside a bandwidth hog, on a real tier, under a live plan, replayed and "
+        "real, each relative to the job alone. A replay captured again shows whether it touched what the capture says.");
+    nf_document_table(doc, "Consistency and fidelity", r->belief.rows, NULL, ROWS_MAX);
+    if (r->belief.breakdown)
+        nf_document_table(doc, "Where the time of an all-near step goes: the parts add up to the consistency", r->belief.breakdown,
+                          NULL, ROWS_MAX);
     nf_buf_puts(&b, "Captured bare step: ");
     nf_print_ns(&b, r->data.capture.bare_step_ns);
     nf_buf_printf(&b, ". Real job: %zu runs alone (median step ", f->alone_runs);

@@ -84,6 +84,8 @@ static int compute(struct nf_report *r, struct nf_study *study)
         r->class = NULL;
     }
     rc = nf_trial_record_init(&r->record, study, &r->data);
+    if (!rc)
+        rc = nf_fidelity_view_init(&r->belief, study, &r->data, &r->fidelity, &r->record);
     if (rc)
         return rc;
     nf_answer_compute(&r->answer, &r->data, &r->curve, &r->fidelity, *r->usage_problem ? NULL : &r->usage);
@@ -126,6 +128,7 @@ int nf_report_write(struct nf_study *study, const struct nf_report_options *opti
     if (!rc)
         rc = write_files(r, options->directory);
     nf_accesses_deinit(&r->accesses);
+    nf_fidelity_view_deinit(&r->belief);
     nf_trial_record_deinit(&r->record);
     nf_stream_free(r->stream);
     nf_curve_deinit(&r->curve);

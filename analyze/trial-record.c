@@ -249,12 +249,11 @@ static const char *replayed_as(const char *kind, const char *binding, const char
     return *near_share == 1 ? "all-near" : *near_share == 0 ? "all-far" : !strncmp(binding, "interleave:", 11) ? "interleave" : NULL;
 }
 
-/* Median slowdown of a replayed policy, paired with all-near within a block; NAN: not replayed. */
+/* Slowdown of a replayed policy, paired with all-near within a block; n 0: not replayed. */
 static int predict(struct nf_study *s, int64_t replay, const char *policy, double near_share, enum nf_overlap overlap,
-                   double *out)
+                   struct nf_estimate *out)
 {
     numbers ratios = {0};
-    struct nf_estimate e = {.median = NAN};
     struct nf_query *q;
     int rc = nf_study_query(s,
                             "SELECT t.wall_ns * 1.0 / t.steps / (n.wall_ns * 1.0 / n.steps) FROM trial t JOIN trial n ON "
@@ -265,7 +264,7 @@ static int predict(struct nf_study *s, int64_t replay, const char *policy, doubl
                             "n.steps > 0 AND n.wall_ns > 0",
                             &q);
 
-    *out = NAN;
+    *out = (struct nf_estimate){.median = NAN, .low = NAN, .high = NAN};
     if (rc)
         return rc;
     nf_query_bind_i64(q, 1, replay);
@@ -280,8 +279,7 @@ static int predict(struct nf_study *s, int64_t replay, const char *policy, doubl
     }
     nf_query_done(q);
     if (!rc && ratios.n)
-        rc = nf_estimate(ratios.v, ratios.n, 1, &e);
-    *out = e.median;
+        rc = nf_estimate(ratios.v, ratios.n, 1, out);
     nf_array_free(&ratios);
     return rc;
 }
@@ -306,36 +304,44 @@ static void verdict(char *text, size_t size, const struct nf_estimate *real, dou
     }
 }
 
-static int add_live(struct nf_table *t, struct nf_study *s, int64_t replay, const struct nf_live_row *l, const double *ratios,
-                    size_t n)
+static int compare_live(struct nf_trial_record *r, struct nf_study *s, int64_t replay, const struct nf_live_row *l,
+                        const double *ratios, size_t n)
 {
-    double full = NAN, none = NAN, near_share = l->near_share;
+    struct nf_live_comparison c = {.evidence = l->evidence, .bound = strcmp(l->kind, "policy") != 0};
+    double near_share = l->near_share;
     const char *policy = replayed_as(l->kind, l->binding, l->policy, &near_share);
-    struct nf_estimate e;
-    char text[96];
-    int rc = policy ? predict(s, replay, policy, near_share, NF_OVERLAP_FULL, &full) : 0;
+    int rc = nf_estimate(ratios, n, 1, &c.real);
 
-    if (policy && !rc)
-        rc = predict(s, replay, policy, near_share, NF_OVERLAP_NONE, &none);
-    if (!rc)
-        rc = nf_estimate(ratios, n, 1, &e);
+    for (int overlap = 0; overlap < NF_OVERLAP_COUNT && !rc; overlap++) {
+        c.predicted[overlap] = (struct nf_estimate){.median = NAN, .low = NAN, .high = NAN};
+        if (policy)
+            rc = predict(s, replay, policy, near_share, (enum nf_overlap)overlap, &c.predicted[overlap]);
+    }
     if (rc)
         return rc;
-    snprintf(text, sizeof text, "bound %s", l->binding);
-    if (!strcmp(l->kind, "policy"))
-        snprintf(text, sizeof text, "%s at %g %% near", l->policy, 100 * l->near_share);
-    nf_table_text(t, text);
-    nf_table_text(t, nf_evidence_name(l->evidence));
-    nf_table_integer(t, (int64_t)e.n);
-    nf_table_number(t, e.median);
-    real_cell(t, e.low);
-    real_cell(t, e.high);
-    nf_table_text(t, policy ? policy : "nothing comparable");
-    real_cell(t, full);
-    real_cell(t, none);
-    verdict(text, sizeof text, &e, full, none, l->evidence);
-    nf_table_text(t, text);
-    return 0;
+    snprintf(c.policy, sizeof c.policy, "%s", policy ? policy : "");
+    c.near_share = near_share;
+    if (c.bound)
+        snprintf(c.label, sizeof c.label, "bound %s", l->binding);
+    else
+        snprintf(c.label, sizeof c.label, "%s at %g %% near", l->policy, 100 * l->near_share);
+    verdict(c.verdict, sizeof c.verdict, &c.real, c.predicted[NF_OVERLAP_FULL].median, c.predicted[NF_OVERLAP_NONE].median,
+            l->evidence);
+    return nf_array_push(&r->live, c) ? nf_fail(-ENOMEM, "out of memory for live runs") : 0;
+}
+
+static void add_live(struct nf_table *t, const struct nf_live_comparison *c)
+{
+    nf_table_text(t, c->label);
+    nf_table_text(t, nf_evidence_name(c->evidence));
+    nf_table_integer(t, (int64_t)c->real.n);
+    nf_table_number(t, c->real.median);
+    real_cell(t, c->real.low);
+    real_cell(t, c->real.high);
+    nf_table_text(t, *c->policy ? c->policy : "nothing comparable");
+    real_cell(t, c->predicted[NF_OVERLAP_FULL].median);
+    real_cell(t, c->predicted[NF_OVERLAP_NONE].median);
+    nf_table_text(t, c->verdict);
 }
 
 static bool same_kind(const struct nf_live_row *a, const struct nf_live_row *b)
@@ -358,7 +364,7 @@ static const struct nf_live_row *alone(const struct nf_dataset *d, const struct 
 }
 
 /* Every kind once, at its first run. */
-static int fill_live(struct nf_table *t, struct nf_study *s, const struct nf_dataset *d)
+static int fill_live(struct nf_trial_record *r, struct nf_study *s, const struct nf_dataset *d)
 {
     numbers ratios = {0};
     int rc = 0;
@@ -381,8 +387,10 @@ static int fill_live(struct nf_table *t, struct nf_study *s, const struct nf_dat
                 rc = nf_fail(-ENOMEM, "out of memory for live runs");
         }
         if (!rc && ratios.n)
-            rc = add_live(t, s, d->replay.id, first, ratios.v, ratios.n);
+            rc = compare_live(r, s, d->replay.id, first, ratios.v, ratios.n);
     }
+    for (size_t i = 0; i < r->live.n && !rc; i++)
+        add_live(r->tables[NF_RECORD_LIVE], &r->live.v[i]);
     nf_array_free(&ratios);
     return rc;
 }
@@ -431,7 +439,7 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
     if (!rc)
         rc = fill_cold(r->tables[NF_RECORD_COLD], study, replay);
     if (!rc)
-        rc = fill_live(r->tables[NF_RECORD_LIVE], study, d);
+        rc = fill_live(r, study, d);
     for (int i = 0; i < NF_RECORD_TABLES && !rc; i++) {
         if (!nf_table_rows(r->tables[i]))
             r->tables[i] = nf_table_free(r->tables[i]);
@@ -443,4 +451,5 @@ void nf_trial_record_deinit(struct nf_trial_record *r)
 {
     for (int i = 0; i < NF_RECORD_TABLES; i++)
         r->tables[i] = nf_table_free(r->tables[i]);
+    nf_array_free(&r->live);
 }

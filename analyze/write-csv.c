@@ -125,15 +125,20 @@ static int write_csv(const struct nf_report *r, const char *directory)
         rc = write_table(r->accesses.tables[i], directory, nf_access_files[i]);
     for (int i = 0; i < NF_RECORD_TABLES && !rc; i++)
         rc = write_table(r->record.tables[i], directory, nf_record_files[i]);
+    if (!rc)
+        rc = write_table(r->belief.rows, directory, "fidelity.csv");
+    if (!rc)
+        rc = write_table(r->belief.breakdown, directory, "breakdown.csv");
     return rc;
 }
 
 const struct nf_writer_ops nf_writer_csv = {
     .name = "csv",
-    .about = "trials.csv and curve.csv: every trial, every point; sources, audit, reuse, how trials ran and the real job as tables",
+    .about = "trials.csv and curve.csv: every trial, every point; sources, audit, reuse, how trials ran, fidelity and the real job as tables",
     .files = (const char *const[]){"trials.csv", "curve.csv", "sources.csv", "audit.csv", "audit-ops.csv", "audit-rw.csv",
                                     "audit-tensors.csv", "sampled.csv", "mrc-errors.csv", "mrc.csv",
                                     "reuse-summary.csv", "reuse.csv", "trials-ran.csv", "disturbed.csv",
-                                    "contention.csv", "cold.csv", "live.csv", NULL},
+                                    "contention.csv", "cold.csv", "live.csv", "fidelity.csv",
+                                    "breakdown.csv", NULL},
     .write = write_csv,
 };

@@ -7,6 +7,7 @@
 #include "analyze/answer.h"
 #include "analyze/curve.h"
 #include "analyze/dataset.h"
+#include "analyze/fidelity-view.h"
 #include "analyze/fidelity.h"
 #include "analyze/figure.h"
 #include "analyze/trial-record.h"
@@ -23,6 +24,7 @@ struct nf_report {
     char usage_problem[512]; /* why class and usage are unknown; empty when they are known */
     struct nf_accesses accesses;
     struct nf_trial_record record;
+    struct nf_fidelity_view belief;
     struct nf_answer answer;
     struct nf_figure figures[NF_FIGURES_MAX];
     size_t n_figures;

@@ -72,9 +72,10 @@ static void test_known(void **state)
     report_lacks(&m, "summary.md", "not publishable");
     report_lacks(&m, "summary.md", "LLC-resident");
     /* Consistency: 1.05 ms at the middle block / 1 ms captured. Fidelity: 1.2 / 1.25 - 1 and 1.3 / 1.25 - 1. */
-    report_has(&m, "summary.md", "| overlap=full | 1.050 ");
-    report_has(&m, "summary.md", "| 1.200 \\[1.200, 1.200\\] | 1.250 \\[1.250, 1.250\\] | -4 % |");
-    report_has(&m, "summary.md", "| 1.250 \\[1.250, 1.250\\] | 4 % |");
+    report_has(&m, "fidelity.csv", "\nconsistency: all-near step / captured bare step,the captured step,overlap=full,1.05,");
+    report_has(&m, "fidelity.csv", ",nothing,overlap=full,1.2,1.2,1.2,1.25,1.25,1.25,-0.04,11,");
+    report_has(&m, "fidelity.csv", ",nothing,overlap=none,1.3,1.3,1.3,1.25,1.25,1.25,0.04,11,");
+    report_has(&m, "summary.md", "| nothing | overlap=full | 1.2 | 1.2 | 1.2 | 1.25 | 1.25 | 1.25 | -4.0 % | 11 | ");
     report_has(&m, "summary.md", "2 runs alone (median step 1.00 us), 2 beside the hog (1.25 us), 2 failed");
     /* The profile: eight parameters of 4 MiB, read in forward and backward, updated: 3 × 32 MiB read. */
     report_has(&m, "summary.md", "| parameter | 8 | 8 | 32.00 MiB | 32.00 MiB | 32.00 MiB | 96.00 MiB | 32.00 MiB |");

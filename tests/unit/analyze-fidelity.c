@@ -1,0 +1,164 @@
+/* The table of fidelity of studies whose truth is known: whole, with everything measured, some of it bad; and with nothing
+ * measured but a replay, where each row says what would measure it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/model/words.h"
+#include "tests/unit/report-sample.h"
+
+enum { BLOCKS = 3 };
+
+static void is(struct report_sample *m, const char *name, const char *wanted)
+{
+    char *found = report_file(m, name);
+
+    assert_string_equal(found, wanted);
+    free(found);
+}
+
+/* 1.05, 1.06, 1.07 ms a step against 1 ms captured, five steps each: 5.3 ms in the middle, of which accesses 0.5, compute 4.5,
+ * policy 0.1, and 0.2 is left; each of two threads lost 0.05 to others while it waited. */
+static void account(struct report_sample *m)
+{
+    struct nf_query *q = report_query(m->s, "UPDATE trial SET memory_ns = 500000, injected_ns = 0, compute_ns = 4500000, stall_ns = 0, "
+                                            "policy_ns = 100000, stolen_ns = 100000, threads = 2 WHERE policy = 'all-near' "
+                                            "AND overlap > 0 AND hog = 0");
+
+    report_insert(m->s, q);
+}
+
+static void add_trials(struct report_sample *m, const char *policy, double share, int overlap, int hog, double step_ns)
+{
+    for (int b = 0; b < BLOCKS; b++) {
+        struct report_trial t = {.policy = policy, .share = share, .block = b, .overlap = overlap, .hog = hog,
+                                 .step_ns = step_ns * (1 + b * 1e4 / 1.05e6)};
+
+        report_add_trial(m, &t);
+    }
+}
+
+static void add_live(struct report_sample *m)
+{
+    /* Beside the hog 1.25 times slower; far 1.5; under lru at 20 % near 1.1. */
+    report_insert(m->s, report_query(m->s,
+        "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, evidence, binding, policy, "
+        "near_share) VALUES(1, 1, 0, 'alone', 0, 2, '[5, 1000]', 1, '', '', 1), (1, 1, 0, 'hog', 0, 1, '[1250]', 1, '', '', 1), "
+        "(1, 1, 0, 'bind', 0, 1, '[1500]', 2, 'far: node 1', '', 1), (1, 1, 0, 'policy', 0, 1, '[1100]', 2, '', 'lru', 0.2), "
+        "(1, 1, 0, 'bind', 0, 1, '[1000]', 6, 'near: node 0', '', 1)"));
+}
+
+static void add_recaptures(struct report_sample *m)
+{
+    report_insert(m->s, report_query(m->s,
+        "INSERT INTO recapture(invocation_id, capture_id, class_id, source, tensors, same_extents, captured_bytes, replayed_bytes, "
+        "resolution_bytes, reuse_distance_emd, reuse_distance_most, lost_bytes, stray_bytes, rw_bytes, message, worst, scale) VALUES"
+        "(1, 1, 1, 'framework', 9, 1, 9, 9, 1, 9, 9, 9, 9, 9, 'an older one', '', 1), "
+        "(1, 1, 1, 'framework', 20, 20, 1000, 1000, 1, 0.125, 2, 0, 0, 0, '', '', 1), "
+        "(1, 1, 1, 'page-fault', 20, 18, 1048576, 1040384, 4096, -1, -1, 8192, 4096, 0, '1 of 3 replayed steps differ from the first', "
+        "'tensor 3 (parameter, 8.00 KiB)', 0.25)"));
+}
+
+static void test_everything(void **state)
+{
+    struct report_sample m;
+
+    report_init(&m, "[\"train\"]");
+    report_add_profile(&m);
+    report_add_replay(&m, 256 * MIB);
+    add_trials(&m, "all-near", 1, NF_OVERLAP_FULL, 0, 1.05e6);
+    add_trials(&m, "all-near", 1, NF_OVERLAP_NONE, 0, 1.05e6);
+    add_trials(&m, "all-near", 1, NF_OVERLAP_FULL, 1, 1.05e6 * 1.2);
+    add_trials(&m, "all-near", 1, NF_OVERLAP_NONE, 1, 1.05e6 * 1.5);
+    add_trials(&m, "all-far", 0, NF_OVERLAP_FULL, 0, 1.05e6 * 1.4);
+    add_trials(&m, "all-far", 0, NF_OVERLAP_NONE, 0, 1.05e6 * 1.6);
+    account(&m);
+    add_live(&m);
+    add_recaptures(&m);
+    assert_int_equal(report_write(&m), 0);
+    report_parses(&m);
+    is(&m, "fidelity.csv",
+       "what,fitted,mode,replay,replay_low,replay_high,real,real_low,real_high,error,n,evidence,state,says\n"
+       "consistency: all-near step / captured bare step,the captured step,overlap=full,1.06,1.05,1.07,1,unknown,unknown,"
+       "0.06,3,measured-device,measured,accesses 10.0 % + compute waited out 90.0 % + policy 2.0 % + dispatch and the re"
+       "st 4.0 % of the captured bare step; of the waits 1.0 % were spent preempted\n"
+       "consistency: all-near step / captured bare step,the captured step,overlap=none,1.06,1.05,1.07,1,unknown,unknown,"
+       "0.06,3,measured-device,measured,accesses 10.0 % + compute waited out 90.0 % + policy 2.0 % + dispatch and the re"
+       "st 4.0 % of the captured bare step; of the waits 1.0 % were spent preempted\n"
+       "fidelity: slowdown beside a bandwidth hog,nothing,overlap=full,1.2,1.2,1.2,1.25,1.25,1.25,-0.04,3,measured-devic"
+       "e,measured,\"runs of the job: 1 beside it, 1 alone, 0 failed\"\n"
+       "fidelity: slowdown beside a bandwidth hog,nothing,overlap=none,1.5,1.5,1.5,1.25,1.25,1.25,0.2,3,measured-device,"
+       "measured,\"runs of the job: 1 beside it, 1 alone, 0 failed\"\n"
+       "fidelity: the real job bound far: node 1,nothing,overlap=full,1.4,1.4,1.4,1.5,1.5,1.5,-0.06666666667,1,measured-"
+       "proxy,measured,within the band\n"
+       "fidelity: the real job bound far: node 1,nothing,overlap=none,1.6,1.6,1.6,1.5,1.5,1.5,0.06666666667,1,measured-p"
+       "roxy,measured,within the band\n"
+       "fidelity: the real job bound near: node 0,nothing,overlap=full,1,1,1,1,1,1,unknown,1,assumed,not measured,\"plac"
+       "ement only: far costs nothing here, so nothing is predicted\"\n"
+       "fidelity: the real job bound near: node 0,nothing,overlap=none,1,1,1,1,1,1,unknown,1,assumed,not measured,\"plac"
+       "ement only: far costs nothing here, so nothing is predicted\"\n"
+       "fidelity: the real job lru at 20 % near,nothing,overlap=full,unknown,unknown,unknown,1.1,1.1,1.1,unknown,1,measu"
+       "red-proxy,not measured,not replayed: nearfar replay t.nf --policy lru --near 20%\n"
+       "fidelity: the real job lru at 20 % near,nothing,overlap=none,unknown,unknown,unknown,1.1,1.1,1.1,unknown,1,measu"
+       "red-proxy,not measured,not replayed: nearfar replay t.nf --policy lru --near 20%\n"
+       "\"the replay captured again, by framework\",nothing,,unknown,unknown,unknown,unknown,unknown,unknown,0,20,framew"
+       "ork,measured,\"20 of 20 tensors the same extents in the same order, 0 B lost, 0 B stray, at 1 B; reuse distances"
+       " 0.12 octaves apart, 2.00 at most\"\n"
+       "\"the replay captured again, by page-fault\",nothing,,unknown,unknown,unknown,unknown,unknown,unknown,0.01171875"
+       ",20,page-fault,measured,\"18 of 20 tensors the same extents in the same order, 8.00 KiB lost, 4.00 KiB stray, at"
+       " 4096 B; at 0.25 of the captured bytes; 1 of 3 replayed steps differ from the first; worst: tensor 3 (parameter,"
+       " 8.00 KiB)\"\n"
+       "\"the replay captured again, by exact\",nothing,,unknown,unknown,unknown,unknown,unknown,unknown,unknown,0,,not "
+       "measured,nearfar replay t.nf --again exact\n");
+    is(&m, "breakdown.csv",
+       "overlap,trials,of,whole,memory,injected,compute,stall,policy,dispatch,preempted,floored\n"
+       "overlap=full,3,the captured bare step,1.06,0.1,0,0.9,0,0.02,0.04,0.01,0.01\n"
+       "overlap=none,3,the captured bare step,1.06,0.1,0,0.9,0,0.02,0.04,0.01,0.01\n");
+    report_deinit(&m);
+}
+
+static void test_nothing(void **state)
+{
+    struct report_sample m;
+
+    report_init(&m, "[\"train\"]");
+    report_add_profile(&m);
+    report_add_replay(&m, 256 * MIB);
+    add_trials(&m, "all-near", 1, NF_OVERLAP_ASAP, 0, 1e5);
+    assert_int_equal(report_write(&m), 0);
+    is(&m, "fidelity.csv",
+       "what,fitted,mode,replay,replay_low,replay_high,real,real_low,real_high,error,n,evidence,state,says\n"
+       "consistency: all-near step / captured bare step,the captured step,overlap=full,unknown,unknown,unknown,unknown,u"
+       "nknown,unknown,unknown,0,,not measured,\"nearfar replay t.nf --mode full,none\"\n"
+       "consistency: all-near step / captured bare step,the captured step,overlap=none,unknown,unknown,unknown,unknown,u"
+       "nknown,unknown,unknown,0,,not measured,\"nearfar replay t.nf --mode full,none\"\n"
+       "fidelity: slowdown beside a bandwidth hog,nothing,overlap=full,unknown,unknown,unknown,unknown,unknown,unknown,u"
+       "nknown,0,,not measured,nearfar run t.nf --hog -- JOB; nearfar replay t.nf --hog\n"
+       "fidelity: slowdown beside a bandwidth hog,nothing,overlap=none,unknown,unknown,unknown,unknown,unknown,unknown,u"
+       "nknown,0,,not measured,nearfar run t.nf --hog -- JOB; nearfar replay t.nf --hog\n"
+       "fidelity: the real job bound to a tier,nothing,,unknown,unknown,unknown,unknown,unknown,unknown,unknown,0,,not m"
+       "easured,\"nearfar run t.nf --bind far -- JOB, where there is a second node\"\n"
+       "fidelity: the real job under a live plan,nothing,,unknown,unknown,unknown,unknown,unknown,unknown,unknown,0,,not"
+       " measured,nearfar run t.nf --policy lifetime-density --near 20% -- JOB\n"
+       "\"the replay captured again, by framework\",nothing,,unknown,unknown,unknown,unknown,unknown,unknown,unknown,0,,"
+       "not measured,nearfar replay t.nf --again framework\n"
+       "\"the replay captured again, by page-fault\",nothing,,unknown,unknown,unknown,unknown,unknown,unknown,unknown,0,"
+       ",not measured,nearfar replay t.nf --again page-fault\n"
+       "\"the replay captured again, by exact\",nothing,,unknown,unknown,unknown,unknown,unknown,unknown,unknown,0,,not "
+       "measured,nearfar replay t.nf --again exact\n");
+    assert_false(report_exists(&m, "breakdown.csv"));
+    report_has(&m, "summary.md", "| not measured | nearfar replay t.nf --again exact |");
+    report_deinit(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_everything), cmocka_unit_test(test_nothing)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
