@@ -63,7 +63,7 @@ static void *fly(void *arg)
             return NULL;
         m = place(f, number);
         start = nf_now_ns();
-        m->rc = nf_mover_move(f->mover, &m->from, m->to.memory, m->to_tier, &m->cancelled);
+        m->rc = nf_mover_move(f->mover, &m->from, m->offset, m->bytes, m->to.memory, m->to_tier, &m->cancelled);
         m->ns = nf_now_ns() - start;
         if (m->rc)
             snprintf(m->cause, sizeof m->cause, "%s", nf_error_text(m->rc));

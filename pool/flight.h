@@ -13,6 +13,8 @@ struct nf_flight_move {
     uint32_t to_tier;
     struct nf_pool_storage from;
     struct nf_extent to;
+    uint64_t offset, bytes; /* the part of the storage that moves */
+    bool pages;             /* of a storage whose pages move: `to` has addresses for all of it */
     atomic_bool cancelled; /* it ends at its next chunk */
     /* Written by the thread: */
     int rc;

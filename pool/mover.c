@@ -166,13 +166,13 @@ static uint64_t wait_until(const struct nf_mover *m, uint64_t deadline)
     return now;
 }
 
-static void copy(struct nf_mover *m, const struct nf_pool_storage *from, char *to, uint32_t to_tier,
-                 const atomic_bool *cancelled)
+static void copy(struct nf_mover *m, const struct nf_pool_storage *from, uint64_t offset, uint64_t end, char *to,
+                 uint32_t to_tier, const atomic_bool *cancelled)
 {
     uint64_t now = nf_now_ns(), start = now;
 
-    for (uint64_t offset = 0; offset < from->bytes && !cancelled_now(cancelled);) {
-        uint64_t bytes = from->bytes - offset < m->chunk_bytes ? from->bytes - offset : m->chunk_bytes, deadline;
+    while (offset < end && !cancelled_now(cancelled)) {
+        uint64_t bytes = end - offset < m->chunk_bytes ? end - offset : m->chunk_bytes, deadline;
 
         if (stand_still(m))
             start = nf_now_ns();
@@ -196,20 +196,19 @@ int nf_mover_migrate(struct nf_mover *m, char *memory, uint64_t bytes, uint32_t 
     return rc;
 }
 
-int nf_mover_move(struct nf_mover *m, const struct nf_pool_storage *from, char *to, uint32_t to_tier,
-                  const atomic_bool *cancelled)
+int nf_mover_move(struct nf_mover *m, const struct nf_pool_storage *from, uint64_t offset, uint64_t bytes, char *to,
+                  uint32_t to_tier, const atomic_bool *cancelled)
 {
+    uint64_t end = offset + bytes;
     int rc = 0;
 
     if (!nf_mover_in_place(m)) {
-        copy(m, from, to, to_tier, cancelled);
+        copy(m, from, offset, end, to, to_tier, cancelled);
         return 0;
     }
-    for (uint64_t offset = 0; offset < from->bytes && !rc && !cancelled_now(cancelled); offset += MIGRATE_BYTES) {
-        uint64_t bytes = from->bytes - offset < MIGRATE_BYTES ? from->bytes - offset : MIGRATE_BYTES;
-
+    for (; offset < end && !rc && !cancelled_now(cancelled); offset += MIGRATE_BYTES) {
         stand_still(m);
-        rc = nf_mover_migrate(m, to + offset, bytes, to_tier);
+        rc = nf_mover_migrate(m, to + offset, end - offset < MIGRATE_BYTES ? end - offset : MIGRATE_BYTES, to_tier);
     }
     return rc;
 }

@@ -38,9 +38,10 @@ static inline bool nf_mover_in_place(const struct nf_mover *m)
 {
     return m->kind == NF_MOVER_MOVE_PAGES || m->kind == NF_MOVER_KERNEL;
 }
-/* All bytes of `from` to `to`, which is on to_tier; in place, `to` is where the storage is. Returns when the last chunk's
+/* `bytes` bytes of `from`, from offset on, to the same offset from `to`, which is on to_tier; in place, `to` is where the storage is.
+ * Returns when the last chunk's
  * deadline has passed, or earlier once *cancelled (may be NULL) is true. 0, or what nf_pages_move returns (cause set). */
-int nf_mover_move(struct nf_mover *m, const struct nf_pool_storage *from, char *to, uint32_t to_tier,
-                  const atomic_bool *cancelled);
+int nf_mover_move(struct nf_mover *m, const struct nf_pool_storage *from, uint64_t offset, uint64_t bytes, char *to,
+                  uint32_t to_tier, const atomic_bool *cancelled);
 /* Migrates pages to the tier's node, uncharged by injection. As nf_pages_move. */
 int nf_mover_migrate(struct nf_mover *m, char *memory, uint64_t bytes, uint32_t to_tier);

@@ -7,26 +7,44 @@
 #include "core/base/error.h"
 #include "pool/placement.h"
 
+struct whereabouts {
+    uint8_t tier;
+    uint8_t copy; /* of what is near: tier of its clean copy, 0: none */
+};
+
 struct cache {
     const struct nf_policy_env *env;
     struct nf_cache near;
+    bool drops; /* what was not written since it came near goes back to its copy */
     NF_ARRAY(uint64_t) bytes; /* by handle */
+    NF_ARRAY(struct whereabouts) where; /* the same */
     NF_ARRAY(uint32_t) operands;
     uint64_t pinned; /* bytes near of the running op's operands */
     /* Room per tier as it will be once the moves decided so far are done. */
     uint64_t room[NF_TIER_MAX];
 };
 
-int nf_policy_cache_open(const struct nf_policy_env *env, enum nf_cache_rule rule, void **policy)
+static int open_cache(const struct nf_policy_env *env, enum nf_cache_rule rule, bool drops, void **policy)
 {
     struct cache *p = calloc(1, sizeof *p);
 
     if (!p)
         return nf_fail(-ENOMEM, "no memory");
     p->env = env;
+    p->drops = drops;
     nf_cache_init(&p->near, rule, env->capacity[0], true);
     *policy = p;
     return 0;
+}
+
+int nf_policy_cache_open(const struct nf_policy_env *env, enum nf_cache_rule rule, void **policy)
+{
+    return open_cache(env, rule, false, policy);
+}
+
+int nf_policy_cache_open_drop(const struct nf_policy_env *env, enum nf_cache_rule rule, void **policy)
+{
+    return open_cache(env, rule, true, policy);
 }
 
 void nf_policy_cache_close(void *policy)
@@ -35,6 +53,7 @@ void nf_policy_cache_close(void *policy)
 
     nf_cache_deinit(&p->near);
     nf_array_free(&p->bytes);
+    nf_array_free(&p->where);
     nf_array_free(&p->operands);
     free(p);
 }
@@ -58,6 +77,7 @@ static void keep(struct cache *p, uint32_t handle)
 {
     nf_cache_recall(&p->near, handle);
     nf_cache_admit(&p->near, handle, p->bytes.v[handle]);
+    p->where.v[handle].tier = 0;
 }
 
 /* Lets go of storages until near has room for `bytes`. False, with nothing or less than enough demoted, when that cannot be:
@@ -74,13 +94,21 @@ static bool make_room(struct cache *p, uint64_t bytes, struct nf_policy_moves *m
         victim = nf_cache_evict(&p->near);
         if (victim == NF_CACHE_NONE)
             return false;
+        to = p->drops ? p->where.v[victim].copy : 0;
+        if (to) { /* its bytes there are charged already */
+            moves->v[moves->n++] = (struct nf_policy_move){.handle = victim, .to_tier = to};
+            p->where.v[victim].tier = (uint8_t)to;
+            p->room[0] += p->bytes.v[victim];
+            continue;
+        }
         to = far_tier_for(p, p->bytes.v[victim]);
         if (to == p->env->n_tiers) { /* no far tier takes it: it stays, as if it had just come */
             refused += p->bytes.v[victim];
             keep(p, victim);
             continue;
         }
-        moves->v[moves->n++] = (struct nf_policy_move){victim, to};
+        moves->v[moves->n++] = (struct nf_policy_move){.handle = victim, .to_tier = to};
+        p->where.v[victim].tier = (uint8_t)to;
         p->room[to] -= p->bytes.v[victim];
         p->room[0] += p->bytes.v[victim];
     }
@@ -93,7 +121,7 @@ int nf_policy_cache_place(void *policy, const struct nf_policy_tensor *t, struct
     struct cache *p = policy;
     uint32_t tier = 0;
 
-    if (nf_array_reserve(&p->bytes, t->handle + (size_t)1) || nf_cache_grow(&p->near, t->handle + 1))
+    if (nf_array_reserve(&p->bytes, t->handle + (size_t)1) || nf_array_reserve(&p->where, t->handle + (size_t)1) || nf_cache_grow(&p->near, t->handle + 1))
         return nf_fail(-ENOMEM, "no memory for %u storages", t->handle + 1);
     look_around(p);
     p->bytes.v[t->handle] = t->bytes;
@@ -105,6 +133,7 @@ int nf_policy_cache_place(void *policy, const struct nf_policy_tensor *t, struct
         return nf_fail(-ENOSPC, "no tier has %llu bytes free", (unsigned long long)t->bytes);
     }
     nf_placement_whole(out, tier, t->bytes);
+    p->where.v[t->handle] = (struct whereabouts){.tier = (uint8_t)tier};
     if (tier == 0)
         keep(p, t->handle);
     return 0;
@@ -123,6 +152,8 @@ int nf_policy_cache_access(void *policy, nf_regime regime, uint32_t op, const ui
     for (size_t i = 0; i < n; i++) {
         p->operands.v[p->operands.n++] = handles[i];
         nf_cache_pin(&p->near, handles[i], true);
+        if (rw[i] != NF_RW_READ)
+            p->where.v[handles[i]].copy = 0;
         if (nf_cache_holds(&p->near, handles[i])) {
             nf_cache_use(&p->near, handles[i]);
             p->pinned += p->bytes.v[handles[i]];
@@ -136,7 +167,8 @@ int nf_policy_cache_access(void *policy, nf_regime regime, uint32_t op, const ui
         nf_cache_recall(&p->near, handles[i]);
         if (!make_room(p, bytes, moves))
             continue;
-        moves->v[moves->n++] = (struct nf_policy_move){handles[i], 0};
+        moves->v[moves->n++] = (struct nf_policy_move){.handle = handles[i]};
+        p->where.v[handles[i]] = (struct whereabouts){.copy = rw[i] == NF_RW_READ ? p->where.v[handles[i]].tier : 0};
         p->room[0] -= bytes;
         p->pinned += bytes;
         nf_cache_admit(&p->near, handles[i], bytes);

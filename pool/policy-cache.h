@@ -7,6 +7,9 @@
 #include "pool/policy.h"
 
 int nf_policy_cache_open(const struct nf_policy_env *env, enum nf_cache_rule rule, void **policy);
+/* The same where what was not written since it came near is dropped: its copy on the far tier it came from stays until then, and is
+ * charged there. With NF_DEMOTE_DROP_CLEAN declared. */
+int nf_policy_cache_open_drop(const struct nf_policy_env *env, enum nf_cache_rule rule, void **policy);
 /* The verbs of struct nf_policy_ops. */
 void nf_policy_cache_close(void *policy);
 int nf_policy_cache_place(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
@@ -17,9 +20,10 @@ int nf_policy_cache_after(void *policy, uint32_t op, struct nf_policy_moves *mov
 void nf_policy_cache_freed(void *policy, uint32_t handle);
 
 /* All of an ops struct but its name, about and open. */
-#define NF_POLICY_CACHE_VERBS                                                                                  \
+#define NF_POLICY_CACHE_VERBS NF_POLICY_CACHE_VERBS_DEMOTE(NF_DEMOTE_WRITE_BACK)
+#define NF_POLICY_CACHE_VERBS_DEMOTE(how)                                                                      \
     .abi = NF_POLICY_ABI,                                                                                      \
-    .semantics = {.access = NF_ACCESS_FETCH_BEFORE_USE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK, \
+    .semantics = {.access = NF_ACCESS_FETCH_BEFORE_USE, .insert = NF_INSERT_NEAR, .demote = how,               \
                   .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE},                                             \
     .close = nf_policy_cache_close, .place = nf_policy_cache_place, .access = nf_policy_cache_access,          \
     .after = nf_policy_cache_after, .freed = nf_policy_cache_freed

@@ -101,7 +101,13 @@ static void close_policy(void *policy)
 static void print_moves(struct trace *t, const struct nf_policy_moves *moves)
 {
     for (size_t i = 0; i < moves->n && i < NF_POLICY_MOVES_MAX; i++)
-        fprintf(t->to, "move %u to=%u\n", moves->v[i].handle, moves->v[i].to_tier);
+        if (moves->v[i].n_pages)
+            fprintf(t->to, "move %u pages=%u+%u to=%u\n", moves->v[i].handle, moves->v[i].first_page, moves->v[i].n_pages,
+                    moves->v[i].to_tier);
+        else
+            fprintf(t->to, "move %u to=%u\n", moves->v[i].handle, moves->v[i].to_tier);
+    if (moves->stall_ns)
+        fprintf(t->to, "stall %" PRIu64 "\n", moves->stall_ns);
 }
 
 static int place(void *policy, const struct nf_policy_tensor *tensor, struct nf_policy_moves *evictions,
@@ -137,6 +143,13 @@ static int access_operands(void *policy, nf_regime regime, uint32_t op, const ui
     return rc;
 }
 
+static int touched(void *policy, const struct nf_policy_touches *touches)
+{
+    struct trace *t = policy;
+
+    return t->ops.touched(t->policy, touches);
+}
+
 static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 {
     struct trace *t = policy;
@@ -161,7 +174,7 @@ const struct nf_policy_ops nf_policy_trace = {
     .about = "another policy with its decisions written down; the inner one sees only what it declares",
     /* The widest there are: they must allow whatever the inner policy declares. */
     .semantics = {.access = NF_ACCESS_FETCH_BEFORE_USE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK,
-                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE, .sees_profile = true},
+                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE, .sees_profile = true, .by_page = true},
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
@@ -169,6 +182,7 @@ const struct nf_policy_ops nf_policy_trace = {
     .close = close_policy,
     .place = place,
     .access = access_operands,
+    .touched = touched,
     .after = after,
     .freed = freed,
 };

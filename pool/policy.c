@@ -16,7 +16,7 @@ char *nf_policy_semantics_text(const struct nf_policy_semantics *s, char *text, 
     static const char *const demote[] = {"never demotes", "drop-clean", "write-back"};
     static const char *const mover[] = {"no migration", "copied", "moved by move_pages", "moved by the kernel"};
     static const char *const sync[] = {"inline", "by a helper"};
-    const char *sees = s->sees_profile && s->sees_future ? "sees profile and future"
+    const char *page = s->by_page ? " by page" : "", *sees = s->sees_profile && s->sees_future ? "sees profile and future"
                        : s->sees_profile                 ? "sees profile"
                        : s->sees_future                  ? "sees future"
                                                          : "sees neither profile nor future";
@@ -24,8 +24,8 @@ char *nf_policy_semantics_text(const struct nf_policy_semantics *s, char *text, 
     if (s->mover == NF_MOVER_NONE)
         snprintf(text, size, "%s, %s, %s; %s", access[s->access], insert[s->insert], mover[s->mover], sees);
     else
-        snprintf(text, size, "%s, %s, %s, %s %s; %s", access[s->access], insert[s->insert], demote[s->demote],
-                 mover[s->mover], sync[s->sync], sees);
+        snprintf(text, size, "%s, %s, %s, %s%s %s; %s", access[s->access], insert[s->insert], demote[s->demote],
+                 mover[s->mover], page, sync[s->sync], sees);
     return text;
 }
 
@@ -37,6 +37,11 @@ static int probe_always(char *why, size_t size)
 
 static int access_nothing(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw,
                           size_t n, struct nf_policy_moves *moves)
+{
+    return 0;
+}
+
+static int touched_nothing(void *policy, const struct nf_policy_touches *t)
 {
     return 0;
 }
@@ -58,11 +63,15 @@ int nf_policy_check(const struct nf_policy_ops *ops, struct nf_policy_ops *fille
         return nf_fail(-EINVAL, "policy %s was built for interface %u; this one is %d", name, ops->abi, NF_POLICY_ABI);
     if (!ops->name || !ops->about || !ops->open || !ops->close || !ops->place)
         return nf_fail(-EINVAL, "policy %s lacks a required member", name);
+    if (ops->semantics.by_page && ops->semantics.mover != NF_MOVER_COPY)
+        return nf_fail(-EINVAL, "policy %s moves pages, and its mover does not copy", name);
     *filled = *ops;
     if (!filled->probe)
         filled->probe = probe_always;
     if (!filled->access)
         filled->access = access_nothing;
+    if (!filled->touched)
+        filled->touched = touched_nothing;
     if (!filled->after)
         filled->after = after_nothing;
     if (!filled->freed)

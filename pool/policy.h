@@ -21,6 +21,7 @@ struct nf_policy_semantics {
     enum { NF_SYNC_INLINE, NF_SYNC_HELPER } sync;
     bool sees_profile; /* roles, lifetimes and reuse of the step class */
     bool sees_future;  /* the order of coming visits */
+    bool by_page;      /* its moves name pages of storages; the mover is NF_MOVER_COPY then */
 };
 /* "in-place, insert near, no migration; sees profile" into text. Returns text. */
 char *nf_policy_semantics_text(const struct nf_policy_semantics *s, char *text, size_t size);
@@ -43,15 +44,36 @@ struct nf_placement {
     bool striped;
 };
 
-/* One move of a whole storage to one tier. Executed in order, each completed before the next; a storage that is
- * already there stays. Both copies count against capacity until a move is complete. */
+/* One move of a whole storage to one tier, or of some of its pages. Executed in order, each completed before the next; what is
+ * already there stays. Both copies count against capacity until a move is complete. A storage that came from a far tier under a
+ * policy that declares NF_DEMOTE_DROP_CLEAN leaves a copy there, charged as well, until an op writes it: a move back to that tier
+ * then copies nothing. */
 struct nf_policy_move {
     uint32_t handle, to_tier;
+    uint32_t first_page, n_pages; /* of NF_PAGE_BYTES; n_pages 0: the whole storage. Others need by_page */
 };
 enum { NF_POLICY_MOVES_MAX = 4096 };
 struct nf_policy_moves {
     struct nf_policy_move *v; /* room for NF_POLICY_MOVES_MAX */
     size_t n;
+    /* Once they are under way the driving thread stands still for so long: what page faults, unmapping and TLB shootdowns of a real
+     * page table would cost it. It is spent and charged as a stall, and is as well known as the policy says (an option's default:
+     * assumed). */
+    uint64_t stall_ns;
+};
+
+/* What an op that has just run touched, for policies that sample it as a PMU or page faults would let them. */
+struct nf_policy_touch {
+    uint32_t handle;
+    uint8_t rw;            /* enum nf_rw */
+    uint64_t offset, span; /* bytes from the first to the last touched one; touched evenly in between */
+    double lines;          /* cache lines fetched from beyond the caches, or written back */
+};
+struct nf_policy_touches {
+    const struct nf_policy_touch *v;
+    size_t n;
+    uint64_t now_ns; /* the replay's clock */
+    double latency_ns[NF_TIER_MAX]; /* loaded latency as last observed; where nobody observes it the idle one; 0: unknown */
 };
 
 struct nf_policy_env {
@@ -90,6 +112,9 @@ struct nf_policy_ops {
      * moved (fetch before use) but not evicted from near; others may. 0 or -errno (cause set). */
     int (*access)(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n,
                   struct nf_policy_moves *moves);
+    /* Optional: a policy that has it samples accesses, and says so in its legend. The op's visits have been made; after follows.
+     * 0 or -errno (cause set). */
+    int (*touched)(void *policy, const struct nf_policy_touches *t);
     /* Optional. The op is done: promote-after-use goes here. */
     int (*after)(void *policy, uint32_t op, struct nf_policy_moves *moves);
     /* Optional. The handle may be reused for the next storage. */

@@ -17,6 +17,9 @@ struct nf_pool_entry {
     struct nf_pool_storage s;
     uint64_t address;
     uint64_t move; /* number of the one under way; 0: none */
+    uint32_t page_moves;    /* of some of its pages, under way */
+    uint32_t copy_tier;
+    struct nf_extent copy;  /* clean, on copy_tier, while the storage is near; 0 bytes: none */
     uint32_t next_free;
     bool live, pinned;
 };
@@ -37,7 +40,8 @@ struct nf_pool {
     struct nf_pool_place place[NF_TIER_MAX];
 
     struct nf_policy_ops ops;
-    bool has_access, has_after, has_freed; /* its own: two clock reads cost more than a default that does nothing */
+    _Atomic uint8_t *page_tier; /* of each page of near's arena that a storage has; NULL: the policy moves whole storages */
+    bool has_access, has_touched, has_after, has_freed; /* its own: two clock reads cost more than a default that does nothing */
     struct nf_policy_env env;
     void *policy, *options;
     struct nf_policy_moves moves;
@@ -52,7 +56,7 @@ struct nf_pool {
     struct nf_mover mover;
     struct nf_flight *flight; /* NULL: moves are made inline */
     uint64_t forgiven_before; /* of the mover's count, at the last reset */
-    uint64_t moves_done, moved_bytes, move_ns, wait_ns, stall_ns, policy_ticks, refused;
+    uint64_t moves_done, moved_bytes, move_ns, wait_ns, stall_ns, fault_ns, policy_ticks, refused;
     int failed;               /* a move of the helper failed, or pages could not go home; the cause is kept */
     char failure[512];
     uint64_t open_ns, open_ticks; /* the two clocks read together, to know a tick's length */
@@ -69,3 +73,35 @@ static inline int nf_pool_failed(const struct nf_pool *p)
 {
     return p->failed ? nf_fail(p->failed, "%s", p->failure) : 0;
 }
+
+/* --- of pool.c --- */
+
+/* A decision broke a rule. Returns -EPROTO (cause set). */
+__attribute__((format(printf, 2, 3))) int nf_pool_refuse(struct nf_pool *p, const char *fmt, ...);
+/* Room by the ledger, which counts both places of what is under way. */
+static inline uint64_t nf_pool_room(const struct nf_pool *p, uint32_t tier)
+{
+    return p->place[tier].capacity - p->place[tier].stats.live_bytes;
+}
+void nf_pool_ledger_add(struct nf_pool *p, uint32_t tier, uint64_t bytes);
+/* Ends the oldest move under way, waiting for it where need be. */
+void nf_pool_land(struct nf_pool *p);
+/* Waits for moves under way as long as the tier lacks room that they will leave. */
+bool nf_pool_make_room(struct nf_pool *p, uint32_t tier, uint64_t bytes);
+/* The next place for a move, waiting where too many are under way. */
+struct nf_flight_move *nf_pool_next_move(struct nf_pool *p);
+
+/* --- storages of which pages move (paged.c) --- */
+
+/* The table of pages. 0 or -ENOMEM (cause set). */
+int nf_paged_open(struct nf_pool *p);
+/* Gives a storage addresses on every tier, and the pages the placement says. 0 or -ENOSPC (cause set). */
+int nf_paged_settle(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_placement *want);
+/* Takes all of it back; nothing of it is under way. */
+void nf_paged_give(struct nf_pool *p, struct nf_pool_storage *s);
+/* Carries out, or hands over, one move. 0, -EPROTO, -errno (cause set). */
+int nf_paged_move(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_policy_move *m);
+/* A move under way has ended. */
+void nf_paged_arrive(struct nf_pool *p, const struct nf_flight_move *m);
+/* Cancels what is under way of it. */
+void nf_paged_cancel(struct nf_pool *p, uint32_t handle);

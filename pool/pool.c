@@ -63,7 +63,7 @@ static void entry_release(struct nf_pool *p, uint32_t handle)
 }
 
 /* A decision broke a rule. The first cause is kept: what follows is often its consequence. */
-__attribute__((format(printf, 2, 3))) static int refuse(struct nf_pool *p, const char *fmt, ...)
+int nf_pool_refuse(struct nf_pool *p, const char *fmt, ...)
 {
     char text[384];
     va_list ap;
@@ -77,19 +77,14 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct nf_pool *p, const
     return -EPROTO;
 }
 
-static uint64_t room(const struct nf_pool *p, uint32_t tier)
-{
-    return p->place[tier].capacity - p->place[tier].stats.live_bytes;
-}
-
 static uint64_t free_bytes(void *pool, uint32_t tier)
 {
     const struct nf_pool *p = pool;
 
-    return tier < p->n_tiers ? room(p, tier) : 0;
+    return tier < p->n_tiers ? nf_pool_room(p, tier) : 0;
 }
 
-static void ledger_add(struct nf_pool *p, uint32_t tier, uint64_t bytes)
+void nf_pool_ledger_add(struct nf_pool *p, uint32_t tier, uint64_t bytes)
 {
     struct nf_pool_tier_stats *stats = &p->place[tier].stats;
 
@@ -158,6 +153,44 @@ static void pieces_give(struct nf_pool *p, struct nf_pool_storage *s)
 
 /* --- moves under way --- */
 
+/* --- clean copies --- */
+
+static void drop_copy(struct nf_pool *p, struct nf_pool_entry *e)
+{
+    if (!e->copy.bytes)
+        return;
+    p->place[e->copy_tier].stats.copy_bytes -= e->copy.bytes;
+    piece_give(p, e->copy_tier, &e->copy);
+}
+
+/* What a storage that came near leaves behind stays, until it is written. */
+static void keep_copy(struct nf_pool *p, struct nf_pool_entry *e, uint32_t to_tier)
+{
+    uint32_t t = 1;
+
+    drop_copy(p, e);
+    if (p->ops.semantics.demote != NF_DEMOTE_DROP_CLEAN || to_tier || nf_mover_in_place(&p->mover))
+        return;
+    while (t < p->n_tiers && e->s.piece[t].bytes != e->s.bytes)
+        t++;
+    if (t == p->n_tiers)
+        return;
+    e->copy = e->s.piece[t];
+    e->copy_tier = t;
+    e->s.piece[t] = (struct nf_extent){0};
+    p->place[t].stats.copy_bytes += e->copy.bytes;
+}
+
+/* Nothing is copied: the bytes are there. */
+static void return_to_copy(struct nf_pool *p, struct nf_pool_entry *e)
+{
+    p->moves_done++;
+    p->place[e->copy_tier].stats.copy_bytes -= e->copy.bytes;
+    pieces_give(p, &e->s);
+    e->s.piece[e->copy_tier] = e->copy;
+    e->copy = (struct nf_extent){0};
+}
+
 /* A storage is where a move took it: the move is counted and what it leaves is given back. */
 static void arrive(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_extent *to, uint32_t to_tier, uint64_t ns)
 {
@@ -172,6 +205,7 @@ static void arrive(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_e
             e->s.piece[t] = (struct nf_extent){0};
         }
     }
+    keep_copy(p, e, to_tier);
     pieces_give(p, &e->s);
     e->s.piece[to_tier] = *to;
     e->s.striped = false;
@@ -187,7 +221,7 @@ static void give_up(struct nf_pool *p, struct nf_extent *to, uint32_t to_tier)
 }
 
 /* Ends the oldest move, waiting for it where it is still under way. */
-static void land(struct nf_pool *p)
+void nf_pool_land(struct nf_pool *p)
 {
     struct nf_flight_move *m = nf_flight_at(p->flight, 0);
 
@@ -200,6 +234,12 @@ static void land(struct nf_pool *p)
         p->stall_ns += ns;
     }
     nf_flight_land(p->flight);
+    if (m->pages) {
+        if (m->rc)
+            fail(p, m->rc, m->cause);
+        nf_paged_arrive(p, m);
+        return;
+    }
     if (m->orphan) {
         pieces_give(p, &m->from);
         piece_give(p, m->to_tier, &m->to);
@@ -222,13 +262,13 @@ static bool under_way(const struct nf_pool *p)
 static void land_ended(struct nf_pool *p)
 {
     while (p->flight && nf_flight_ended(p->flight))
-        land(p);
+        nf_pool_land(p);
 }
 
 static void land_move_of(struct nf_pool *p, const struct nf_pool_entry *e)
 {
-    while (e->move)
-        land(p);
+    while (e->move || e->page_moves)
+        nf_pool_land(p);
 }
 
 static bool land_one(struct nf_pool *p)
@@ -236,16 +276,16 @@ static bool land_one(struct nf_pool *p)
     bool any = under_way(p);
 
     if (any)
-        land(p);
+        nf_pool_land(p);
     return any;
 }
 
 /* Waits for moves under way as long as the tier lacks room that they will leave. */
-static bool make_room(struct nf_pool *p, uint32_t tier, uint64_t bytes)
+bool nf_pool_make_room(struct nf_pool *p, uint32_t tier, uint64_t bytes)
 {
-    while (bytes > room(p, tier) && land_one(p))
+    while (bytes > nf_pool_room(p, tier) && land_one(p))
         ;
-    return bytes <= room(p, tier);
+    return bytes <= nf_pool_room(p, tier);
 }
 
 /* The addresses of a tier's arena are with storages that migrated elsewhere: others have addresses left, whose pages come. */
@@ -257,7 +297,7 @@ static int foreign_take(struct nf_pool *p, uint32_t tier, uint64_t bytes, struct
         if (first == NF_ARENA_NONE)
             continue;
         *out = (struct nf_extent){p->place[t].memory + (uint64_t)first * NF_PAGE_BYTES, bytes};
-        ledger_add(p, tier, bytes);
+        nf_pool_ledger_add(p, tier, bytes);
         return migrate_now(p, out, t, tier);
     }
     return nf_fail(-ENOSPC, "no tier's arena has a run of %llu bytes: they need more slack", (unsigned long long)bytes);
@@ -278,7 +318,7 @@ static int piece_take(struct nf_pool *p, uint32_t tier, uint64_t address, uint64
         return nf_fail(-ENOSPC, "tier '%s' has room for %llu bytes but no such run of pages: its arena needs more slack",
                        p->tiers[tier].name, (unsigned long long)bytes);
     *out = (struct nf_extent){place->memory + (uint64_t)first * NF_PAGE_BYTES, bytes};
-    ledger_add(p, tier, bytes);
+    nf_pool_ledger_add(p, tier, bytes);
     return 0;
 }
 
@@ -290,23 +330,33 @@ static int take_destination(struct nf_pool *p, const struct nf_pool_entry *e, ui
     for (uint32_t t = 0; t < p->n_tiers; t++) {
         if (e->s.piece[t].bytes == e->s.bytes) {
             *to = e->s.piece[t];
-            ledger_add(p, to_tier, to->bytes);
+            nf_pool_ledger_add(p, to_tier, to->bytes);
             return 0;
         }
     }
-    return refuse(p, "it moves storage %u, whose pieces lie apart: migrated pages keep their addresses", handle);
+    return nf_pool_refuse(p, "it moves storage %u, whose pieces lie apart: migrated pages keep their addresses", handle);
 }
 
-static int post_move(struct nf_pool *p, struct nf_pool_entry *e, uint32_t handle, const struct nf_extent *to, uint32_t to_tier)
+struct nf_flight_move *nf_pool_next_move(struct nf_pool *p)
 {
     struct nf_flight_move *m;
 
     while (!(m = nf_flight_next(p->flight)))
-        land(p);
+        nf_pool_land(p);
+    return m;
+}
+
+static int post_move(struct nf_pool *p, struct nf_pool_entry *e, uint32_t handle, const struct nf_extent *to, uint32_t to_tier)
+{
+    struct nf_flight_move *m = nf_pool_next_move(p);
+
     m->handle = handle;
     m->to_tier = to_tier;
     m->from = e->s;
     m->to = *to;
+    m->offset = 0;
+    m->bytes = e->s.bytes;
+    m->pages = false;
     e->move = nf_flight_post(p->flight);
     return 0;
 }
@@ -314,7 +364,7 @@ static int post_move(struct nf_pool *p, struct nf_pool_entry *e, uint32_t handle
 static int make_move(struct nf_pool *p, struct nf_pool_entry *e, struct nf_extent *to, uint32_t to_tier)
 {
     uint64_t start = nf_now_ns(), ns;
-    int rc = nf_mover_move(&p->mover, &e->s, to->memory, to_tier, NULL);
+    int rc = nf_mover_move(&p->mover, &e->s, 0, e->s.bytes, to->memory, to_tier, NULL);
 
     ns = nf_now_ns() - start;
     p->stall_ns += ns;
@@ -332,37 +382,58 @@ static int execute_move(struct nf_pool *p, const struct nf_policy_move *m)
     int rc;
 
     if (p->mover.kind == NF_MOVER_KERNEL)
-        return refuse(p, "it moves storage %u and declares that the kernel moves", m->handle);
+        return nf_pool_refuse(p, "it moves storage %u and declares that the kernel moves", m->handle);
     if (!e)
-        return refuse(p, "it moves storage %u, which does not exist", m->handle);
+        return nf_pool_refuse(p, "it moves storage %u, which does not exist", m->handle);
     if (m->to_tier >= p->n_tiers)
-        return refuse(p, "it moves storage %u to tier %u of %u", m->handle, m->to_tier, p->n_tiers);
+        return nf_pool_refuse(p, "it moves storage %u to tier %u of %u", m->handle, m->to_tier, p->n_tiers);
+    if (p->page_tier)
+        return nf_paged_move(p, e, m);
+    if (m->n_pages)
+        return nf_pool_refuse(p, "it moves pages of storage %u and declares that it moves whole ones", m->handle);
     if (e->move && nf_flight_find(p->flight, e->move)->to_tier == m->to_tier)
         return 0;
     land_move_of(p, e);
     if (e->s.piece[m->to_tier].bytes == e->s.bytes)
         return 0;
     if (e->pinned && (p->operands_fixed || (m->to_tier > 0 && e->s.piece[0].bytes)))
-        return refuse(p, "it moves storage %u to tier %u while an op runs on it", m->handle, m->to_tier);
-    if (!make_room(p, m->to_tier, e->s.bytes))
-        return refuse(p, "it moves %llu bytes to tier %u, which has %llu free", (unsigned long long)e->s.bytes,
-                      m->to_tier, (unsigned long long)room(p, m->to_tier));
+        return nf_pool_refuse(p, "it moves storage %u to tier %u while an op runs on it", m->handle, m->to_tier);
+    if (e->copy.bytes && e->copy_tier == m->to_tier) {
+        return_to_copy(p, e);
+        return 0;
+    }
+    if (!nf_pool_make_room(p, m->to_tier, e->s.bytes))
+        return nf_pool_refuse(p, "it moves %llu bytes to tier %u, which has %llu free", (unsigned long long)e->s.bytes,
+                      m->to_tier, (unsigned long long)nf_pool_room(p, m->to_tier));
     rc = take_destination(p, e, m->handle, m->to_tier, &to);
     if (rc)
         return rc;
     return p->flight ? post_move(p, e, m->handle, &to, m->to_tier) : make_move(p, e, &to, m->to_tier);
 }
 
+/* Not hidden from anybody: as a fault's handler, it has the CPU of the thread that faulted. */
+static void stand_still(struct nf_pool *p, uint64_t ns)
+{
+    uint64_t start = nf_now_ns(), now = start;
+
+    while (now - start < ns)
+        now = nf_now_ns();
+    p->stall_ns += now - start;
+    p->fault_ns += now - start;
+}
+
 static int execute_moves(struct nf_pool *p)
 {
     if (p->moves.n > NF_POLICY_MOVES_MAX)
-        return refuse(p, "it asks for %zu moves at once; %d are allowed", p->moves.n, NF_POLICY_MOVES_MAX);
+        return nf_pool_refuse(p, "it asks for %zu moves at once; %d are allowed", p->moves.n, NF_POLICY_MOVES_MAX);
     for (size_t i = 0; i < p->moves.n; i++) {
         int rc = execute_move(p, &p->moves.v[i]);
 
         if (rc)
             return rc;
     }
+    if (p->moves.stall_ns)
+        stand_still(p, p->moves.stall_ns);
     return 0;
 }
 
@@ -389,19 +460,21 @@ static int settle(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_pl
 
     for (uint32_t t = 0; t < NF_TIER_MAX; t++) {
         if (want->bytes[t] % NF_PAGE_BYTES)
-            return refuse(p, "it places %llu bytes on tier %u, not whole pages", (unsigned long long)want->bytes[t], t);
+            return nf_pool_refuse(p, "it places %llu bytes on tier %u, not whole pages", (unsigned long long)want->bytes[t], t);
         if (want->bytes[t] && t >= p->n_tiers)
-            return refuse(p, "it places bytes on tier %u of %u", t, p->n_tiers);
+            return nf_pool_refuse(p, "it places bytes on tier %u of %u", t, p->n_tiers);
         if (want->bytes[t] > e->s.bytes - sum)
-            return refuse(p, "it places more bytes than the %llu there are", (unsigned long long)e->s.bytes);
+            return nf_pool_refuse(p, "it places more bytes than the %llu there are", (unsigned long long)e->s.bytes);
         sum += want->bytes[t];
     }
     if (sum != e->s.bytes)
-        return refuse(p, "it places %llu bytes of %llu", (unsigned long long)sum, (unsigned long long)e->s.bytes);
+        return nf_pool_refuse(p, "it places %llu bytes of %llu", (unsigned long long)sum, (unsigned long long)e->s.bytes);
     for (uint32_t t = 0; t < p->n_tiers; t++)
-        if (!make_room(p, t, want->bytes[t]))
-            return refuse(p, "it places %llu bytes on tier %u, which has %llu free",
-                          (unsigned long long)want->bytes[t], t, (unsigned long long)room(p, t));
+        if (!nf_pool_make_room(p, t, want->bytes[t]))
+            return nf_pool_refuse(p, "it places %llu bytes on tier %u, which has %llu free",
+                          (unsigned long long)want->bytes[t], t, (unsigned long long)nf_pool_room(p, t));
+    if (p->page_tier)
+        return nf_paged_settle(p, e, want);
     for (uint32_t t = 0; t < p->n_tiers; t++) {
         if (!want->bytes[t])
             continue;
@@ -431,7 +504,7 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
     do {
         free_sum = 0;
         for (uint32_t i = 0; i < p->n_tiers; i++)
-            free_sum += room(p, i);
+            free_sum += nf_pool_room(p, i);
     } while (bytes > free_sum && land_one(p));
     rc = nf_pool_failed(p);
     if (rc)
@@ -445,7 +518,7 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
     e = nf_pool_entry(p, *handle);
     t.handle = *handle;
     nf_policy_hide_tensor(&p->ops.semantics, &t);
-    p->moves.n = 0;
+    p->moves.n = p->moves.stall_ns = 0;
     ticks = nf_ticks();
     rc = p->ops.place(p->policy, &t, &p->moves, &want);
     p->policy_ticks += nf_ticks() - ticks;
@@ -456,7 +529,7 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
     e->s.bytes = bytes;
     e->move = 0;
     e->address = a->address;
-    rc = p->moves.n ? execute_moves(p) : 0;
+    rc = p->moves.n || p->moves.stall_ns ? execute_moves(p) : 0;
     if (!rc)
         rc = settle(p, e, &want);
     if (rc) {
@@ -486,11 +559,17 @@ void nf_pool_free(struct nf_pool *p, uint32_t handle)
     uint64_t ticks;
 
     assert(e);
+    if (e->page_moves)
+        nf_paged_cancel(p, handle);
     if (e->move && !nf_mover_in_place(&p->mover))
         orphan(p, e);
     else
         land_move_of(p, e);
-    pieces_give(p, &e->s);
+    drop_copy(p, e);
+    if (p->page_tier)
+        nf_paged_give(p, &e->s);
+    else
+        pieces_give(p, &e->s);
     entry_release(p, handle);
     p->live_storages--;
     if (!p->has_freed)
@@ -543,24 +622,45 @@ int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const
     }
     p->in_op = true;
     if (p->has_access) {
-        p->moves.n = 0;
+        p->moves.n = p->moves.stall_ns = 0;
         ticks = nf_ticks();
         rc = p->ops.access(p->policy, p->regime, op, handles, rw, n, &p->moves);
         p->policy_ticks += nf_ticks() - ticks;
     }
     if (rc)
         nf_fail_in(rc, "policy %s", p->ops.name);
-    else if (p->has_access && p->moves.n)
+    else if (p->has_access && (p->moves.n || p->moves.stall_ns))
         rc = execute_moves(p);
     for (size_t i = 0; i < n && !rc && under_way(p); i++) {
         land_move_of(p, nf_pool_entry(p, handles[i]));
         rc = nf_pool_failed(p);
     }
+    for (size_t i = 0; i < n && !rc; i++)
+        if (rw[i] != NF_RW_READ)
+            drop_copy(p, nf_pool_entry(p, handles[i]));
     if (rc)
         unpin(p);
     else
         p->operands_fixed = true;
     return rc;
+}
+
+bool nf_pool_samples(const struct nf_pool *p)
+{
+    return p->has_touched;
+}
+
+int nf_pool_touched(struct nf_pool *p, const struct nf_policy_touch *v, size_t n, uint64_t now_ns, const double *latency_ns)
+{
+    struct nf_policy_touches t = {.v = v, .n = n, .now_ns = now_ns};
+    uint64_t ticks = nf_ticks();
+    int rc;
+
+    for (uint32_t i = 0; i < p->n_tiers; i++)
+        t.latency_ns[i] = latency_ns && latency_ns[i] > 0 ? latency_ns[i] : p->env.latency_ns[i];
+    rc = p->ops.touched(p->policy, &t);
+    p->policy_ticks += nf_ticks() - ticks;
+    return rc ? nf_fail_in(rc, "policy %s", p->ops.name) : 0;
 }
 
 int nf_pool_end(struct nf_pool *p, uint32_t op)
@@ -573,13 +673,13 @@ int nf_pool_end(struct nf_pool *p, uint32_t op)
     unpin(p);
     if (!p->has_after)
         return 0;
-    p->moves.n = 0;
+    p->moves.n = p->moves.stall_ns = 0;
     ticks = nf_ticks();
     rc = p->ops.after(p->policy, op, &p->moves);
     p->policy_ticks += nf_ticks() - ticks;
     if (rc)
         return nf_fail_in(rc, "policy %s", p->ops.name);
-    return p->moves.n ? execute_moves(p) : 0;
+    return p->moves.n || p->moves.stall_ns ? execute_moves(p) : 0;
 }
 
 int nf_pool_settle(struct nf_pool *p)
@@ -598,57 +698,6 @@ void nf_pool_evict_caches(struct nf_pool *p)
 {
     for (uint32_t t = 0; t < p->n_tiers; t++)
         nf_evict(p->place[t].memory, p->place[t].arena_bytes);
-}
-
-uint64_t nf_pool_near_bytes(const struct nf_pool *p)
-{
-    uint64_t bytes = p->place[0].stats.live_bytes;
-
-    for (uint32_t i = 0; p->flight && i < nf_flight_n(p->flight); i++) {
-        const struct nf_flight_move *m = nf_flight_at(p->flight, i);
-
-        bytes -= m->from.piece[0].bytes + (m->orphan && m->to_tier == 0 ? m->to.bytes : 0);
-    }
-    return bytes;
-}
-
-static uint64_t count(const _Atomic uint64_t *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
-void nf_pool_stats(const struct nf_pool *p, struct nf_pool_stats *out)
-{
-    uint64_t ticks = nf_ticks() - p->open_ticks, ns = nf_now_ns() - p->open_ns;
-
-    *out = (struct nf_pool_stats){
-        .moves = p->moves_done,
-        .moved_bytes = p->moved_bytes,
-        .live_storages = p->live_storages,
-        .policy_ns = ticks ? (uint64_t)((double)p->policy_ticks * (double)ns / (double)ticks) : 0,
-        .move_ns = p->move_ns,
-        .move_forgiven_ns = count(&p->mover.forgiven_ns) - p->forgiven_before,
-        .wait_ns = p->wait_ns,
-        .stall_ns = p->stall_ns,
-        .moved_pages_ever = count(&p->mover.moved_pages),
-        .refused = p->refused,
-    };
-    for (uint32_t t = 0; t < p->n_tiers; t++) {
-        out->tier[t] = p->place[t].stats;
-        out->tier[t].charged_bytes = count(&p->mover.charged_bytes[t]) - p->place[t].charged_before;
-    }
-}
-
-void nf_pool_stats_reset(struct nf_pool *p)
-{
-    for (uint32_t t = 0; t < p->n_tiers; t++) {
-        uint64_t live = p->place[t].stats.live_bytes;
-
-        p->place[t].stats = (struct nf_pool_tier_stats){.live_bytes = live, .peak_bytes = live};
-        p->place[t].charged_before = count(&p->mover.charged_bytes[t]);
-    }
-    p->forgiven_before = count(&p->mover.forgiven_ns);
-    p->moves_done = p->moved_bytes = p->move_ns = p->wait_ns = p->stall_ns = p->policy_ticks = 0;
 }
 
 const char *nf_pool_refusal(const struct nf_pool *p)
@@ -704,6 +753,7 @@ static int open_policy(struct nf_pool *p, const struct nf_pool_config *c)
     int rc;
 
     p->has_access = c->policy->access;
+    p->has_touched = c->policy->touched;
     p->has_after = c->policy->after;
     p->has_freed = c->policy->freed;
     rc = p->ops.probe(why, sizeof why);
@@ -775,6 +825,8 @@ int nf_pool_open(const struct nf_pool_config *c, struct nf_pool **out)
         rc = open_mover(p, c);
     for (uint32_t t = 0; !rc && t < c->n_tiers; t++)
         rc = open_tier(p, t, c);
+    if (!rc && p->ops.semantics.by_page)
+        rc = nf_paged_open(p);
     if (!rc) {
         rc = open_policy(p, c);
         opened = !rc;
@@ -808,6 +860,7 @@ struct nf_pool *nf_pool_close(struct nf_pool *p)
         free(p->blocks.v[i]);
     nf_array_free(&p->blocks);
     nf_array_free(&p->pinned);
+    free((void *)p->page_tier);
     free(p->moves.v);
     free(p->options);
     free(p);

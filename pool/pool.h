@@ -2,6 +2,7 @@
 /* The pool: aggregates tiers and hands out extents under a policy. Useful without the rest of nearfar: link
  * libnearfar-pool and include this header. One thread drives a pool (allocation, op brackets); any thread may touch the
  * memory it hands out. */
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "core/model/stream.h"
@@ -38,7 +39,11 @@ struct nf_pool_storage {
     struct nf_extent piece[NF_TIER_MAX]; /* by tier */
     uint64_t bytes;                      /* whole pages */
     bool striped; /* which page lies where: nf_pool_locate */
+    /* Of a policy that moves pages: the tier of each, NF_PAGE_UNDER_WAY added while it is copied elsewhere; every tier then has
+     * addresses for all pages, and piece[].bytes of them are there. NULL: pieces as above. */
+    _Atomic uint8_t *page_tier;
 };
+enum { NF_PAGE_UNDER_WAY = 0x80 };
 
 struct nf_pool_alloc {
     uint64_t bytes;
@@ -50,6 +55,7 @@ struct nf_pool_alloc {
 
 struct nf_pool_tier_stats {
     uint64_t live_bytes, peak_bytes; /* moves under way counted in both places */
+    uint64_t copy_bytes; /* of live_bytes: clean copies of storages that are near */
     uint64_t moved_in_bytes, moved_out_bytes, allocations;
     uint64_t charged_bytes; /* of moves, charged to a tier that injects: its bucket is the visits' own */
 };
@@ -60,7 +66,8 @@ struct nf_pool_stats {
     uint64_t move_ns;   /* wall time of moves, injection included; a helper's passes beside the ops */
     uint64_t move_forgiven_ns; /* lateness of injected moves beyond the millisecond that is caught up */
     uint64_t wait_ns;   /* ops and allocations stood still for moves under way (sync helper) */
-    uint64_t stall_ns;  /* the driving thread stood still for moves: those made inline, and waits */
+    uint64_t stall_ns;  /* the driving thread stood still for moves: those made inline, waits, and fault_ns */
+    uint64_t fault_ns;  /* page faults and unmapping that the policy charged */
     uint64_t moved_pages_ever; /* by move_pages or the kernel's tiering, since the pool was opened; no reset */
     uint64_t refused;   /* decisions that broke a rule; the first one's cause is kept */
 };
@@ -83,6 +90,10 @@ char *nf_pool_locate(const struct nf_pool_storage *s, uint64_t offset, uint32_t 
 /* Brackets an op: operands are pinned near-wise between them. rw: enum nf_rw. 0, -EPROTO, -errno (cause set). */
 int nf_pool_begin(struct nf_pool *pool, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n);
 int nf_pool_end(struct nf_pool *pool, uint32_t op);
+/* Whether the policy samples accesses: then each op's are told before it ends. */
+bool nf_pool_samples(const struct nf_pool *pool);
+/* latency_ns: loaded, per tier, as observed lately; 0 or NULL: not observed. now_ns: from the replay's clock. 0 or -errno. */
+int nf_pool_touched(struct nf_pool *pool, const struct nf_policy_touch *v, size_t n, uint64_t now_ns, const double *latency_ns);
 /* Waits for every move under way. 0 or what made one fail (cause set). */
 int nf_pool_settle(struct nf_pool *pool);
 /* Proves the placement of every page in use; of a policy that leaves its pages to the kernel: reads back where they went,

@@ -4,6 +4,8 @@
 
 /* Longest run looked for in a striped storage: each page of it costs a look-up. */
 enum { STRIPED_RUN_MAX = 64 };
+/* Of one whose pages move: a byte each. */
+enum { PAGED_RUN_MAX = 1024 };
 
 /* Pages of a stripe are dealt out in proportion: of the first i pages the first tier holds ceil(i·a / n), where a of
  * all n are its own; the second holds the same share of what is left; and so on. Returns the tier of page i and its
@@ -33,6 +35,15 @@ char *nf_pool_locate(const struct nf_pool_storage *s, uint64_t offset, uint32_t 
     uint64_t index, next_index, n = 1;
     uint32_t t = 0;
 
+    if (s->page_tier) {
+        t = atomic_load_explicit(&s->page_tier[page], memory_order_relaxed) & (NF_PAGE_UNDER_WAY - 1);
+        while (n < PAGED_RUN_MAX && page + n < pages &&
+               (atomic_load_explicit(&s->page_tier[page + n], memory_order_relaxed) & (NF_PAGE_UNDER_WAY - 1)) == t)
+            n++;
+        *tier = t;
+        *run = n * NF_PAGE_BYTES - in_page;
+        return s->piece[t].memory + offset;
+    }
     if (!s->striped) {
         while (offset >= s->piece[t].bytes)
             offset -= s->piece[t++].bytes;

@@ -340,7 +340,7 @@ static int take_copy(void *context, double *bps)
     struct copying *c = context;
     uint64_t start = nf_now_ns();
 
-    nf_mover_move(&c->mover, &c->from, c->to, c->to_tier, NULL);
+    nf_mover_move(&c->mover, &c->from, 0, c->from.bytes, c->to, c->to_tier, NULL);
     *bps = COPY_BYTES / (double)(nf_now_ns() - start) * 1e9;
     return 0;
 }

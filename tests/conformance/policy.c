@@ -236,7 +236,22 @@ static const struct nf_policy_ops *policy_of(void **state)
 /* trace writes, and wraps something that moves. */
 static const char *options_of(const struct nf_policy_ops *p)
 {
-    return strcmp(p->name, "trace") ? "" : "inner=lru,file=/dev/null";
+    static const struct {
+        const char *policy, *options;
+    } special[] = {
+        {"trace", "inner=lru,file=/dev/null"},
+        /* Storages here are of a few pages, and a test of a few hundred ops. */
+        {"hemem", "page=4K,period=16,unmap-ns=10"},
+        {"colloid", "page=4K,period=16,unmap-ns=10"},
+        {"memtis", "page=8K,period=4,speed=1000,unmap-ns=10"},
+        {"tpp", "watermark=10,speed=100,fault-ns=10,unmap-ns=10"},
+        {"nbt", "watermark=10,speed=100,fault-ns=10,unmap-ns=10"},
+    };
+
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        if (!strcmp(p->name, special[i].policy))
+            return special[i].options;
+    return "";
 }
 
 static bool needs_room_near(const struct nf_policy_ops *p)
@@ -338,11 +353,13 @@ static void read_trace(const struct nf_policy_ops *p, struct job *j, const char 
 {
     uint64_t capacity[3] = {j->peak_pages / 4, 30, PLENTY};
     struct fixture f;
-    char options[256];
+    char inner[128], options[256];
 
     nf_buf_clear(text);
-    snprintf(options, sizeof options, "inner=%s,file=%s%s", p->name, path,
-             strcmp(p->name, "trace") ? "" : ",inner-options=inner=lru;file=/dev/null");
+    snprintf(inner, sizeof inner, "%s", options_of(p));
+    for (char *c = inner; *c; c++)
+        *c = *c == ',' ? ';' : *c;
+    snprintf(options, sizeof options, "inner=%s,file=%s%s%s", p->name, path, *inner ? ",inner-options=" : "", inner);
     assert_int_equal(fixture_open(&f, nf_policy_find("trace"), options, 3, capacity, &j->profile, 1, 42), 0);
     if (job_run(j, &f, true) == 0)
         assert_int_equal(random_run(&f, 42, 500, 300, true), 0);
@@ -448,8 +465,8 @@ static void test_find_lists(void **state)
 static void test_order(void **state)
 {
     static const char *const names[] = {"all-near", "all-far", "near-first", "first-touch", "interleave",
-                                        "weighted", "random", "lru", "clock", "gdsf", "s3-fifo",
-                                        "promote", "class", "lifetime-density", "soar", "sentinel", "g10", "tiertrain",
+                                        "weighted", "random", "lru", "lru-drop", "clock", "gdsf", "s3-fifo",
+                                        "promote", "hemem", "memtis", "tpp", "nbt", "colloid", "class", "lifetime-density", "soar", "sentinel", "g10", "tiertrain",
                                         "latency-first", "trace"};
     size_t n = 0;
 

@@ -19,13 +19,18 @@ static uint64_t where_is(const struct nf_pool_storage *s)
         hash = nf_hash_add(hash, (uintptr_t)s->piece[t].memory);
         hash = nf_hash_add(hash, s->piece[t].bytes);
     }
+    for (uint64_t i = 0; s->page_tier && i < s->bytes / NF_PAGE_BYTES; i++)
+        hash = nf_hash_add(hash, s->page_tier[i] & (NF_PAGE_UNDER_WAY - 1));
     return hash;
 }
 
 static uint64_t bytes_on(const struct fixture *f, uint32_t tier)
 {
-    uint64_t bytes = 0;
+    struct nf_pool_stats stats;
+    uint64_t bytes;
 
+    nf_pool_stats(f->pool, &stats);
+    bytes = stats.tier[tier].copy_bytes;
     for (uint32_t i = 0; i < f->n_live; i++)
         bytes += nf_pool_storage(f->pool, f->live[i].handle)->piece[tier].bytes;
     return bytes;
@@ -213,15 +218,21 @@ void fixture_check(struct fixture *f, bool all_payload)
     assert_int_equal(stats.live_storages, f->n_live);
     for (uint32_t t = 0; t < f->n_tiers; t++) {
         const struct witness_tier *w = &f->witness[t];
-        uint64_t held = 0;
+        uint64_t held = stats.tier[t].copy_bytes;
         size_t n = 0;
 
         for (uint32_t i = 0; i < f->n_live; i++) {
-            const struct nf_extent *e = &nf_pool_storage(f->pool, f->live[i].handle)->piece[t];
+            const struct nf_pool_storage *s = nf_pool_storage(f->pool, f->live[i].handle);
+            const struct nf_extent *e = &s->piece[t];
 
             assert_int_equal(e->bytes % NF_PAGE_BYTES, 0);
             if (!e->bytes)
                 continue;
+            if (s->page_tier) { /* addresses for all of it, wherever its pages are */
+                extents[n++] = (struct nf_extent){e->memory, s->bytes};
+                held += e->bytes;
+                continue;
+            }
             if (!f->in_place)
                 assert_true(e->memory >= w->memory && e->memory + e->bytes <= w->memory + w->bytes);
             else
@@ -270,6 +281,8 @@ int fixture_open(struct fixture *f, const struct nf_policy_ops *policy, const ch
     struct nf_pool_config c = {.tiers = f->tiers, .n_tiers = n_tiers, .policy = policy, .policy_options = options,
                                .profiles = profiles, .n_profiles = n_profiles, .seed = seed};
 
+    uint64_t most = 0;
+
     memset(f, 0, sizeof *f);
     f->n_tiers = n_tiers;
     f->helper = policy->semantics.sync == NF_SYNC_HELPER;
@@ -282,7 +295,10 @@ int fixture_open(struct fixture *f, const struct nf_policy_ops *policy, const ch
                                         .facts.node = (int)t};
         f->capacity[t] = c.capacity[t] = capacity_pages[t] * NF_PAGE_BYTES;
         c.arena_bytes[t] = (capacity_pages[t] * ARENA_SLACK + ARENA_SLACK_PAGES) * NF_PAGE_BYTES;
+        most = c.arena_bytes[t] > most ? c.arena_bytes[t] : most;
     }
+    for (uint32_t t = 0; policy->semantics.by_page && t < n_tiers; t++)
+        c.arena_bytes[t] = most * n_tiers;
     return nf_pool_open(&c, &f->pool);
 }
 
@@ -374,6 +390,16 @@ int fixture_op(struct fixture *f, const uint32_t *index, const uint8_t *rw, size
     for (size_t i = 0; i < n; i++)
         assert_int_equal(where_is(nf_pool_storage(f->pool, handles[i])), where[i]);
     move_over(f);
+    if (nf_pool_samples(f->pool)) {
+        /* Near is the faster one for a while, then the slower one. */
+        double latency_ns[NF_TIER_MAX] = {op / 64 % 2 ? 300 : 100, 200, 200};
+        struct nf_policy_touch touches[8];
+
+        for (size_t i = 0; i < n; i++)
+            touches[i] = (struct nf_policy_touch){.handle = handles[i], .rw = rw[i], .span = f->live[index[i]].bytes,
+                                                  .lines = (double)f->live[index[i]].bytes / NF_LINE_BYTES};
+        assert_int_equal(nf_pool_touched(f->pool, touches, n, f->next_op * (uint64_t)FIXTURE_OP_NS, latency_ns), 0);
+    }
     rc = nf_pool_end(f->pool, op);
     fixture_check(f, false);
     return rc;

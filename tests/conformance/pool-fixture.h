@@ -13,7 +13,7 @@
 #include "core/model/profile.h"
 #include "pool/pool.h"
 
-enum { FIXTURE_LIVE_MAX = 2048 };
+enum { FIXTURE_LIVE_MAX = 2048, FIXTURE_OP_NS = 1000000 /* of the clock that sampling policies see */ };
 
 struct fixture;
 

@@ -544,7 +544,7 @@ static void *move(void *arg)
         ;
     before = preemptions();
     m->start = nf_now_ns();
-    nf_mover_move(&m->mover, &m->from, m->to, m->to_tier, NULL);
+    nf_mover_move(&m->mover, &m->from, 0, m->from.bytes, m->to, m->to_tier, NULL);
     m->end = nf_now_ns();
     m->disturbed = preemptions() != before;
     return NULL;
