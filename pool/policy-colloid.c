@@ -111,18 +111,13 @@ static double share_of(const struct colloid *c, struct nf_page *page)
     return c->recent > 0 ? nf_page_count(&c->h.t, page) / c->recent : 0;
 }
 
-static struct nf_page *next_of(struct nf_page_list *hot, struct nf_page_list *cold)
-{
-    return hot->oldest ? hot->oldest : cold->oldest;
-}
-
 /* A near page that has fewer samples than the one that wants its place. */
 static bool make_room(struct colloid *c, struct nf_page *page, uint64_t *moved, struct nf_policy_moves *moves)
 {
     struct nf_hemem *h = &c->h;
 
     while (nf_page_tracker_room(&h->t, 0) < nf_page_bytes_of(page)) {
-        struct nf_page *cold = next_of(&h->near_cold, &h->near_cold);
+        struct nf_page *cold = h->near_cold.oldest;
         uint32_t far = cold ? nf_page_tracker_far(&h->t, cold) : 0;
 
         if (!cold || far == h->t.env->n_tiers || nf_page_count(&h->t, cold) >= nf_page_count(&h->t, page) ||

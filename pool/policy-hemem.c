@@ -67,11 +67,24 @@ int nf_hemem_place(struct nf_hemem *h, const struct nf_policy_tensor *tensor, st
     return rc;
 }
 
+static void file_all(struct nf_hemem *h, struct nf_page_list *list)
+{
+    for (struct nf_page *page = list->oldest, *next; page; page = next) {
+        next = page->newer;
+        nf_hemem_file(h, page);
+    }
+}
+
 bool nf_hemem_due(struct nf_hemem *h)
 {
     if (h->now_ns < h->next_ns)
         return false;
     h->next_ns = h->now_ns + (uint64_t)((double)h->o.interval_ns / h->o.page.speed);
+    if (h->filed != h->t.epoch) { /* only hot pages become something else by cooling */
+        h->filed = h->t.epoch;
+        file_all(h, &h->near_hot);
+        file_all(h, &h->far_hot);
+    }
     return true;
 }
 
@@ -117,14 +130,6 @@ static int touched(void *policy, const struct nf_policy_touches *t)
     return 0;
 }
 
-/* Counts may have cooled since a page was filed: what is looked at is filed anew. */
-static struct nf_page *oldest_still(struct nf_hemem *h, struct nf_page_list *list, bool hot)
-{
-    while (list->oldest && nf_hemem_hot(h, list->oldest) != hot)
-        nf_hemem_file(h, list->oldest);
-    return list->oldest;
-}
-
 static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 {
     struct nf_hemem *h = policy;
@@ -133,9 +138,9 @@ static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 
     if (!nf_hemem_due(h))
         return 0;
-    while ((hot = oldest_still(h, &h->far_hot, true)) && moved < budget) {
+    while ((hot = h->far_hot.oldest) && moved < budget) {
         while (nf_page_tracker_room(&h->t, 0) < nf_page_bytes_of(hot)) {
-            struct nf_page *cold = oldest_still(h, &h->near_cold, false);
+            struct nf_page *cold = h->near_cold.oldest;
             uint32_t far = cold ? nf_page_tracker_far(&h->t, cold) : 0;
 
             if (!cold || far == h->t.env->n_tiers || !nf_page_tracker_move(&h->t, cold, far, moves))

@@ -25,6 +25,7 @@ struct nf_hemem {
     struct nf_hemem_options o;
     struct nf_page_list near_hot, near_cold, far_hot, far_cold;
     uint64_t now_ns, next_ns; /* of the policy thread */
+    uint32_t filed;           /* cooling when all pages were last filed */
 };
 
 /* 0, -EINVAL, -ENOMEM (cause set). */
@@ -36,7 +37,7 @@ bool nf_hemem_hot(const struct nf_hemem *h, struct nf_page *page);
 void nf_hemem_file(struct nf_hemem *h, struct nf_page *page);
 /* One sample: counts, cools where a count is full, files. */
 void nf_hemem_sample(void *h, struct nf_page *page, bool write);
-/* Whether the policy thread would run now; then its next time is set. */
+/* Whether the policy thread would run now; then its next time is set, and pages that have cooled are filed. */
 bool nf_hemem_due(struct nf_hemem *h);
 /* Bytes it may move at a time. */
 uint64_t nf_hemem_budget(const struct nf_hemem *h);

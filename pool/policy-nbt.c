@@ -158,7 +158,7 @@ static void scan(struct nbt *p, double ns)
     size_t storages = p->t.storages.n, gone_by = 0;
 
     p->scan_credit += ns / 1e9 * (double)p->o.scan_bps * p->o.page.speed;
-    while (p->scan_credit > 0 && gone_by <= storages) {
+    while (p->scan_credit >= (double)p->o.page.unit_bytes && gone_by <= storages) {
         struct nf_page_storage *s = &p->t.storages.v[p->scan_handle < storages ? p->scan_handle : 0];
 
         if (p->scan_handle >= storages || p->scan_page >= s->n) {
@@ -174,7 +174,7 @@ static void scan(struct nbt *p, double ns)
         }
         p->scan_page++;
     }
-    if (p->scan_credit > 0)
+    if (gone_by > storages)
         p->scan_credit = 0; /* all of it is unmapped */
 }
 

@@ -10,6 +10,7 @@
 #include "replay/account.h"
 #include "replay/pin.h"
 #include "replay/team.h"
+#include "replay/touches.h"
 #include "replay/worker.h"
 
 enum { NO_HANDLE = UINT32_MAX };
@@ -40,6 +41,7 @@ struct engine {
     const struct nf_pool_storage **storages; /* of the running op's operands */
     uint32_t *only_tier;                     /* of the same: n_tiers when split */
     uint32_t *op_handles;
+    struct nf_touches touches; /* for a policy that samples */
     struct nf_observed_visits seen; /* of the running op, where somebody watches */
 
     nf_regime regime;
@@ -300,7 +302,11 @@ static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
     if (e->config->overlap == NF_OVERLAP_NONE && e->config->residual_ns)
         spend_residual(e, (uint64_t)e->config->residual_ns[class_index][number]);
     billed = full ? billed_ns(e) : 0;
-    rc = nf_pool_end(e->pool, number);
+    if (nf_pool_samples(e->pool))
+        rc = nf_touches_tell(&e->touches, e->pool, s, op, e->op_handles, e->workers, e->n_workers,
+                             nf_pace_now(&e->workers[0].pace));
+    if (!rc)
+        rc = nf_pool_end(e->pool, number);
     for (uint32_t i = 0; i < op->deaths.n; i++)
         release(e, &e->handles[class_index][s->deaths[op->deaths.first + i]]);
     if (full)
@@ -626,6 +632,7 @@ static void engine_deinit(struct engine *e)
     free(e->storages);
     free(e->only_tier);
     free(e->op_handles);
+    nf_touches_deinit(&e->touches);
 }
 
 static void assume_parallelism(struct engine *e)
