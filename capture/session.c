@@ -475,8 +475,9 @@ int nf_capture_run(struct nf_study *study, int64_t invocation, const struct nf_c
                 missing(&s, nf_pass_kind_name(passes[i].kind));
             continue;
         }
-        nf_info("%s pass%s", nf_pass_kind_name(passes[i].kind),
-                quiet ? " (the job runs again; its output is not shown)" : "");
+        if (!o->unannounced)
+            nf_info("%s pass%s", nf_pass_kind_name(passes[i].kind),
+                    quiet ? " (the job runs again; its output is not shown)" : "");
         rc = run_pass(&s, passes[i].kind, quiet, job_status);
         quiet = true;
     }

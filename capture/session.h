@@ -13,7 +13,8 @@ struct nf_capture_options {
     size_t n_sources;
     bool bare, timing, access;
     int cpu; /* -1: not pinned */
-    bool quiet;
+    bool quiet;       /* the job's output is not shown in any pass */
+    bool unannounced; /* nor is it said that a pass begins */
 };
 #define NF_CAPTURE_OPTIONS_INIT                                                                      \
     (struct nf_capture_options) { .bare = true, .timing = true, .access = true, .cpu = -1 }

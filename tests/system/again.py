@@ -2,7 +2,11 @@
 job, whoever watches; the row it leaves, and what it refuses."""
 import json
 import os
+import shutil
+import signal
+import sqlite3
 import subprocess
+import time
 
 from system import NEARFAR, SOURCE, WORK, check, finish, nearfar, refused, rows, whole
 
@@ -54,6 +58,35 @@ check(all(r[1] == r[2] and r[9] == 0.25 and not r[3] + r[4] for r in scaled) and
 
 
 # --- refusals ---
+# --- a replay that leaves 4 KiB of each long visit out is found out, whoever watches ---
+for source in sources:
+    before = rows('kernels.nf', 'SELECT count(*) FROM recapture')[0][0]
+    result = nearfar('replay', 'kernels.nf', '--again', source, env={**os.environ, 'NEARFAR_AGAIN_DROP': '4096'})
+    row = rows('kernels.nf', COLUMNS)[before]
+    check(result.returncode == FAILED and 'disagree' in result.stderr, f'{source}: an erring replay: exit {result.returncode}')
+    check(row[2] < row[1] and row[3] > 0 and row[3] % 4096 == 0 and row[4] == 0, f'{source}: {row[1] - row[2]} of {row[1]} tensors, {row[3]} bytes lost')
+    check(row[16].startswith('tensor ') and row[16] in result.stderr.replace('nearfar:   ', ''), f'{source}: the worst is named: {row[16]}')
+    check(rows('kernels.nf', 'SELECT status FROM invocation ORDER BY id DESC LIMIT 1') == [('failed',)], f'{source}: recorded as failed')
+lost = {row[3] for row in rows('kernels.nf', COLUMNS) if row[3]}
+check(len(lost) == 1, f'all saw the same bytes missing: {lost}')
+result = nearfar('validate', 'kernels.nf')
+check('recapture' in result.stdout, 'validate says so')
+
+# --- too large for this machine; interrupted ---
+shutil.copy(WORK / 'kernels.nf', WORK / 'huge.nf')
+with sqlite3.connect(WORK / 'huge.nf') as db:
+    db.execute('UPDATE tensor SET bytes = 1 << 45 WHERE carry_slot NOTNULL AND id = (SELECT max(id) FROM tensor WHERE carry_slot NOTNULL)')
+refused(nearfar('replay', 'huge.nf', '--again', 'framework'), CANNOT, 'watch it smaller', '--scale')
+
+process = subprocess.Popen([NEARFAR, 'replay', 'kernels.nf', *['--again', 'framework'] * 30], cwd=WORK, stderr=subprocess.PIPE,
+                           stdout=subprocess.DEVNULL, text=True)
+time.sleep(0.7)
+process.send_signal(signal.SIGINT)
+said = process.communicate(timeout=60)[1]
+check(process.returncode == FAILED and 'interrupted' in said.splitlines()[-1] and 'disagree' not in said,
+      f'an interrupt ends it: {process.returncode} {said.splitlines()[-1:]}')
+check(whole('kernels.nf') and rows('kernels.nf', 'SELECT count(*) FROM recapture WHERE same_extents < tensors') == [(len(sources),)],
+      'and the study is whole')
 leftovers = [p for p in os.listdir(os.environ.get('TMPDIR', '/tmp')) if p.startswith('nearfar-again-')]
 check(not leftovers, f'no folder is left behind: {leftovers}')
 refused(nearfar('replay', 'kernels.nf', '--again', 'nothing'), USAGE, 'nothing')

@@ -84,6 +84,9 @@ BREAK = {
     'floored': 'UPDATE trial SET floored_share = 0.2 WHERE replay_id = 1',
     'sensitivity': 'UPDATE trial SET parallelism_scale = 4 WHERE replay_id = 3',
     'fidelity': "UPDATE live_run SET kind = 'alone'",
+    'recapture': "INSERT INTO recapture(invocation_id, capture_id, class_id, source, tensors, same_extents, captured_bytes, "
+                 "replayed_bytes, resolution_bytes, reuse_distance_emd) SELECT 1, capture_id, min(id), 'exact', 3, 2, 9, 9, 1, 0 FROM "
+                 "step_class WHERE capture_id = 1",
     'live-runs': 'UPDATE live_run SET exit_status = 9 WHERE id = (SELECT min(id) FROM live_run)',
     'live-parameters': "UPDATE pass SET parameter_sha256 = 'a'; UPDATE live_run SET parameter_sha256 = 'b'",
     'counters': 'UPDATE trial_tier SET counter_read_bytes = 4 * (read_bytes + write_bytes) + 1 WHERE trial_id = 1 AND tier_number = 0',
