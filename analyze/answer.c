@@ -35,10 +35,10 @@ static void print_band(struct nf_buf *b, const struct band *band)
         nf_buf_printf(b, "%.2f× (%s only)", band->low, nf_overlap_name(band->full ? NF_OVERLAP_FULL : NF_OVERLAP_NONE));
 }
 
-/* Policies that compete: no reference lines, and nothing that sees the future. */
+/* Policies that compete: no reference lines, nothing that sees the future, and none of the settings that a best was chosen from. */
 static bool competes(const struct nf_policy_line *p)
 {
-    return !p->all_near && !p->all_far && !p->oracle;
+    return !p->all_near && !p->all_far && !p->oracle && !p->swept;
 }
 
 /* Lowest middle of its band among policies that compete; informed_only: that see the profile. */
@@ -115,7 +115,7 @@ static void say_best(struct nf_answer *a, const struct nf_curve *c, struct nf_bu
 static void say_others(const struct nf_answer *a, const struct nf_curve *c, struct nf_buf *b)
 {
     int informed = best_policy(c, a->near_share, true);
-    static const char *const known[] = {"lru", "interleave", "weighted"};
+    static const char *const known[] = {"lru", "interleave", "weighted", "best-interleave"};
     struct band band;
     bool any = false;
 
@@ -127,7 +127,7 @@ static void say_others(const struct nf_answer *a, const struct nf_curve *c, stru
         uint32_t i = 0;
 
         while (i < c->policies.n &&
-               (strcmp(c->policies.v[i].name, known[k]) != 0 || !band_of(c, i, a->near_share, &band)))
+               (strcmp(c->policies.v[i].name, known[k]) != 0 || c->policies.v[i].swept || !band_of(c, i, a->near_share, &band)))
             i++;
         if (i == c->policies.n || (int)i == a->best)
             continue;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "analyze/sweep.h"
 #include "core/base/buf.h"
 #include "core/base/error.h"
 #include "core/model/stats.h"
@@ -304,6 +305,8 @@ int nf_curve_init(struct nf_curve *c, const struct nf_dataset *d)
     choose_reference(c);
     for (size_t i = 0; i < c->points.n && !rc; i++)
         rc = compare_point(c, i, room);
+    if (!rc)
+        rc = nf_sweep_add(c);
     free(trials);
     free(room);
     return rc ? nf_fail(rc, "out of memory for %zu trials", d->trials.n) : 0;
@@ -317,6 +320,7 @@ void nf_curve_deinit(struct nf_curve *c)
         free(c->points.v[i].step_ns);
     nf_array_free(&c->policies);
     nf_array_free(&c->points);
+    nf_array_free(&c->winners);
     free(c->blocks);
     *c = (struct nf_curve){0};
 }

@@ -43,11 +43,21 @@ struct nf_policy_line {
     const char *name, *options, *semantics; /* borrowed from the dataset */
     char *label;                            /* name, with the options in brackets where there are some */
     bool all_near, all_far, informed, oracle;
+    bool swept; /* one setting of a sweep whose best has a line of its own */
+};
+
+/* What the line "best interleave" stands for at one share and mode. */
+struct nf_sweep_winner {
+    double near_share;
+    unsigned overlap;
+    uint32_t policy; /* the line it was taken from */
+    size_t tried;    /* of how many */
 };
 
 struct nf_curve {
-    NF_ARRAY(struct nf_policy_line) policies; /* in order of name */
+    NF_ARRAY(struct nf_policy_line) policies; /* in order of name, a best of others last */
     NF_ARRAY(struct nf_point) points;         /* in order of policy, mode, near share */
+    NF_ARRAY(struct nf_sweep_winner) winners; /* of headline points */
     int64_t *blocks;                          /* distinct block numbers, ascending */
     size_t n_blocks;
     size_t headline_blocks; /* fewest pairs of any headline point; 0 when there is none */

@@ -233,6 +233,23 @@ static void slowdown_cells(struct nf_document *doc, const struct nf_point *p)
     versus_cell(doc, p);
 }
 
+static void winners(struct nf_document *doc, const struct nf_curve *c)
+{
+    if (!c->winners.n)
+        return;
+    nf_document_say(doc, NF_BLOCK_TEXT,
+        "“best interleave” is at each share and mode the fastest of the ratios that were replayed: an oracle, chosen by the "
+        "trials it is drawn from, so its lead over single ratios is flattered by the choice. The ratios themselves stand in "
+        "the tables.");
+    TABLE(doc, "Which interleave was the best", 2, "near", "mode", "taken from", "ratios tried");
+    for (size_t i = 0; i < c->winners.n; i++) {
+        share_cell(doc, c->winners.v[i].near_share);
+        word_cell(doc, nf_overlap_name(c->winners.v[i].overlap));
+        word_cell(doc, c->policies.v[c->winners.v[i].policy].label);
+        count_cell(doc, (int64_t)c->winners.v[i].tried);
+    }
+}
+
 static void semantics(struct nf_document *doc, const struct nf_curve *c)
 {
     TABLE(doc, "What each policy may do and see", 3, "policy", "declared semantics");
@@ -285,6 +302,7 @@ static void slowdowns(struct nf_document *doc, const struct nf_report *r)
             count_cell(doc, (int64_t)((full ? full->slowdown.outliers : 0) + (none ? none->slowdown.outliers : 0)));
         }
     }
+    winners(doc, c);
     semantics(doc, c);
     nf_document_figure(doc, r, "policy-curve-asap");
 }

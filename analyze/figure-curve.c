@@ -47,7 +47,7 @@ static void choose_lines(const struct nf_curve *c, bool asap, struct lines *l)
         if (p->hog || p->parallelism_scale != 1 || !p->slowdown.n || asap != (p->overlap == NF_OVERLAP_ASAP))
             continue;
         widen(l, p);
-        if (line->all_near || line->all_far)
+        if (line->all_near || line->all_far || line->swept)
             continue;
         while (at < l->n && l->policy[at] != p->policy)
             at++;

@@ -115,4 +115,4 @@ void nf_page_list_remove(struct nf_page *page);
 /* Of every policy that moves sampled pages. */
 #define NF_PAGE_SEMANTICS                                                                                             \
     {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK, .mover = NF_MOVER_COPY,  \
-     .sync = NF_SYNC_HELPER, .by_page = true}
+     .sync = NF_SYNC_HELPER, .samples = true, .by_page = true}

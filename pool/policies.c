@@ -20,6 +20,7 @@ const struct nf_policy_ops *const nf_policies[] = {
     &nf_policy_tpp,
     &nf_policy_nbt,
     &nf_policy_colloid,
+    &nf_policy_kernel,
     &nf_policy_class,
     &nf_policy_lifetime_density,
     &nf_policy_soar,

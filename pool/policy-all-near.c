@@ -1,4 +1,7 @@
-/* Policy `all-near`: everything near; fails when near is too small for that. */
+/* Policy `all-near`: what every slowdown is a ratio to.
+ * Rule: everything near; fails when near is too small for that, so the replay gives it all of peak live.
+ * Semantics: in place, insert near, no moves. Sees nothing of the job.
+ * Is no bound where tiers add up bandwidth: a job limited by near's may run faster on both. */
 #include <errno.h>
 #include <stddef.h>
 

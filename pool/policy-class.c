@@ -1,6 +1,8 @@
-/* Policy `class`: placement by role alone. What is short-lived or needed by backward goes near: saved activations,
- * gradients, temporaries. Then parameters and inputs. Checkpoints, optimizer state and frozen parameters go near only
- * when the step's profile says that the others leave room. Nothing moves. */
+/* Policy `class`: placement by role alone.
+ * Rule: what is short-lived or needed by backward goes near: saved activations, gradients, temporaries. Then parameters and inputs.
+ * Checkpoints, optimizer state and frozen parameters go near only when the step's profile says that the others leave room.
+ * Semantics: in place, insert by role, no moves. Sees the profile (roles, sizes and lifetimes).
+ * Fails where near is smaller than the first group, whose members it cannot tell apart; good where activations are recomputed. */
 #include <errno.h>
 #include <stdlib.h>
 

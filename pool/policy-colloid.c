@@ -187,6 +187,7 @@ const struct nf_policy_ops nf_policy_colloid = {
     .abi = NF_POLICY_ABI,
     .name = "colloid",
     .about = "hemem's pages, moved so that near and far take equally long under load",
+    .source = "Vuppalapati, Agarwal, Tiered Memory Management: Access Latency is the Key!, SOSP 2024",
     .semantics = NF_PAGE_SEMANTICS,
     .options = table,
     .options_size = sizeof(struct nf_hemem_options),

@@ -41,6 +41,7 @@ const struct nf_policy_ops nf_policy_first_touch = {
     .abi = NF_POLICY_ABI,
     .name = "first-touch",
     .about = "the kernel's default, emulated page by page: near until full, then the next tier; never moves",
+    .source = "Linux, MPOL_LOCAL with fallback by zonelist",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
                   .mover = NF_MOVER_NONE},
     .open = open_policy,

@@ -296,6 +296,7 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
 const struct nf_policy_ops nf_policy_g10 = {
     .name = "g10",
     .about = "tensors leave between uses where that takes most off the memory beyond near; the link's time is reserved",
+    .source = "Zhang et al., G10, MICRO 2023",
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,

@@ -15,6 +15,7 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
 const struct nf_policy_ops nf_policy_gdsf = {
     .name = "gdsf",
     .about = "near as a cache of whole tensors, victims by lowest uses per byte, aged; copied back far",
+    .source = "Cherkasova, HP Labs HPL-98-69R1, 1998",
     .open = open_policy,
     NF_POLICY_CACHE_VERBS,
 };

@@ -169,6 +169,7 @@ const struct nf_policy_ops nf_policy_hemem = {
     .abi = NF_POLICY_ABI,
     .name = "hemem",
     .about = "sampled pages: hot from 8 loads or 4 stores, all halved beyond 18, a thread promotes every 10 ms",
+    .source = "Raybuck et al., HeMem, SOSP 2021",
     .semantics = NF_PAGE_SEMANTICS,
     .options = table,
     .options_size = sizeof(struct nf_hemem_options),

@@ -93,6 +93,7 @@ const struct nf_policy_ops nf_policy_latency_first = {
     .abi = NF_POLICY_ABI,
     .name = "latency-first",
     .about = "what the optimizer step works on is near, everything else striped over the far tiers",
+    .source = "Liaw, Chen, arXiv 2507.03305v2, 2025",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
                   .mover = NF_MOVER_NONE, .sees_profile = true},
     .open = open_policy,

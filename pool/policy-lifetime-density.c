@@ -1,7 +1,9 @@
-/* Policy `lifetime-density`: a static plan per step class, made from the reuse profile before the first step. Near
- * goes to the storages that save most traffic beyond the caches per byte, or per byte and time, alive; see plan.h.
- * With more than two tiers the next tier is planned over what is left. What is carried from step to step lives where
- * the steady class wants it. What no plan saw, or what no longer fits, goes far. */
+/* Policy `lifetime-density`: a static plan per step class, made from the reuse profile before the first step.
+ * Rule: near goes to the storages that save most traffic beyond the caches per byte, or per byte and time, alive; see plan.h. With more
+ * than two tiers the next tier is planned over what is left. What is carried from step to step lives where the steady class wants
+ * it. What no plan saw, or what no longer fits, goes far.
+ * Semantics: in place, insert near or far by the plan, no moves. Sees the profile.
+ * Fails where long gaps lie within lifetimes: a saved activation holds its place from forward to backward although nobody uses it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -220,6 +220,7 @@ const struct nf_policy_ops nf_policy_memtis = {
     .abi = NF_POLICY_ABI,
     .name = "memtis",
     .about = "sampled pages in 16 bins of heat: the hottest that fit are promoted, every 500 ms",
+    .source = "Lee et al., MEMTIS, SOSP 2023",
     .semantics = NF_PAGE_SEMANTICS,
     .options = table,
     .options_size = sizeof(struct options),

@@ -267,6 +267,7 @@ static void freed(void *policy, uint32_t handle)
 const struct nf_policy_ops nf_policy_tpp = {
     .name = "tpp",
     .about = "pages demoted early from an inactive list, promoted when a hint fault finds them active",
+    .source = "Al Maruf et al., TPP, ASPLOS 2023",
     .open = open_tpp,
     EITHER,
 };
@@ -274,6 +275,7 @@ const struct nf_policy_ops nf_policy_tpp = {
 const struct nf_policy_ops nf_policy_nbt = {
     .name = "nbt",
     .about = "pages promoted when a hint fault comes soon after their unmapping, demoted as by tpp",
+    .source = "Linux 6.1, numa_balancing mode 2",
     .open = open_nbt,
     EITHER,
 };

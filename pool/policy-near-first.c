@@ -1,4 +1,7 @@
-/* Policy `near-first`: each storage on the first tier with room for all of it; never moves. */
+/* Policy `near-first`: near until it is full, then far.
+ * Rule: each storage whole on the first tier with room for all of it when it is born.
+ * Semantics: in place, insert near, no moves. Sees nothing of the job.
+ * Fails where what is born first is cold, as `first-touch`, and leaves near's last pages empty where a storage does not fit whole. */
 #include <stddef.h>
 
 #include "pool/placement.h"

@@ -1,6 +1,10 @@
-/* Policy `promote`: a storage that was used far often enough is copied near after the op, by a thread of its own while the
- * next ops run; what was used least recently makes room. An op that needs a storage under way waits for it. Room is counted
- * as it will be once all moves are done, so that decisions do not depend on how fast those are. */
+/* Policy `promote`: the plainest rule whose moves run beside the job.
+ * Rule: a storage that was used far often enough is copied near after the op, by a thread of its own while the next ops run; what was
+ * used least recently makes room. Room is counted as it will be once all moves are done, so that decisions do not depend on how fast
+ * those are.
+ * Semantics: promote after use, insert near, write back, copied by a helper; an op that needs a storage under way waits for it. Sees
+ * nothing of the job.
+ * Fails on what is used a fixed few times: it comes near after its last use. */
 #include <errno.h>
 #include <stdlib.h>
 

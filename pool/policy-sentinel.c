@@ -267,6 +267,7 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
 const struct nf_policy_ops nf_policy_sentinel = {
     .name = "sentinel",
     .about = "per interval of layers: fetches what the next one uses, demotes what neither does, short-lived tensors near",
+    .source = "Ren et al., Sentinel, HPCA 2021",
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,

@@ -193,6 +193,7 @@ const struct nf_policy_ops nf_policy_soar = {
     .abi = NF_POLICY_ABI,
     .name = "soar",
     .about = "tensors ranked by the stalls their misses cost, per byte; the first ones stay near for good",
+    .source = "Liu et al., Tiered Memory Management Beyond Hotness, OSDI 2025",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
                   .mover = NF_MOVER_NONE, .sees_profile = true},
     .options = table,

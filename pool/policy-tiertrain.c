@@ -92,6 +92,7 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
 const struct nf_policy_ops nf_policy_tiertrain = {
     .name = "tiertrain",
     .about = "what forward saves is offloaded in a queue after use and fetched in time for backward",
+    .source = "Swaminathan et al., TierTrain, ISMM 2025",
     .open = open_policy,
     NF_TIMETABLE_VERBS,
 };

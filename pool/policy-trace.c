@@ -174,7 +174,8 @@ const struct nf_policy_ops nf_policy_trace = {
     .about = "another policy with its decisions written down; the inner one sees only what it declares",
     /* The widest there are: they must allow whatever the inner policy declares. */
     .semantics = {.access = NF_ACCESS_FETCH_BEFORE_USE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK,
-                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE, .sees_profile = true, .by_page = true},
+                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE, .sees_profile = true, .samples = true,
+                  .by_page = true},
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,

@@ -16,16 +16,17 @@ char *nf_policy_semantics_text(const struct nf_policy_semantics *s, char *text, 
     static const char *const demote[] = {"never demotes", "drop-clean", "write-back"};
     static const char *const mover[] = {"no migration", "copied", "moved by move_pages", "moved by the kernel"};
     static const char *const sync[] = {"inline", "by a helper"};
+    const char *samples = s->samples ? "samples accesses, " : "";
     const char *page = s->by_page ? " by page" : "", *sees = s->sees_profile && s->sees_future ? "sees profile and future"
                        : s->sees_profile                 ? "sees profile"
                        : s->sees_future                  ? "sees future"
                                                          : "sees neither profile nor future";
 
     if (s->mover == NF_MOVER_NONE)
-        snprintf(text, size, "%s, %s, %s; %s", access[s->access], insert[s->insert], mover[s->mover], sees);
+        snprintf(text, size, "%s, %s, %s; %s%s", access[s->access], insert[s->insert], mover[s->mover], samples, sees);
     else
-        snprintf(text, size, "%s, %s, %s, %s%s %s; %s", access[s->access], insert[s->insert], demote[s->demote],
-                 mover[s->mover], page, sync[s->sync], sees);
+        snprintf(text, size, "%s, %s, %s, %s%s %s; %s%s", access[s->access], insert[s->insert], demote[s->demote],
+                 mover[s->mover], page, sync[s->sync], samples, sees);
     return text;
 }
 
@@ -65,6 +66,8 @@ int nf_policy_check(const struct nf_policy_ops *ops, struct nf_policy_ops *fille
         return nf_fail(-EINVAL, "policy %s lacks a required member", name);
     if (ops->semantics.by_page && ops->semantics.mover != NF_MOVER_COPY)
         return nf_fail(-EINVAL, "policy %s moves pages, and its mover does not copy", name);
+    if (ops->touched && !ops->semantics.samples)
+        return nf_fail(-EINVAL, "policy %s samples accesses and does not declare it", name);
     *filled = *ops;
     if (!filled->probe)
         filled->probe = probe_always;

@@ -21,6 +21,7 @@ struct nf_policy_semantics {
     enum { NF_SYNC_INLINE, NF_SYNC_HELPER } sync;
     bool sees_profile; /* roles, lifetimes and reuse of the step class */
     bool sees_future;  /* the order of coming visits */
+    bool samples;      /* what ops touch, by the verb touched */
     bool by_page;      /* its moves name pages of storages; the mover is NF_MOVER_COPY then */
 };
 /* "in-place, insert near, no migration; sees profile" into text. Returns text. */
@@ -92,6 +93,7 @@ struct nf_policy_env {
 struct nf_policy_ops {
     uint32_t abi; /* NF_POLICY_ABI */
     const char *name, *about;
+    const char *source; /* who published the rule, and where; NULL: nobody but this project, or everybody */
     struct nf_policy_semantics semantics;
     const struct nf_option *options; /* NULL: none */
     size_t options_size;
@@ -112,7 +114,7 @@ struct nf_policy_ops {
      * moved (fetch before use) but not evicted from near; others may. 0 or -errno (cause set). */
     int (*access)(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n,
                   struct nf_policy_moves *moves);
-    /* Optional: a policy that has it samples accesses, and says so in its legend. The op's visits have been made; after follows.
+    /* Optional, and only with semantics.samples. The op's visits have been made; after follows.
      * 0 or -errno (cause set). */
     int (*touched)(void *policy, const struct nf_policy_touches *t);
     /* Optional. The op is done: promote-after-use goes here. */

@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/base/units.h"
 
 typedef NF_ARRAY(struct nf_trials_policy) policy_array;
 typedef NF_ARRAY(struct nf_trials_one) trial_array;
@@ -66,6 +67,36 @@ static int add_all(policy_array *list)
     return rc;
 }
 
+/* One trial per ratio and share: which is the best is known afterwards, and only there. */
+static int add_sweep(policy_array *list, const char *options)
+{
+    const struct nf_policy_ops *interleave = nf_policy_find("interleave");
+    const char *ratios = "10:20:30:40:50:60:70:80:90";
+    char copy[256], *save = NULL, *ratio;
+    size_t n = 0;
+    int rc = interleave ? 0 : -EINVAL;
+
+    if (*options) {
+        if (strncmp(options, "ratios=", 7))
+            return nf_fail(-EINVAL, NF_TRIALS_SWEEP " takes ratios=A:B..., not '%s'", options);
+        ratios = options + 7;
+    }
+    if (snprintf(copy, sizeof copy, "%s", ratios) >= (int)sizeof copy)
+        return nf_fail(-EINVAL, NF_TRIALS_SWEEP ": ratios=%.20s... is too long", ratios);
+    for (ratio = strtok_r(copy, ":", &save); ratio && !rc; ratio = strtok_r(NULL, ":", &save), n++) {
+        char one[64];
+        double percent;
+
+        rc = nf_parse_f64(ratio, &percent);
+        if (!rc && !(percent >= 0 && percent <= 100))
+            rc = nf_fail(-EINVAL, NF_TRIALS_SWEEP ": a ratio is a share of 0 to 100 percent, not %s", ratio);
+        snprintf(one, sizeof one, "ratio=%.40s", ratio);
+        if (!rc)
+            rc = add_policy(list, interleave, one);
+    }
+    return rc || n >= 2 ? rc : nf_fail(-EINVAL, NF_TRIALS_SWEEP ": the best of at least two ratios is wanted, not of '%s'", ratios);
+}
+
 static int add_wished(policy_array *list, const char *wish)
 {
     char name[512], why[256];
@@ -79,6 +110,8 @@ static int add_wished(policy_array *list, const char *wish)
         return nf_fail(-EINVAL, "no policy has a name of %zu characters", n);
     memcpy(name, wish, n);
     name[n] = '\0';
+    if (!strcmp(name, NF_TRIALS_SWEEP))
+        return add_sweep(list, options ? options + 1 : "");
     ops = nf_policy_find(name);
     if (!ops)
         return -EINVAL;

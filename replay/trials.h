@@ -49,5 +49,8 @@ void nf_trials_deinit(struct nf_trials *t);
 void nf_trials_order(const struct nf_trials *t, uint64_t seed, uint32_t block, uint32_t *order);
 
 /* Whether everything fits near by definition, or nothing may be there. */
+/* The name of a sweep, not of a policy: `interleave` once for each of some ratios, whose fastest the report draws as the best static
+ * interleave. "best-interleave" or "best-interleave:ratios=10:20:40" (percent near; default every ten from 10 to 90). */
+#define NF_TRIALS_SWEEP "best-interleave"
 bool nf_trials_is_all_near(const struct nf_policy_ops *ops);
 bool nf_trials_is_all_far(const struct nf_policy_ops *ops);

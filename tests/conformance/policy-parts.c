@@ -48,7 +48,7 @@ static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 static struct nf_policy_ops ops_of(int demote, int sync, bool by_page)
 {
     return (struct nf_policy_ops){.abi = NF_POLICY_ABI, .name = "parts", .about = "does as the test says",
-                                  .semantics = {.demote = demote, .mover = NF_MOVER_COPY, .sync = sync, .by_page = by_page},
+                                  .semantics = {.demote = demote, .mover = NF_MOVER_COPY, .sync = sync, .samples = true, .by_page = by_page},
                                   .open = open_policy, .close = close_policy, .place = place, .touched = touched,
                                   .after = after};
 }

@@ -11,7 +11,7 @@ import time
 from system import NEARFAR, WORK, check, finish, job, nearfar, refused, rows, torch_python, whole
 
 USAGE, FAILED, JOB = 2, 1, 4
-COMMANDS = 'capture import show sql tiers replay run analyze doctor'.split()
+COMMANDS = 'capture import show sql tiers replay run analyze policies doctor'.split()
 
 # --- help and usage ---
 for name in COMMANDS:
@@ -22,6 +22,11 @@ check(nearfar('--help').returncode == 0 and all(f'  {c} ' in nearfar('--help').s
 refused(nearfar('nonsense'), USAGE, 'nonsense')
 check(nearfar().returncode == USAGE, 'no command: usage')
 check(len(json.loads(nearfar('doctor', '--json').stdout)) > 10, 'doctor --json parses')
+policies = {row['name']: row for row in json.loads(nearfar('policies', '--json').stdout)}
+check('SOSP 2021' in policies['hemem']['source'] and 'samples accesses' in policies['hemem']['semantics'], 'policies --json says whose rule')
+check(all(f'\n{name} ' in '\n' + nearfar('policies').stdout for name in policies), 'policies lists what --json does')
+check('read-hot=N' in nearfar('policies', 'hemem').stdout, 'policies NAME explains options')
+refused(nearfar('policies', 'nonsense'), USAGE, 'all-near', 'nonsense')
 check(json.loads(nearfar('tiers', '--json').stdout)[0]['kind'] == 'node', 'tiers --json parses')
 
 # --- files that are no studies ---
@@ -74,6 +79,9 @@ check(shown.returncode == 0 and 'missing or incomplete passes: access, timing' i
 
 # --- a good study, bad requests ---
 assert nearfar('capture', '-q', '-o', 'a.nf', '--', *job()).returncode == 0
+refused(nearfar('replay', 'a.nf', '--policy', 'best-interleave:ratios=20'), USAGE, 'two ratios')
+refused(nearfar('replay', 'a.nf', '--policy', 'best-interleave:ratios=20:200'), USAGE, '200')
+refused(nearfar('replay', 'a.nf', '--policy', 'best-interleave:20'), USAGE, 'ratios=')
 refused(nearfar('replay', 'a.nf', '--policy', 'nonsense'), USAGE, 'all-near', 'lifetime-density')
 for share in '0%', '101%', '-5%', 'much', '10%..', '', '20%,,x':
     refused(nearfar('replay', 'a.nf', '--near', share), USAGE, '--near')

@@ -6,7 +6,7 @@ import subprocess
 
 from system import NEARFAR, WORK, check, finish, job, nearfar, rows, whole
 
-COMMANDS = 'capture import show sql tiers replay run analyze doctor'.split()
+COMMANDS = 'capture import show sql tiers replay run analyze policies doctor'.split()
 
 INPUTS = 'demo.nf trace.json.gz trace.json perf.data'.split()
 
@@ -20,6 +20,9 @@ for name in COMMANDS:
         if name in ('tiers', 'doctor'):   # these need no study: enough that their options parse
             result = nearfar(name, *words[2:], 'operand')
             check(result.returncode == 2 and 'operands' in result.stderr, f'its options exist: {result.stderr.strip()!r}')
+            continue
+        if name == 'policies':   # operands are names, and the examples' exist
+            check(nearfar(*words[1:]).returncode == 0, f'{example!r} works')
             continue
         words = [f'no-folder/{word}' if word in INPUTS else word for word in words]
         result = nearfar(*words[1:])

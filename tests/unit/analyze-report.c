@@ -22,6 +22,42 @@
 
 enum { BLOCKS = 11 };
 
+/* Three ratios at two shares: each share's fastest is drawn as the best one, and nobody else's rival. */
+static void test_sweep(void **state)
+{
+    static const struct {
+        const char *options;
+        double share, slowdown;
+    } ratios[] = {{"ratio=10", 0.1, 1.4}, {"ratio=20", 0.1, 1.6}, {"ratio=40", 0.1, 1.8},
+                  {"ratio=10", 0.2, 1.3}, {"ratio=20", 0.2, 1.1}, {"ratio=40", 0.2, 1.2}};
+    struct report_sample m;
+
+    report_init(&m, "[\"train\"]");
+    report_add_profile(&m);
+    report_add_replay(&m, 256 * MIB);
+    report_add_blocks(&m, BLOCKS);
+    for (int b = 0; b < BLOCKS; b++)
+        for (size_t i = 0; i < sizeof ratios / sizeof *ratios; i++) {
+            struct report_trial t = {.policy = "interleave", .options = ratios[i].options, .share = ratios[i].share, .block = b,
+                                     .overlap = 1, .step_ns = 1e6 * (1 + b / 100.) * ratios[i].slowdown};
+
+            report_add_trial(&m, &t);
+        }
+    assert_int_equal(report_write(&m), 0);
+    report_parses(&m);
+    report_has(&m, "curve.csv", "\nbest interleave (oracle over 3 ratios),0.1,104857600,overlap=full,0,1,1.4,");
+    report_has(&m, "curve.csv", "\nbest interleave (oracle over 3 ratios),0.2,209715200,overlap=full,0,1,1.1,");
+    report_has(&m, "curve.csv", "\ninterleave (ratio=40),0.2,209715200,overlap=full,0,1,1.2,");
+    report_has(&m, "summary.md", "| 20 % | overlap=full | interleave (ratio=20) | 3 |");
+    report_has(&m, "summary.md", "| 10 % | overlap=full | interleave (ratio=10) | 3 |");
+    report_has(&m, "policy-curve.gp", "best interleave");
+    report_lacks(&m, "policy-curve.gp", "ratio=40");
+    /* Neither the oracle nor what it was chosen from competes. */
+    report_has(&m, "summary.md", "near, regime-plan is the fastest");
+    report_has(&m, "summary.md", "best interleave (oracle over 3 ratios) reaches 1.10× (overlap=full only), regime-plan against it");
+    report_deinit(&m);
+}
+
 static void test_known(void **state)
 {
     struct report_sample m;
@@ -356,7 +392,7 @@ static void test_gnuplot_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known),         cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
+        cmocka_unit_test(test_known), cmocka_unit_test(test_sweep),        cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
         cmocka_unit_test(test_left_out),      cmocka_unit_test(test_record),
         cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_gnuplot),
         cmocka_unit_test(test_gnuplot_fails),   cmocka_unit_test(test_no_durations),

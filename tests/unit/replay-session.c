@@ -357,6 +357,32 @@ static void refuses_in_words(void **state)
 
 /* --- pieces --- */
 
+static void sweeps_ratios(void **state)
+{
+    static const char *const wished[] = {"best-interleave:ratios=5:12.5", "interleave", "best-interleave"};
+    const enum nf_overlap overlaps[] = {NF_OVERLAP_NONE};
+    struct nf_trials_wish w = {wished, 3, shares, 2, overlaps, 1};
+    struct nf_trials t;
+
+    assert_int_equal(nf_trials_init(&t, &w), 0);
+    assert_int_equal(t.n_policies, 1 + 2 + 1 + 9);
+    assert_string_equal(t.policies[1].options, "ratio=5");
+    assert_string_equal(t.policies[2].options, "ratio=12.5");
+    assert_string_equal(t.policies[3].options, "");
+    assert_string_equal(t.policies[12].options, "ratio=90");
+    for (uint32_t i = 1; i < t.n_policies; i++)
+        assert_string_equal(t.policies[i].ops->name, "interleave");
+    assert_int_equal(t.n, 1 + 12 * 2);
+    nf_trials_deinit(&t);
+    w.n_policies = 1;
+    w.policies = (const char *const[]){"best-interleave:ratios=20"};
+    assert_int_equal(nf_trials_init(&t, &w), -EINVAL);
+    nf_trials_deinit(&t);
+    w.policies = (const char *const[]){"best-interleave:ratios=20:101"};
+    assert_int_equal(nf_trials_init(&t, &w), -EINVAL);
+    nf_trials_deinit(&t);
+}
+
 static void plans_every_trial_once(void **state)
 {
     static const char *const wished[] = {"all-near", "lru", "lru", "all-far"};
@@ -508,7 +534,7 @@ int main(void)
         cmocka_unit_test(untimed_captures_are_not_paced),
         cmocka_unit_test(a_dry_run_writes_nothing),
         cmocka_unit_test(refuses_in_words),
-        cmocka_unit_test(plans_every_trial_once),
+        cmocka_unit_test(sweeps_ratios), cmocka_unit_test(plans_every_trial_once),
         cmocka_unit_test(scaled_streams_stay_sound),
         cmocka_unit_test(finds_the_knee),
         cmocka_unit_test(names_what_spoils),

@@ -200,8 +200,8 @@ void report_add_trial(struct report_sample *m, const struct report_trial *t)
     q = report_query(m->s,
               "INSERT INTO trial(replay_id, block, position, policy, semantics, near_share, near_bytes, overlap, hog,"
               " status, message, warmup_steps, steps, wall_ns, step_ns, policy_ns, move_ns, stolen_ns, late_ns,"
-              " saturated, floored_share, assumed_k_share, moves, moved_bytes, evidence) VALUES"
-              " (1, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2, 5, ?, '[1]', 1000, 2000, 3000, 4000, 0, 0.01, 0.9, 3, ?, ?)");
+              " saturated, floored_share, assumed_k_share, moves, moved_bytes, evidence, policy_options) VALUES"
+              " (1, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2, 5, ?, '[1]', 1000, 2000, 3000, 4000, 0, 0.01, 0.9, 3, ?, ?, ?)");
     nf_query_bind_i64(q, 1, t->block);
     nf_query_bind_text(q, 2, t->policy);
     nf_query_bind_text(q, 3, t->semantics ? t->semantics : "in-place");
@@ -214,6 +214,7 @@ void report_add_trial(struct report_sample *m, const struct report_trial *t)
     nf_query_bind_i64(q, 10, llround(STEPS * t->step_ns));
     nf_query_bind_i64(q, 11, (int64_t)((1 - t->share) * STEPS * 50 * MIB));
     nf_query_bind_i64(q, 12, t->evidence ? t->evidence : NF_EVIDENCE_INJECTED_DELAY);
+    nf_query_bind_text(q, 13, t->options ? t->options : "");
     id = report_insert(m->s, q);
     q = report_query(m->s, "INSERT INTO trial_tier(trial_id, tier_number, read_bytes, write_bytes, charged_bytes,"
                     " moved_in_bytes, moved_out_bytes, peak_bytes, achieved_latency_ns, achieved_bps) VALUES(?1, 0, 0, "

@@ -31,7 +31,7 @@ void report_add_profile(struct report_sample *m);
 void report_add_replay(struct report_sample *m, int64_t peak_live_bytes);
 
 struct report_trial {
-    const char *policy, *semantics, *status, *message;
+    const char *policy, *options, *semantics, *status, *message;
     double share, step_ns;
     int block, overlap, hog, evidence;
 };
