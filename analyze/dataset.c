@@ -274,7 +274,8 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT sum(charged_bytes) FROM trial_tier WHERE trial_id = id AND tier_number > 0),"
         " (SELECT peak_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
-        " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1)"
+        " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
+        " memory_ns, injected_ns, compute_ns, stall_ns"
         " FROM trial WHERE replay_id = ? AND background = '' AND variant = '' AND cold = 0 ORDER BY block, position, id",
         &q);
 
@@ -315,6 +316,10 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .near_peak_bytes = nf_query_is_null(q, 29) ? NAN : nf_query_f64(q, 29),
             .far_latency_ns = or_unknown(nf_query_f64(q, 30)),
             .far_bps = or_unknown(nf_query_f64(q, 31)),
+            .memory_ns = nf_query_f64(q, 32) < 0 ? NAN : nf_query_f64(q, 32),
+            .injected_ns = nf_query_f64(q, 33) < 0 ? NAN : nf_query_f64(q, 33),
+            .compute_ns = nf_query_f64(q, 34) < 0 ? NAN : nf_query_f64(q, 34),
+            .stall_ns = nf_query_f64(q, 35) < 0 ? NAN : nf_query_f64(q, 35),
         };
 
         if (strcmp(t.status, "ok") != 0)
