@@ -53,6 +53,11 @@ deadlines = rows('whole.nf', 'SELECT overlap, min(deadlines), max(late_p50_ns <=
 check(deadlines[0][:2] == (0, 0) and deadlines[1][1] > 0 and deadlines[1][2] == 1 and deadlines[1][3] > 0,
       f'lateness where there are deadlines: {deadlines}')
 
+parts = rows('whole.nf', 'SELECT overlap, policy, wall_ns, memory_ns, injected_ns, compute_ns, stall_ns, policy_ns FROM trial')
+check(all(min(p[2:]) >= 0 and p[3] > 0 and sum(p[3:]) <= p[2] for p in parts), 'every trial accounts for its time, and for no more than it took')
+check(all(p[5] == 0 for p in parts if p[0] == 0) and all(p[4] == 0 for p in parts if p[1] == 'all-near'),
+      'asap waits for no compute, and near for no tier')
+
 # --- taken up again ---
 
 random.seed(int.from_bytes(b'resume', 'big'))
