@@ -2,7 +2,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <inttypes.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -116,6 +118,81 @@ static const struct {
     {LOOPED, false, NF_CACHE_S3_FIFO, 57, 5756, 0xa5554f9e8d9a7bb0},
     {LOOPED, false, NF_CACHE_S3_FIFO, 137, 9651, 0xa1d369a55e70964a},
 };
+
+/* The same of recorded requests: the operands of three steps of a training job (tests/unit/requests-gpt.txt), as units and in pages.
+ * S3-FIFO in pages only where no storage is larger than its small queue: libCacheSim refuses those, and a pool cannot. */
+static const struct {
+    bool sized;
+    enum nf_cache_rule rule;
+    uint64_t capacity, hits, which;
+} recorded[] = {
+    {false, NF_CACHE_LRU, 20, 2337, 0xc92ac35a86031e2f},
+    {false, NF_CACHE_LRU, 50, 2415, 0xf3f1271da0a33d96},
+    {false, NF_CACHE_LRU, 150, 2559, 0x4abf1580b011181b},
+    {false, NF_CACHE_LRU, 333, 2910, 0xd5a956a749ff203e},
+    {false, NF_CACHE_CLOCK, 20, 2334, 0xdef84499d5879127},
+    {false, NF_CACHE_CLOCK, 50, 2394, 0xe1cbb20e893e025c},
+    {false, NF_CACHE_CLOCK, 150, 2540, 0x7a8ffaff02f819fd},
+    {false, NF_CACHE_CLOCK, 333, 2788, 0x85e823d1e6e4e5eb},
+    {false, NF_CACHE_GDSF, 20, 2342, 0xe366f5d67e0cbb0c},
+    {false, NF_CACHE_GDSF, 50, 2395, 0x13acdd464301f3e5},
+    {false, NF_CACHE_GDSF, 150, 2531, 0x926b64edf4275f6b},
+    {false, NF_CACHE_GDSF, 333, 2884, 0xfb61ca4e708514cd},
+    {false, NF_CACHE_S3_FIFO, 20, 1610, 0x51953083ff492c52},
+    {false, NF_CACHE_S3_FIFO, 50, 1943, 0xd4eb766019da7972},
+    {false, NF_CACHE_S3_FIFO, 150, 2504, 0x03059677088c9fc9},
+    {false, NF_CACHE_S3_FIFO, 333, 2843, 0xd72fd78d4470c8fb},
+    {true, NF_CACHE_LRU, 2000, 2304, 0xfeb41cb550213f8e},
+    {true, NF_CACHE_LRU, 4000, 2376, 0x3b56dd8f617e31f4},
+    {true, NF_CACHE_LRU, 8000, 2445, 0xc7609f2807625889},
+    {true, NF_CACHE_LRU, 16000, 2556, 0x38f7894a7f1989af},
+    {true, NF_CACHE_CLOCK, 2000, 2274, 0x45ed8292a4b0c613},
+    {true, NF_CACHE_CLOCK, 4000, 2364, 0xe4f577d8c4fbffa9},
+    {true, NF_CACHE_CLOCK, 8000, 2414, 0x1399723fde9acbfb},
+    {true, NF_CACHE_CLOCK, 16000, 2507, 0xf8083ab6a514c9a3},
+    {true, NF_CACHE_S3_FIFO, 8000, 2305, 0x62be8b81cf263bab},
+    {true, NF_CACHE_S3_FIFO, 16000, 2503, 0xa5b655fca4450d43},
+};
+
+static void test_recorded(void **state)
+{
+    FILE *f = *state ? fopen(*state, "re") : NULL;
+    uint32_t n = 0, requests = 0, *id;
+    uint64_t *pages;
+    char line[256];
+    uint8_t *hits;
+
+    assert_non_null(f); /* the file is this test's argument */
+    while (fgets(line, sizeof line, f) && *line == '#')
+        ;
+    assert_int_equal(sscanf(line, "%u %u", &n, &requests), 2);
+    pages = calloc(n, sizeof *pages);
+    id = calloc(requests, sizeof *id);
+    hits = calloc(requests, sizeof *hits);
+    assert_true(pages && id && hits);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(fscanf(f, "%" SCNu64, &pages[i]), 1);
+    for (uint32_t i = 0; i < requests; i++)
+        assert_true(fscanf(f, "%u", &id[i]) == 1 && id[i] < n);
+    fclose(f);
+    for (size_t i = 0; i < sizeof recorded / sizeof *recorded; i++) {
+        struct nf_cache_result found;
+        uint64_t which = 0;
+
+        assert_int_equal(nf_cache_sim(recorded[i].rule, recorded[i].capacity, id, requests, n, recorded[i].sized ? pages : NULL,
+                                      hits, &found), 0);
+        for (uint32_t r = 0; r < requests; r++)
+            which = nf_hash_add(which, hits[r]);
+        if (found.hits != recorded[i].hits || which != recorded[i].which)
+            print_error("recorded[%zu]: %llu hits, wanted %llu\n", i, (unsigned long long)found.hits,
+                        (unsigned long long)recorded[i].hits);
+        assert_int_equal(found.hits, recorded[i].hits);
+        assert_int_equal(which, recorded[i].which);
+    }
+    free(pages);
+    free(id);
+    free(hits);
+}
 
 static void test_counts(void **state)
 {
@@ -233,10 +310,11 @@ static void test_ledger(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    static const struct CMUnitTest tests[] = {
+    const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts),
+        cmocka_unit_test_prestate(test_recorded, argc > 1 ? argv[1] : NULL),
         cmocka_unit_test(test_gdsf_by_hand),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_ledger),
