@@ -8,10 +8,10 @@
 
 #define PAGES(n) ((n) * (uint64_t)NF_PAGE_BYTES)
 
-/* --- a policy that places far and moves what the test says after the next op --- */
+/* --- a policy that places far and moves what the test says before or after the next op --- */
 
-static struct nf_policy_move next[8];
-static size_t n_next;
+static struct nf_policy_move next[8], before[2];
+static size_t n_next, n_before;
 static uint64_t next_stall_ns, touches_seen;
 
 static int open_policy(const struct nf_policy_env *env, void **policy)
@@ -36,12 +36,21 @@ static int touched(void *policy, const struct nf_policy_touches *t)
     return 0;
 }
 
+static int access_operands(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw,
+                           size_t n, struct nf_policy_moves *moves)
+{
+    memcpy(moves->v, before, n_before * sizeof *before);
+    moves->n = n_before;
+    n_before = 0;
+    return 0;
+}
+
 static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 {
     memcpy(moves->v, next, n_next * sizeof *next);
     moves->n = n_next;
     moves->stall_ns = next_stall_ns;
-    n_next = next_stall_ns = 0;
+    n_next = n_before = next_stall_ns = 0;
     return 0;
 }
 
@@ -49,8 +58,8 @@ static struct nf_policy_ops ops_of(int demote, int sync, bool by_page)
 {
     return (struct nf_policy_ops){.abi = NF_POLICY_ABI, .name = "parts", .about = "does as the test says",
                                   .semantics = {.demote = demote, .mover = NF_MOVER_COPY, .sync = sync, .samples = true, .by_page = by_page},
-                                  .open = open_policy, .close = close_policy, .place = place, .touched = touched,
-                                  .after = after};
+                                  .open = open_policy, .close = close_policy, .place = place, .access = access_operands,
+                                  .touched = touched, .after = after};
 }
 
 static struct fixture f;
@@ -199,7 +208,13 @@ static void test_pages_refused(void **state)
     refused(op(a, NF_RW_READ));
     move(a, 0, 0, 5);
     refused(op(a, NF_RW_READ)); /* beyond near's room */
-    move(a, 0, 0, 4);
+    /* An operand's pages come near before its op, and do not leave then. */
+    before[n_before++] = (struct nf_policy_move){f.live[a].handle, 0, 0, 4};
+    assert_int_equal(op(a, NF_RW_UPDATE), 0);
+    assert_int_equal(nf_pool_near_bytes(f.pool), PAGES(4));
+    before[n_before++] = (struct nf_policy_move){f.live[a].handle, 1, 3, 2};
+    refused(op(a, NF_RW_READ));
+    before[n_before++] = (struct nf_policy_move){f.live[a].handle, 1, 4, 4}; /* which are there */
     assert_int_equal(op(a, NF_RW_READ), 0);
     fixture_close(&f);
 

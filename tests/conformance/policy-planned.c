@@ -295,6 +295,22 @@ static void test_tiertrain_moves(void **state)
     close_step(&s);
 }
 
+/* Two that are needed by one op cannot both come in the op before: the link carries one after the other. */
+static void test_tiertrain_queues(void **state)
+{
+    static struct step s;
+
+    tensor(&s, NF_ROLE_SAVED, 1, 0, 7);
+    tensor(&s, NF_ROLE_SAVED, 1, 1, 7);
+    for (int i = 0; i < 7; i++)
+        op(&s, NF_PHASE_FORWARD, 0, 8, i < 2 ? LIST(i) : LIST(-1));
+    op(&s, NF_PHASE_BACKWARD, 0, 8, LIST(0, 1));
+    open_step(&s, "tiertrain", "", 4);
+    run(&s, 2);
+    assert_string_equal(s.moved, "0:0>1 1:1>1 3:1>0 4:0>0");
+    close_step(&s);
+}
+
 /* --- latency-first --- */
 
 static void test_latency_first(void **state)
@@ -332,7 +348,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_soar_score),     cmocka_unit_test(test_soar_ranks), cmocka_unit_test(test_sentinel_exposed),
         cmocka_unit_test(test_sentinel_moves), cmocka_unit_test(test_g10_figures), cmocka_unit_test(test_g10_moves),
-        cmocka_unit_test(test_tiertrain_moves), cmocka_unit_test(test_latency_first),
+        cmocka_unit_test(test_tiertrain_moves), cmocka_unit_test(test_tiertrain_queues),
+        cmocka_unit_test(test_latency_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
