@@ -275,7 +275,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT peak_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
-        " memory_ns, injected_ns, compute_ns, stall_ns"
+        " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns"
         " FROM trial WHERE replay_id = ? AND background = '' AND variant = '' AND cold = 0 ORDER BY block, position, id",
         &q);
 
@@ -320,6 +320,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .injected_ns = nf_query_f64(q, 33) < 0 ? NAN : nf_query_f64(q, 33),
             .compute_ns = nf_query_f64(q, 34) < 0 ? NAN : nf_query_f64(q, 34),
             .stall_ns = nf_query_f64(q, 35) < 0 ? NAN : nf_query_f64(q, 35),
+            .fault_ns = nf_query_f64(q, 36) < 0 ? NAN : nf_query_f64(q, 36),
         };
 
         if (strcmp(t.status, "ok") != 0)

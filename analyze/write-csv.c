@@ -24,7 +24,7 @@ static int write_trials(const struct nf_report *r, const char *directory)
     struct nf_buf b = {0};
 
     nf_buf_puts(&b, "trial,block,position,policy,policy_options,semantics,near_share,near_bytes,overlap,hog,"
-                    "parallelism_scale,status,left_out,warmup_steps,steps,wall_ns,memory_ns,injected_ns,compute_ns,stall_ns,policy_ns,move_ns,stolen_ns,late_ns,"
+                    "parallelism_scale,status,left_out,warmup_steps,steps,wall_ns,memory_ns,injected_ns,compute_ns,stall_ns,fault_ns,policy_ns,move_ns,stolen_ns,late_ns,"
                     "saturated,floored_share,assumed_k_share,moves,moved_bytes,far_read_bytes,far_write_bytes,"
                     "far_charged_bytes,near_peak_bytes,far_latency_ns,far_bps,evidence\n");
     for (size_t i = 0; i < r->data.trials.n; i++) {
@@ -36,6 +36,7 @@ static int write_trials(const struct nf_report *r, const char *directory)
                                   t->injected_ns,
                                   t->compute_ns,
                                   t->stall_ns,
+                                  t->fault_ns,
                                   t->policy_ns,
                                   t->move_ns,
                                   t->stolen_ns,
