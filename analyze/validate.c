@@ -133,6 +133,11 @@ const struct nf_rule nf_rules[] = {
      "disturbed, the first: ' || (SELECT interference FROM trial u WHERE u.replay_id = t.replay_id AND interference "
      "!= '' ORDER BY id LIMIT 1) FROM trial t GROUP BY replay_id HAVING sum(interference != '') * 10 > count(*)",
      "replay on a quiet machine (--dry-run says what disturbs), or publish the marks"},
+    {"not-despite",
+     "nothing that makes figures wrong was gone on with",
+     "SELECT 'replay ' || replay_id || ': ' || count(*) || ' trials were made despite ' || despite FROM trial WHERE despite != '' "
+     "GROUP BY replay_id, despite",
+     "mend it (nearfar replay STUDY --dry-run says how) and replay again"},
     {"placement-proved",
      "the placement of every page was proved",
      "SELECT 'trial ' || id || ' never proved its placement' FROM trial WHERE status = 'ok' AND proofs = 0",

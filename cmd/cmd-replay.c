@@ -15,6 +15,7 @@
 #include "pool/policy.h"
 #include "replay/ledger.h"
 #include "replay/session.h"
+#include "replay/spoilers.h"
 #include "replay/team.h"
 #include "replay/trials.h"
 
@@ -22,7 +23,7 @@ enum { SHARES_MAX = 64 };
 
 struct arguments {
     struct nf_option_list policies, tiers, again;
-    const char *near, *mode, *until, *background, *store;
+    const char *near, *mode, *until, *background, *store, *despite, *root;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
     bool unfiltered, whole_sequence, reuse_testbed, hog, cold, resume, dry_run, quiet;
@@ -55,6 +56,8 @@ static const struct nf_option options[] = {
     {"background", 0, NF_OPTION_STRING, offsetof(struct arguments, background), "LIST", "every trial also under contention from other CPUs: read:50%@far, write:2GB@near, mixed:max@far (commas between several)"},
     {"again", 0, NF_OPTION_LIST, offsetof(struct arguments, again), "SOURCE", "instead of timing it, capture the replay itself (framework, page-fault, exact) and compare it with the capture"},
     {"resume", 0, NF_OPTION_FLAG, offsetof(struct arguments, resume), NULL, "go on with the study's latest replay where it stopped, with the options it was begun with"},
+    {"despite", 0, NF_OPTION_STRING, offsetof(struct arguments, despite), "LIST", "go on although this would make figures wrong (names as a refusal gives them: load,thp); every trial says so"},
+    {"root", 0, NF_OPTION_STRING, offsetof(struct arguments, root), "DIR", "with --dry-run: judge the machine whose /proc and /sys were copied below DIR"},
     {"dry-run", 'd', NF_OPTION_FLAG, offsetof(struct arguments, dry_run), NULL, "say how many trials, how long, how much memory, and what would spoil them"},
     {"quiet", 'q', NF_OPTION_FLAG, offsetof(struct arguments, quiet), NULL, "no progress line"},
     {0},
@@ -144,6 +147,27 @@ static int check_policies(const char *const *names, size_t n)
     return 0;
 }
 
+/* A misspelt name would be found out only once it matters. */
+static int check_despite(const char *list)
+{
+    char copy[256], all[512] = "", *save = NULL;
+
+    if (strlen(list) >= sizeof copy)
+        return nf_fail(-EINVAL, "--despite: the list is too long");
+    memcpy(copy, list, strlen(list) + 1);
+    for (size_t i = 0; nf_spoiler_names[i]; i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", nf_spoiler_names[i]);
+    for (char *p = strtok_r(copy, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
+        size_t i = 0;
+
+        while (nf_spoiler_names[i] && strcmp(nf_spoiler_names[i], p))
+            i++;
+        if (!nf_spoiler_names[i])
+            return nf_fail(-EINVAL, "--despite: nothing is called '%s'; there are: %s", p, all);
+    }
+    return 0;
+}
+
 /* Everything that outlives the parsing of options. */
 struct parsed {
     struct arguments a;
@@ -209,6 +233,10 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
         wrong = "--parallelism wants a number in (0, 64]";
     if (!wrong && a->store && strcmp(a->store, "regular") && strcmp(a->store, "non-temporal"))
         wrong = "--store wants regular or non-temporal";
+    if (!wrong && a->despite && check_despite(a->despite))
+        wrong = nf_error_text(0);
+    if (!wrong && a->root && !a->dry_run)
+        wrong = "--root judges a machine that is not here: only with --dry-run";
     if (!wrong && a->until && parse_until(a->until, &o->until_width))
         wrong = "--until wants a share: 2%";
     if (!wrong && a->until && a->blocks < NF_REPLAY_BLOCKS_MIN)
@@ -228,6 +256,8 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->seed = a->seed;
     o->llc_bytes = a->llc_bytes;
     o->unfiltered = a->unfiltered;
+    o->despite = a->despite;
+    o->root = a->root;
     o->parallelism_scale = a->parallelism;
     o->store = a->store && !strcmp(a->store, "non-temporal") ? NF_STORE_NON_TEMPORAL : NF_STORE_REGULAR;
     o->scale = a->scale;
@@ -299,6 +329,8 @@ static void summarize(const struct nf_replay_result *r, const struct nf_replay_o
     if (r->disturbed)
         nf_info("%u of %u trials were disturbed and are marked so: nearfar sql %s 'SELECT id, interference FROM trial'",
                 r->disturbed, r->done, study);
+    if (r->failed)
+        fprintf(stderr, "nearfar: %u of %u trials failed, the first: %s\n", r->failed, r->done, r->first_failure);
     nf_info("%u of %u trials done, %u failed, %u unsteady; next: nearfar analyze %s -o report", r->kept + r->done, r->planned,
             r->failed, r->unsteady, study);
 }
@@ -321,7 +353,7 @@ static int watch_again(const struct nf_command *self, const struct parsed *p, in
 
     if (a->policies.n || a->tiers.n || a->near || a->mode || a->until || a->background || a->store || a->far_latency_x > 0 ||
         a->far_bandwidth_x > 0 || a->parallelism != 1 || a->llc_bytes || a->batch_bytes || a->unfiltered || a->whole_sequence ||
-        a->reuse_testbed || a->hog || a->cold || a->resume || a->dry_run)
+        a->reuse_testbed || a->hog || a->cold || a->resume || a->dry_run || a->despite)
         return nf_command_usage(self, "--again times nothing: only --capture, --scale, --threads, --cpu, --seed and --quiet may "
                                 "stand beside it");
     return nf_again_command(&r, argc, argv);
@@ -384,7 +416,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     summarize(&result, &p->o, asked.study);
     resumed_deinit(&again);
     if (!rc)
-        return result.done && result.failed == result.done ? NF_EXIT_FAILED : NF_EXIT_OK;
+        return result.failed ? NF_EXIT_FAILED : NF_EXIT_OK;
     fprintf(stderr, "nearfar: %s\n", message);
     if (rc == NF_REPLAY_E_STOPPED)
         nf_info("nearfar replay %s --resume goes on where this stopped", asked.study);

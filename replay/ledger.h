@@ -28,6 +28,7 @@ struct nf_ledger_trial {
     const char *page;       /* of the arenas: "4k", "thp" */
     const char *background; /* "" : none */
     double background_bps;
+    const char *despite;    /* spoilers that were gone on with: "load,thp"; "": none */
     const char *before, *after; /* JSON: the machine's state */
 };
 

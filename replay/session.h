@@ -43,6 +43,8 @@ struct nf_replay_options {
     bool cold;                   /* every trial also cold: one cycle from empty caches, nothing warmed up */
     bool hog;                    /* all-near trials beside a bandwidth hog as well */
     const char *background;      /* every trial also under this contention (replay/background.h); NULL: none */
+    const char *despite;         /* spoilers (nf_spoiler_names) to go on with, "load,thp"; NULL: none */
+    const char *root;            /* where the machine's state is looked at before; NULL: "", this machine's */
     bool dry_run;                /* say what would be done, on `out`; nothing is measured or written */
     bool quiet;                  /* no progress line */
     const volatile sig_atomic_t *stop; /* ends after the running step; may be NULL */
@@ -54,6 +56,7 @@ struct nf_replay_result {
     int64_t replay, testbed; /* rows; 0: none was written */
     uint32_t planned, done, failed, unsteady; /* trials; done: by this call */
     uint32_t kept, disturbed;  /* done before (resume); marked for what came between */
+    char first_failure[640];   /* which trial of them failed first, and why: "lru at 20 % near, overlap full, block 3: ..." */
     uint32_t blocks;           /* that are whole */
     double width;              /* the widest relative interval then; NAN: fewer than two blocks, or no stop rule */
 };

@@ -107,4 +107,16 @@ for wrong in ['--until', '0'], ['--until', 'inf'], ['--until', 'x'], ['--until',
     result = nearfar('replay', 'job.nf', *wrong)
     check(result.returncode == USAGE and '--until' in result.stderr, f'{wrong}: {result.stderr.strip()!r}')
 
+# --- a policy that errs ---
+
+shutil.copy(WORK / 'job.nf', WORK / 'erring.nf')
+result = nearfar('replay', '-q', 'erring.nf', '--policy', f'{NEARFAR.parent}/tests/conformance/policy-illegal.so,interleave', '--near', '40%',
+                 '--mode', 'asap', '--llc', '64KiB', '--blocks', '2')
+trials_of = dict(rows('erring.nf', "SELECT policy, group_concat(status, ' ') FROM trial GROUP BY policy"))
+check(trials_of.get('illegal') == 'failed failed' and 'failed' not in trials_of['interleave'] + trials_of['all-near'],
+      f'its trials fail and the others go on: {trials_of}')
+check(result.returncode == FAILED and '2 of 6 trials failed, the first: illegal at 40 % near, overlap asap, block ' in result.stderr and
+      'which has ' in result.stderr, f'the exit status says so, and a sentence: {result.returncode} {result.stderr.strip()!r}')
+check(status('erring.nf')[0] == 'complete', 'the replay itself is whole')
+
 finish()

@@ -1,30 +1,14 @@
 """What `nearfar tiers` finds on machines nobody here has: sysfs trees kept as one text file each in tests/machines, unpacked
 below a folder that --root names; the table, the tree and the JSON beside what is expected of them.
 
-A file's lines: '[folder]' for those after it, 'name = content' (a \\n in it is a line's end), 'name -> target' a symbolic link.
 With WRITE=1 in the environment what is printed becomes what is expected: look at the difference before committing it."""
 import json
 import os
 
+from machine import unpack
 from system import SOURCE, WORK, check, finish, nearfar, refused
 
 MACHINES = SOURCE / 'tests/machines'
-
-
-def unpack(source, into):
-    folder = into
-    for line in source.read_text().splitlines():
-        if line.startswith('['):
-            folder = into / line.strip('[]')
-            folder.mkdir(parents=True, exist_ok=True)
-        elif ' -> ' in line:
-            name, _, target = line.partition(' -> ')
-            (folder / name).symlink_to(target)
-        elif ' = ' in line and not line.startswith('#'):
-            name, _, content = line.partition(' = ')
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(content.replace('\\n', '\n').rstrip('\n') + '\n')
-    return into
 
 
 def golden(name, text):

@@ -77,6 +77,7 @@ BREAK = {
     'environment': "UPDATE trial SET after = '{}' WHERE id = 1",
     'environment-steady': "UPDATE trial SET before = json_set(before, '$.thp', 'never') WHERE id = 1",
     'undisturbed': "UPDATE trial SET interference = 'preempted for 9 % of the time' WHERE replay_id = 1 AND block < 2",
+    'not-despite': "UPDATE trial SET despite = 'load' WHERE id = 1",
     'placement-proved': 'UPDATE trial SET proofs = 0 WHERE id = 1',
     'no-page-faults': 'UPDATE trial SET page_faults = 4 WHERE id = 1',
     'footprint': 'UPDATE replay SET peak_live_bytes = 4000 WHERE id = 1',

@@ -84,9 +84,15 @@ cp job.nf /tmp/job.nf && cd /tmp
 nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy all-far,interleave,lru --near 50% --mode asap --blocks 1 --steps 2
 rc=$?
 cp job.nf $OUT/
+echo 1 >/proc/sys/kernel/numa_balancing
+cp ~/job.nf refused.nf
+nearfar replay -q refused.nf --tier numa:node=0 --tier numa:node=1 --policy all-far --mode asap --blocks 1 --steps 2 2>$OUT/refused
+echo $? >>$OUT/refused
 exit $rc''', [study])
     check_two_nodes(nodes(result, 'tiers.json'))
     check_replay(result, 1)
+    said = result.text('refused')
+    check('mend: sysctl kernel.numa_balancing=0' in said and said.split()[-1] == '3', f'a kernel that moves pages is refused: {said!r}')
 
 
 def proof():

@@ -471,6 +471,7 @@ static void put(const char *file, const char *text)
 
 static void names_what_spoils(void **state)
 {
+    const struct nf_spoilers_of of = {.root = folder};
     struct nf_spoiler s[NF_SPOILERS_MAX];
     bool governor = false, load = false, demotion = false, limit = false;
     size_t n;
@@ -480,7 +481,7 @@ static void names_what_spoils(void **state)
     put("/sys/devices/system/cpu/smt/active", "0\n");
     put("/proc/loadavg", "0.40 1.0 1.0 1/100 4\n");
     put("/proc/swaps", "Filename Type Size Used Priority\n");
-    n = nf_spoilers(folder, s);
+    n = nf_spoilers(&of, s);
     for (size_t i = 0; i < n; i++) {
         governor |= strstr(s[i].what, "powersave") && strstr(s[i].mend, "cpupower");
         assert_null(strstr(s[i].what, "turbo"));
@@ -495,7 +496,7 @@ static void names_what_spoils(void **state)
     put("/sys/kernel/mm/numa/demotion_enabled", "true\n");
     put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "2000000\n");
     put("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "3500000\n");
-    n = nf_spoilers(folder, s);
+    n = nf_spoilers(&of, s);
     for (size_t i = 0; i < n; i++) {
         load |= !!strstr(s[i].what, "3.20");
         demotion |= strstr(s[i].what, "demotes") && strstr(s[i].mend, "demotion_enabled");
@@ -504,9 +505,67 @@ static void names_what_spoils(void **state)
     }
     assert_true(load && demotion && limit);
     put("/sys/devices/system/node/has_memory", "0-1\n");
-    n = nf_spoilers(folder, s);
+    n = nf_spoilers(&of, s);
     for (size_t i = 0; i < n; i++)
         assert_int_equal(s[i].wrong, !!strstr(s[i].what, "demotes"));
+}
+
+/* CPUs set aside for measuring: silent while they idle, refused when somebody runs on one that will measure. */
+static void watches_isolated_cpus(void **state)
+{
+    const int cpus[] = {2, 3}, beside[] = {0};
+    char later[64];
+    struct nf_spoilers_of of = {.root = folder, .root_later = later, .cpus = cpus, .n_cpus = 2};
+    struct nf_spoiler s[NF_SPOILERS_MAX];
+    const char *found = NULL;
+
+    snprintf(later, sizeof later, "%s/later", folder);
+    put("/sys/devices/system/cpu/isolated", "2-3\n");
+    put("/proc/stat", "cpu 9 9 9 9 9 9 9 9\ncpu2 10 0 0 100 0 0 0 0\ncpu3 10 0 0 100 0 0 0 0\n");
+    put("/later/proc/stat", "cpu 9 9 9 9 9 9 9 9\ncpu2 11 0 0 104 0 0 0 0\ncpu3 10 0 0 105 0 0 0 0\n");
+    for (size_t i = 0, n = nf_spoilers(&of, s); i < n; i++)
+        assert_string_not_equal(s[i].name, "isolated-cpus"); /* one tick is rounding */
+    put("/later/proc/stat", "cpu 9 9 9 9 9 9 9 9\ncpu2 11 0 0 104 0 0 0 0\ncpu3 11 0 1 103 0 0 0 0\n");
+    for (size_t i = 0, n = nf_spoilers(&of, s); i < n; i++)
+        found = !strcmp(s[i].name, "isolated-cpus") && s[i].wrong ? s[i].what : found;
+    assert_non_null(found);
+    assert_string_equal(found, "CPU 3 is set aside for measuring and 40 % busy with something else");
+    of.cpus = beside;
+    of.n_cpus = 1;
+    found = NULL;
+    for (size_t i = 0, n = nf_spoilers(&of, s); i < n; i++)
+        found = !strcmp(s[i].name, "isolated-cpus") && !s[i].wrong ? s[i].mend : found;
+    assert_non_null(found);
+    assert_string_equal(found, "--cpu 2");
+    put("/sys/devices/system/cpu/isolated", "\n");
+}
+
+/* The replay itself, not only its rehearsal: refused before anything is measured or written; and gone on with, the trials say so. */
+static void refuses_what_spoils(void **state)
+{
+    struct nf_study *s = write_study(false);
+    struct nf_replay_options o = small_replay();
+    struct nf_replay_result r;
+
+    put("/proc/loadavg", "0.10 1.0 1.0 1/100 4\n");
+    put("/proc/sys/kernel/numa_balancing", "1\n");
+    put("/sys/kernel/mm/numa/demotion_enabled", "1\n");
+    put("/sys/devices/system/node/has_memory", "0-1\n");
+    o.root = folder;
+    o.blocks = 1;
+    assert_int_equal(nf_replay_run(s, &o, &r), -ENODEV);
+    assert_non_null(strstr(nf_error_text(-ENODEV), "--despite numa-balancing,demotion "));
+    o.despite = "demotion,thp";
+    assert_int_equal(nf_replay_run(s, &o, &r), -ENODEV);
+    assert_non_null(strstr(nf_error_text(-ENODEV), "--despite numa-balancing "));
+    assert_int_equal(scalar(s, "SELECT (SELECT count(*) FROM replay) + (SELECT count(*) FROM testbed)"), 0);
+    o.despite = "demotion,thp,numa-balancing";
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE despite = 'numa-balancing,demotion'"), 4);
+    put("/sys/devices/system/node/has_memory", "0\n");
+    assert_int_equal(nf_replay_run(s, &o, &r), 0);
+    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE despite = ''"), 4);
+    nf_study_close(s);
 }
 
 static int make_folder(void **state)
@@ -538,6 +597,8 @@ int main(void)
         cmocka_unit_test(scaled_streams_stay_sound),
         cmocka_unit_test(finds_the_knee),
         cmocka_unit_test(names_what_spoils),
+        cmocka_unit_test(watches_isolated_cpus),
+        cmocka_unit_test(refuses_what_spoils),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
