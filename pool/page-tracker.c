@@ -10,7 +10,7 @@
 
 int nf_page_tracker_init(struct nf_page_tracker *t, const struct nf_policy_env *env, const struct nf_page_options *o)
 {
-    *t = (struct nf_page_tracker){.env = env, .o = *o, .rng = {env->seed}};
+    *t = (struct nf_page_tracker){.env = env, .o = *o, .rng = {env->seed}, .demoted_at_once = 1};
     if (o->unit_bytes < NF_PAGE_BYTES || o->unit_bytes % NF_PAGE_BYTES || o->unit_bytes > (1ull << 30))
         return nf_fail(-EINVAL, "page=%llu: whole pages of %d bytes are wanted, at most 1G", (unsigned long long)o->unit_bytes,
                        NF_PAGE_BYTES);
@@ -235,12 +235,14 @@ bool nf_page_tracker_move(struct nf_page_tracker *t, struct nf_page *page, uint3
     t->used[page->tier] -= bytes;
     t->used[tier] += bytes;
     page->tier = (uint8_t)tier;
-    t->stall_ns += t->o.unmap_ns;
+    t->stall_ns += tier ? t->o.unmap_ns / t->demoted_at_once : t->o.unmap_ns;
     return true;
 }
 
 void nf_page_tracker_charge(struct nf_page_tracker *t, struct nf_policy_moves *moves)
 {
-    moves->stall_ns += (uint64_t)t->stall_ns;
-    t->stall_ns = 0;
+    uint64_t whole = (uint64_t)t->stall_ns;
+
+    moves->stall_ns += whole;
+    t->stall_ns -= (double)whole;
 }

@@ -65,6 +65,7 @@ struct nf_page_tracker {
     struct nf_rng rng;
     double due;      /* lines until the next sample */
     uint32_t epoch;  /* cooling */
+    unsigned demoted_at_once; /* pages for which one unmapping is charged; 1, unless the policy says otherwise after init */
     double stall_ns; /* not charged yet */
 };
 

@@ -45,6 +45,9 @@ static const struct options defaults = {
     .period_ns = 60000000000, /* the longest scan period: the threshold changes once in it */
 };
 
+/* Reclaim unmaps so many pages before it flushes TLBs (SWAP_CLUSTER_MAX); a page that is promoted is unmapped alone, in its fault. */
+enum { RECLAIM_BATCH = 32 };
+
 struct nbt {
     struct nf_page_tracker t;
     struct options o;
@@ -81,6 +84,7 @@ static int open_either(const struct nf_policy_env *env, bool by_latency, void **
         return rc;
     }
     p->o = *o;
+    p->t.demoted_at_once = RECLAIM_BATCH;
     p->by_latency = by_latency;
     p->threshold_ns = (double)o->threshold_ns / o->page.speed;
     *policy = p;

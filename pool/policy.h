@@ -114,7 +114,7 @@ struct nf_policy_ops {
      * moved (fetch before use) but not evicted from near; others may. 0 or -errno (cause set). */
     int (*access)(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n,
                   struct nf_policy_moves *moves);
-    /* Optional, and only with semantics.samples. The op's visits have been made; after follows.
+    /* Optional, and only with semantics.samples; the clock stands still. The op's visits have been made; after follows.
      * 0 or -errno (cause set). */
     int (*touched)(void *policy, const struct nf_policy_touches *t);
     /* Optional. The op is done: promote-after-use goes here. */

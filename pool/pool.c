@@ -653,13 +653,11 @@ bool nf_pool_samples(const struct nf_pool *p)
 int nf_pool_touched(struct nf_pool *p, const struct nf_policy_touch *v, size_t n, uint64_t now_ns, const double *latency_ns)
 {
     struct nf_policy_touches t = {.v = v, .n = n, .now_ns = now_ns};
-    uint64_t ticks = nf_ticks();
     int rc;
 
     for (uint32_t i = 0; i < p->n_tiers; i++)
         t.latency_ns[i] = latency_ns && latency_ns[i] > 0 ? latency_ns[i] : p->env.latency_ns[i];
     rc = p->ops.touched(p->policy, &t);
-    p->policy_ticks += nf_ticks() - ticks;
     return rc ? nf_fail_in(rc, "policy %s", p->ops.name) : 0;
 }
 

@@ -92,7 +92,7 @@ int nf_pool_begin(struct nf_pool *pool, uint32_t op, const uint32_t *handles, co
 int nf_pool_end(struct nf_pool *pool, uint32_t op);
 /* Whether the policy samples accesses: then each op's are told before it ends. */
 bool nf_pool_samples(const struct nf_pool *pool);
-/* latency_ns: loaded, per tier, as observed lately; 0 or NULL: not observed. now_ns: from the replay's clock. 0 or -errno. */
+/* The time it takes is not billed to the policy: hardware would do it. latency_ns: loaded, per tier, as observed lately; 0 or NULL: not observed. now_ns: from the replay's clock. 0 or -errno. */
 int nf_pool_touched(struct nf_pool *pool, const struct nf_policy_touch *v, size_t n, uint64_t now_ns, const double *latency_ns);
 /* Waits for every move under way. 0 or what made one fail (cause set). */
 int nf_pool_settle(struct nf_pool *pool);

@@ -51,6 +51,7 @@ struct engine {
     double captured_ns, late_captured_ns; /* of ops; of late ops among them */
     uint64_t op_ns_n;
     uint64_t paused_ns;     /* of the running step: the clock stood still */
+    uint64_t paused_ever_ns; /* of all */
     uint64_t paused_faults; /* page faults meanwhile, all steps */
 };
 
@@ -277,6 +278,51 @@ static void spend_residual(struct engine *e, uint64_t ns)
     e->account.compute_ns += e->measuring ? end - start : 0;
 }
 
+/* --- time that is nobody's --- */
+
+struct pause {
+    uint64_t began_ns, faults;
+};
+
+static uint64_t page_faults(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) ? 0 : (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+}
+
+/* From here on neither ops nor moves go on, and nothing counts. */
+static struct pause stop_clock(struct engine *e)
+{
+    struct pause pause = {.began_ns = nf_pace_now(&e->workers[0].pace), .faults = page_faults()};
+
+    nf_pool_hold(e->pool, true);
+    return pause;
+}
+
+static void start_clock(struct engine *e, struct pause pause)
+{
+    uint64_t took;
+
+    nf_pool_hold(e->pool, false);
+    e->paused_faults += page_faults() - pause.faults;
+    took = nf_pace_now(&e->workers[0].pace) - pause.began_ns;
+    e->paused_ns += took;
+    e->paused_ever_ns += took;
+    e->op_start_ns += took;
+}
+
+/* A PMU samples and an MMU faults beside the job: to do as they would costs time that no figure has. */
+static int tell_touches(struct engine *e, const struct nf_script *s, const struct nf_script_op *op)
+{
+    struct pause pause = stop_clock(e);
+    int rc = nf_touches_tell(&e->touches, e->pool, s, op, e->op_handles, e->workers, e->n_workers,
+                             pause.began_ns - e->paused_ever_ns);
+
+    start_clock(e, pause);
+    return rc;
+}
+
 static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
 {
     const struct nf_script *s = &e->config->scripts[class_index];
@@ -301,10 +347,9 @@ static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
         close_op(e, op, end);
     if (e->config->overlap == NF_OVERLAP_NONE && e->config->residual_ns)
         spend_residual(e, (uint64_t)e->config->residual_ns[class_index][number]);
-    billed = full ? billed_ns(e) : 0;
     if (nf_pool_samples(e->pool))
-        rc = nf_touches_tell(&e->touches, e->pool, s, op, e->op_handles, e->workers, e->n_workers,
-                             nf_pace_now(&e->workers[0].pace));
+        rc = tell_touches(e, s, op);
+    billed = full ? billed_ns(e) : 0;
     if (!rc)
         rc = nf_pool_end(e->pool, number);
     for (uint32_t i = 0; i < op->deaths.n; i++)
@@ -356,31 +401,17 @@ static void leave_step(struct engine *e, uint32_t class_index)
         release(e, &e->handles[class_index][i]);
 }
 
-static uint64_t page_faults(void)
-{
-    struct rusage usage;
-
-    return getrusage(RUSAGE_THREAD, &usage) ? 0 : (uint64_t)(usage.ru_minflt + usage.ru_majflt);
-}
-
 /* Lets others work while the clock stands still. */
 static int pause_before(struct engine *e, uint32_t class_index, uint32_t op)
 {
-    const struct nf_pace *pace = &e->workers[0].pace;
-    uint64_t start, took, faults;
+    struct pause pause;
     int rc;
 
     if (!e->config->between)
         return 0;
-    start = nf_pace_now(pace);
-    faults = page_faults();
-    nf_pool_hold(e->pool, true);
+    pause = stop_clock(e);
     rc = e->config->between(e->config->between_ctx, class_index, op);
-    nf_pool_hold(e->pool, false);
-    e->paused_faults += page_faults() - faults;
-    took = nf_pace_now(pace) - start;
-    e->paused_ns += took;
-    e->op_start_ns += took;
+    start_clock(e, pause);
     return rc;
 }
 
@@ -402,9 +433,9 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
     for (uint32_t i = 0; i < s->of->n_ops && !rc; i++) {
         paused = e->paused_ns;
         rc = pause_before(e, class_index, i);
-        before += e->paused_ns - paused;
         if (!rc)
             rc = run_op(e, class_index, i);
+        before += e->paused_ns - paused;
         if (e->measuring && e->config->op_ns && e->op_ns_n < e->config->op_ns_room) {
             now = nf_pace_now(pace);
             e->config->op_ns[e->op_ns_n++] = (double)(now - before);
