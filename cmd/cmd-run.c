@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "capture/session.h"
+#include "capture/source-framework.h"
 #include "cmd/command.h"
 #include "core/base/buf.h"
 #include "core/base/error.h"
@@ -16,19 +17,22 @@
 #include "core/base/units.h"
 #include "core/store/records.h"
 #include "live/binding.h"
+#include "live/plan.h"
 #include "live/residence.h"
 #include "replay/background.h"
 
 struct arguments {
     struct nf_option_list tiers;
-    const char *bind;
+    const char *bind, *policy, *near;
     uint64_t repetitions, capture, cpu, seed;
     bool hog;
 };
 
 static const struct nf_option options[] = {
     {"bind", 'b', NF_OPTION_STRING, offsetof(struct arguments, bind), "RULE", "bind the job's memory near, far, interleave or weighted, alternately with the job alone"},
-    {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to bind to, near first: numa:node=0 (repeat; default the local node, then the others)"},
+    {"policy", 'p', NF_OPTION_STRING, offsetof(struct arguments, policy), "NAME", "place the job's tensors by this policy's plan, alternately with the job alone ('name:key=value'; one that does not migrate)"},
+    {"near", 'n', NF_OPTION_STRING, offsetof(struct arguments, near), "SHARE", "near capacity of the plan as a share of peak live: 20%"},
+    {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to bind to or to place on, near first: numa:node=0 (repeat; default the local node, then the others)"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "run the job alternately alone and beside a bandwidth hog on another CPU"},
     {"repetitions", 'r', NF_OPTION_U64, offsetof(struct arguments, repetitions), "N", "runs of each kind (default 3)"},
     {"capture", 0, NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "the capture the runs are held against (default the latest)"},
@@ -37,22 +41,36 @@ static const struct nf_option options[] = {
     {0},
 };
 
-enum kind { ALONE, HOG, BIND, KINDS };
-static const char *const kind_names[KINDS] = {"alone", "hog", "bind"};
+/* The last: under the plan beside a hog, to be held against the job beside one. */
+enum kind { ALONE, HOG, BIND, POLICY, POLICY_HOG, KINDS };
+static const char *const kind_names[KINDS] = {"alone", "hog", "bind", "policy", "policy-hog"};
+
+/* What is placed, and where. */
+struct placed {
+    const struct nf_policy_ops *policy;
+    const char *options;
+    double near_share;
+    struct nf_live_tiers tiers;
+    struct nf_live_plan plan;
+};
 
 struct runs {
     struct nf_study *study;
     int64_t invocation, capture;
     const struct nf_capture_options *job;
     const struct nf_live_binding *binding; /* kind BIND */
+    const struct placed *placed;           /* kinds POLICY */
     uint64_t llc_bytes;
     double *median_ns[KINDS];              /* by repetition; 0: did not run */
+    char parameters[65];                   /* hash after the first job alone; "": none yet */
+    bool parameters_differ;                /* those of jobs alone: they say nothing about a plan */
     int status;                            /* of the last job */
 };
 
 /* One run of one kind, while it goes on. */
 struct one {
     const struct nf_live_binding *binding; /* NULL: unbound */
+    struct nf_live_placing *placing;       /* NULL: not placed */
     struct nf_residence_watch *watch;
 };
 
@@ -60,6 +78,8 @@ static int enter(void *context)
 {
     const struct one *one = context;
 
+    if (one->placing)
+        return nf_live_placing_enter(one->placing);
     return one->binding ? nf_live_binding_enter(one->binding) : 0;
 }
 
@@ -75,12 +95,19 @@ struct row {
     unsigned repetition;
     enum kind kind;
     double hog_bps;
-    char message[160];
+    struct nf_live_placed where; /* kinds POLICY */
+    char message[256];
 };
+
+static bool is_placed(enum kind kind)
+{
+    return kind == POLICY || kind == POLICY_HOG;
+}
 
 static int record(const struct runs *r, const struct row *row, const struct nf_capture_timing *t)
 {
     const struct nf_live_binding *b = row->kind == BIND ? r->binding : NULL;
+    const struct placed *p = is_placed(row->kind) ? r->placed : NULL;
     struct nf_buf steps = {0};
     struct nf_query *q;
     int rc;
@@ -92,8 +119,9 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
     rc = steps.failed ? nf_fail(-ENOMEM, "out of memory")
                       : nf_study_query(r->study, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, "
                                                  "exit_status, steps, step_ns, evidence, binding, background_bps, "
-                                                 "parameter_sha256, message) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
-                                                 "?11, ?12)", &q);
+                                                 "parameter_sha256, message, policy, policy_options, near_share, near_bytes, "
+                                                 "near_peak_bytes, placed, unplaced) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
+                                                 "?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)", &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, r->invocation);
         nf_query_bind_i64(q, 2, r->capture);
@@ -102,11 +130,18 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
         nf_query_bind_i64(q, 5, t->job_status);
         nf_query_bind_i64(q, 6, t->n);
         nf_query_bind_text(q, 7, steps.data);
-        nf_query_bind_i64(q, 8, b ? b->evidence : nf_live_evidence());
+        nf_query_bind_i64(q, 8, b ? b->evidence : p ? p->tiers.evidence : nf_live_evidence());
         nf_query_bind_text(q, 9, b ? b->text : "");
         nf_query_bind_f64(q, 10, row->hog_bps);
         nf_query_bind_text(q, 11, t->parameter_sha256);
         nf_query_bind_text(q, 12, row->message);
+        nf_query_bind_text(q, 13, p ? p->policy->name : "");
+        nf_query_bind_text(q, 14, p ? p->options : "");
+        nf_query_bind_f64(q, 15, p ? p->near_share : 1);
+        nf_query_bind_i64(q, 16, p ? (int64_t)p->plan.near_bytes : 0);
+        nf_query_bind_i64(q, 17, (int64_t)row->where.near_peak_bytes);
+        nf_query_bind_i64(q, 18, (int64_t)row->where.placed);
+        nf_query_bind_i64(q, 19, (int64_t)row->where.unplaced);
         rc = nf_query_run(q);
     }
     nf_buf_deinit(&steps);
@@ -142,33 +177,92 @@ static int judge_residence(const struct nf_live_binding *b, const struct nf_resi
     return share >= least ? 0 : nf_fail(-EXDEV, "bound %s, but only %s", b->text, text);
 }
 
+/* Whether the plan was followed. */
+static int judge_placing(const struct placed *p, const struct nf_live_placed *w, char *text, size_t size)
+{
+    const double least = 0.9; /* of the bytes: what else the job allocates is not in the capture */
+    uint64_t bytes = w->placed_bytes + w->unplaced_bytes;
+    char peak[NF_UNITS_TEXT], near[NF_UNITS_TEXT], lost[NF_UNITS_TEXT];
+    size_t at;
+
+    if (!w->jobs)
+        return nf_fail(-EPROTO, "the process that trained was not placed: it forked from one that was, or drops LD_PRELOAD");
+    at = (size_t)snprintf(text, size, "%llu of %llu blocks of its steady steps placed by plan, near %s of %s", (unsigned long long)w->placed,
+                          (unsigned long long)(w->placed + w->unplaced), nf_format_bytes(peak, (double)w->near_peak_bytes),
+                          nf_format_bytes(near, (double)p->plan.near_bytes));
+    if (w->spilled_bytes && at < size)
+        at += (size_t)snprintf(text + at, size - at, ", %s went far for want of room", nf_format_bytes(lost, (double)w->spilled_bytes));
+    if (w->unbound_bytes)
+        return nf_fail(-EXDEV, "the kernel refused to bind %s of the job's memory to its tier's node",
+                       nf_format_bytes(lost, (double)w->unbound_bytes));
+    if (!bytes)
+        return nf_fail(-EPROTO, "the job took no step like the captured steady one: let it take as many as were captured");
+    if (w->refused)
+        return nf_fail(-ENOSPC, "the job needs more memory than the plan has addresses for: it is not the job that was captured");
+    if ((double)w->placed_bytes < least * (double)bytes)
+        return nf_fail(-EPROTO, "only %.0f %% of what its steady steps allocated is in the plan: it is not the job that was captured (%s)",
+                       100 * (double)w->placed_bytes / (double)bytes, text);
+    return 0;
+}
+
+/* The job must compute what it computes alone, bit by bit. */
+static int judge_parameters(struct runs *r, enum kind kind, const char *sha256)
+{
+    if (!strcmp(sha256, "unknown"))
+        return 0;
+    if (kind != ALONE && is_placed(kind) && *r->parameters && !r->parameters_differ && strcmp(r->parameters, sha256))
+        return nf_fail(-EBADMSG, "under the plan the job's final parameters differ from those of the job alone (%.12s, %.12s)", sha256,
+                       r->parameters);
+    if (kind != ALONE)
+        return 0;
+    if (*r->parameters && strcmp(r->parameters, sha256) && !r->parameters_differ) {
+        r->parameters_differ = true;
+        nf_warn("the job alone ends with other parameters from run to run: what a plan does to them cannot be told");
+    }
+    snprintf(r->parameters, sizeof r->parameters, "%s", sha256);
+    return 0;
+}
+
 static int run_once(struct runs *r, unsigned repetition, enum kind kind)
 {
-    struct one one = {.binding = kind == BIND ? r->binding : NULL};
+    struct nf_live_placing placing = {0};
+    struct one one = {.binding = kind == BIND ? r->binding : NULL, .placing = is_placed(kind) ? &placing : NULL};
     const struct nf_capture_time_options with = {.prepare = enter, .attach = watch, .context = &one};
     struct row row = {.repetition = repetition, .kind = kind};
     struct nf_capture_timing timing = {0};
     struct nf_residence where = {0};
     struct nf_background *thief = NULL;
-    int rc = kind == HOG ? nf_background_start_hog(&r->job->cpu, 1, r->llc_bytes, &thief) : 0, late = 0;
+    int rc = kind == HOG || kind == POLICY_HOG ? nf_background_start_hog(&r->job->cpu, 1, r->llc_bytes, &thief) : 0, late = 0;
 
-    if (rc)
+    if (!rc && one.placing)
+        rc = nf_live_placing_init(&placing, &r->placed->plan, nf_source_library_folder());
+    if (rc) {
+        nf_background_stop(thief, &row.hog_bps);
+        nf_live_placing_deinit(&placing);
         return rc;
+    }
     rc = nf_capture_time_job(r->job, &with, &timing);
     r->status = timing.job_status;
     nf_background_stop(thief, &row.hog_bps);
     nf_residence_watch_stop(one.watch, &where);
     if (!rc && kind == BIND)
         rc = judge_residence(r->binding, &where, row.message, sizeof row.message);
-    if (timing.n)
+    if (one.placing)
+        nf_live_placing_read(&placing, &row.where);
+    if (!rc && one.placing)
+        rc = judge_placing(r->placed, &row.where, row.message, sizeof row.message);
+    if (!rc)
+        rc = judge_parameters(r, kind, timing.parameter_sha256);
+    nf_live_placing_deinit(&placing);
+    if (timing.n && (!rc || kind == BIND))
         late = record(r, &row, &timing);
     if (!rc)
         rc = late;
     if (!rc) {
         r->median_ns[kind][repetition] = median_step_ns(timing.step_ns, timing.n);
-        fprintf(stderr, "  run %u, %-5s  %u steps, median %.1f ms", repetition + 1, kind_names[kind], timing.n,
+        fprintf(stderr, "  run %u, %-10s  %u steps, median %.1f ms", repetition + 1, kind_names[kind], timing.n,
                 r->median_ns[kind][repetition] / 1e6);
-        if (kind == HOG)
+        if (row.hog_bps > 0)
             fprintf(stderr, ", hog at %.1f GB/s", row.hog_bps / 1e9);
         fprintf(stderr, "%s%s\n", *row.message ? ", " : "", row.message);
     }
@@ -176,24 +270,34 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
     return rc;
 }
 
-/* The ratio to the job alone, repetition by repetition. */
+/* The ratio to the job alone (beside a hog: to the job beside one), repetition by repetition. */
 static void conclude(const struct runs *r, enum kind kind, unsigned n)
 {
     double *ratio = malloc((n + (size_t)1) * sizeof *ratio), low, high;
+    enum kind against = kind == POLICY_HOG ? HOG : ALONE;
+    char what[160] = "";
     size_t pairs = 0;
 
     for (unsigned i = 0; ratio && i < n; i++) {
-        if (r->median_ns[kind][i] > 0 && r->median_ns[ALONE][i] > 0)
-            ratio[pairs++] = r->median_ns[kind][i] / r->median_ns[ALONE][i];
+        if (r->median_ns[kind][i] > 0 && r->median_ns[against][i] > 0)
+            ratio[pairs++] = r->median_ns[kind][i] / r->median_ns[against][i];
     }
+    if (kind == BIND)
+        snprintf(what, sizeof what, " %s", r->binding->text);
+    else if (is_placed(kind))
+        snprintf(what, sizeof what, " %s at %g %% near", r->placed->policy->name, 100 * r->placed->near_share);
     if (pairs) {
         double middle = nf_median(ratio, pairs);
 
         low = nf_quantile(ratio, pairs, 0);
         high = nf_quantile(ratio, pairs, 1);
-        fprintf(stderr, "  %s%s%s: %.3f x the job alone [%.3f .. %.3f] over %zu pairs\n", kind_names[kind],
-                kind == BIND ? " " : "", kind == BIND ? r->binding->text : "", middle, low, high, pairs);
+        fprintf(stderr, "  %s%s: %.3f x the job %s [%.3f .. %.3f] over %zu pairs\n", kind_names[kind], what, middle,
+                against == HOG ? "beside a hog" : "alone", low, high, pairs);
     }
+    if (kind == POLICY && r->placed->tiers.evidence == NF_EVIDENCE_ASSUMED)
+        fprintf(stderr, "  this machine has one memory node: far is as fast as near, so this is what placing costs, not what far does\n");
+    if (kind == POLICY && *r->parameters && !r->parameters_differ)
+        fprintf(stderr, "  final parameters are bit for bit those of the job alone\n");
     free(ratio);
 }
 
@@ -226,6 +330,42 @@ static int run_all(struct runs *r, const enum kind *kinds, unsigned n_kinds, uns
     return rc;
 }
 
+/* "name:key=value" and a share into a plan. */
+static int make_plan(struct runs *r, const struct arguments *a, struct placed *p, char *name, size_t size)
+{
+    struct nf_stream *stream = NULL;
+    double shares[2];
+    size_t n_shares = 0, n = strcspn(a->policy, ":");
+    int rc;
+
+    p->options = a->policy[n] ? a->policy + n + 1 : "";
+    if (n >= size)
+        return nf_fail(-EINVAL, "no policy has a name of %zu characters", n);
+    memcpy(name, a->policy, n);
+    name[n] = '\0';
+    p->policy = nf_policy_find(name);
+    if (!p->policy)
+        return -EINVAL;
+    rc = nf_parse_shares(a->near ? a->near : "100%", shares, sizeof shares / sizeof *shares, &n_shares);
+    if (rc || n_shares != 1)
+        return nf_fail(-EINVAL, "--near wants one share: 20%%");
+    p->near_share = shares[0];
+    rc = nf_live_tiers_find(r->study, a->tiers.v, a->tiers.n, &p->tiers);
+    if (!rc)
+        rc = nf_record_stream_load(r->study, r->capture, &stream);
+    if (!rc && !stream->n_classes)
+        rc = nf_fail(-ENOENT, "capture %lld has no steps to plan", (long long)r->capture);
+    if (!rc) {
+        const struct nf_live_plan_wish wish = {.stream = stream, .tiers = &p->tiers, .policy = p->policy, .options = p->options,
+                                               .near_share = p->near_share, .llc_bytes = r->llc_bytes, .seed = a->seed};
+
+        rc = nf_live_plan_init(&p->plan, &wish);
+    }
+    nf_stream_free(stream);
+    r->placed = p;
+    return rc;
+}
+
 static int exit_code(int rc)
 {
     switch (rc) {
@@ -242,11 +382,12 @@ static int run(const struct nf_command *self, int argc, char **argv)
     struct arguments a = {.repetitions = 3, .seed = 1};
     struct nf_capture_options o = NF_CAPTURE_OPTIONS_INIT;
     struct nf_live_binding binding;
+    struct placed placed = {0};
     struct runs r = {.job = &o, .binding = &binding};
     enum kind kinds[KINDS] = {ALONE};
     unsigned n_kinds = 1;
     int first, n, code = NF_EXIT_OK, rc;
-    char message[512];
+    char message[512], name[128];
 
     if (nf_command_parse(self, argc, argv, &a, 0, &first, &n, &code))
         return code;
@@ -267,8 +408,12 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "the job's command is missing (after --)");
     if (!a.repetitions || a.repetitions > 1000)
         return nf_command_usage(self, "--repetitions wants 1 to 1000");
-    if (a.tiers.n && !a.bind)
-        return nf_command_usage(self, "--tier belongs to --bind");
+    if (a.tiers.n && !a.bind && !a.policy)
+        return nf_command_usage(self, "--tier belongs to --bind or --policy");
+    if (a.bind && a.policy)
+        return nf_command_usage(self, "a job is bound or placed by a policy, not both");
+    if (a.near && !a.policy)
+        return nf_command_usage(self, "--near belongs to --policy");
     if (a.hog && nf_background_probe(1, 1)) {
         fprintf(stderr, "nearfar: no hog here: %s\n", nf_error_text(0));
         return NF_EXIT_CANNOT;
@@ -284,6 +429,10 @@ static int run(const struct nf_command *self, int argc, char **argv)
     }
     if (a.bind)
         kinds[n_kinds++] = BIND;
+    if (a.policy)
+        kinds[n_kinds++] = POLICY;
+    if (a.policy && a.hog)
+        kinds[n_kinds++] = POLICY_HOG;
     o.cpu = (int)a.cpu;
     o.quiet = true;
     rc = nf_study_open(argv[first], NF_STUDY_WRITE, &r.study);
@@ -297,10 +446,13 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return code;
     }
     r.llc_bytes = nf_record_llc(r.study);
-    rc = run_all(&r, kinds, n_kinds, (unsigned)a.repetitions, a.seed);
+    rc = a.policy ? make_plan(&r, &a, &placed, name, sizeof name) : 0;
+    if (!rc)
+        rc = run_all(&r, kinds, n_kinds, (unsigned)a.repetitions, a.seed);
     snprintf(message, sizeof message, "%s", rc ? nf_error_text(rc) : "");
     nf_record_invocation_end(r.study, r.invocation, rc ? "failed" : "complete", message);
     nf_study_close(r.study);
+    nf_live_plan_deinit(&placed.plan);
     for (unsigned k = 0; k < KINDS; k++)
         free(r.median_ns[k]);
     if (!rc)
@@ -311,12 +463,12 @@ static int run(const struct nf_command *self, int argc, char **argv)
 
 const struct nf_command nf_cmd_run = {
     .name = "run",
-    .about = "time the real job itself, alone, bound to a tier or beside a bandwidth hog, for the replay to be held against",
+    .about = "time the real job itself, alone, bound to a tier, placed by a policy or beside a bandwidth hog, for the replay to be held against",
     .usage = "run STUDY [OPTIONS] -- COMMAND...",
     .text = "The job's output is not shown. Its step times go into the study; the report sets the replay's\n"
             "prediction of the slowdown beside them.",
     .options = options,
     .examples = {"nearfar run demo.nf --hog -- python3 examples/finetune.py --lora",
-                 "nearfar run demo.nf --bind near --repetitions 5 -- python3 examples/finetune.py --lora --steps 8"},
+                 "nearfar run demo.nf --policy lifetime-density --near 20% -- python3 examples/finetune.py --lora"},
     .run = run,
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "live/plan.h"
 #include "pool/nodes.h"
 
 const char *const nf_live_rule_names[NF_LIVE_RULES + 1] = {"near", "far", "interleave", "weighted", NULL};
@@ -122,4 +123,48 @@ enum nf_evidence nf_live_evidence(void)
     nf_error_clear(); /* a machine without nodes is still measured */
     nf_tier_close(&tier);
     return evidence;
+}
+
+static int take_measured(struct nf_study *study, struct nf_live_tiers *out)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(study, "SELECT number, latency_ns, read_bps FROM tier WHERE testbed_id = (SELECT max(id) FROM testbed) "
+                                   "ORDER BY number", &q);
+
+    if (rc)
+        return rc;
+    while ((rc = nf_query_step(q)) == 1) {
+        int64_t number = nf_query_i64(q, 0);
+
+        if (number < 0 || number >= NF_TIER_MAX)
+            continue;
+        out->latency_ns[number] = nf_query_f64(q, 1);
+        out->read_bps[number] = nf_query_f64(q, 2);
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+int nf_live_tiers_find(struct nf_study *study, const char *const *specs, size_t n_specs, struct nf_live_tiers *out)
+{
+    struct tiers t = {0};
+    int rc = 0;
+
+    *out = (struct nf_live_tiers){0};
+    for (size_t i = 0; i < n_specs && !rc; i++)
+        rc = add_tier(&t, specs[i]);
+    if (!rc && !n_specs && add_nodes(&t)) { /* a machine that shows no nodes has one memory */
+        nf_error_clear();
+        t.n = 0;
+    }
+    if (rc)
+        return rc;
+    if (n_specs == 1)
+        return nf_fail(-EINVAL, "a plan places on two tiers or more, and '%s' is one", specs[0]);
+    out->n = t.n < 2 ? 2 : t.n;
+    for (unsigned i = 0; i < out->n; i++) {
+        out->node[i] = t.n < 2 ? -1 : t.node[i];
+        out->evidence = t.n < 2 ? NF_EVIDENCE_ASSUMED : weaker(out->evidence, t.evidence[i]);
+    }
+    return take_measured(study, out);
 }

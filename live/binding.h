@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "core/model/words.h"
+#include "core/store/study.h"
 #include "pool/tier-binding.h"
 #include "pool/tier.h"
 
@@ -28,5 +29,10 @@ struct nf_live_binding {
 int nf_live_binding_init(struct nf_live_binding *b, const char *rule, const char *const *specs, size_t n_specs);
 /* For a child between fork and exec. 0 or -errno. */
 int nf_live_binding_enter(const struct nf_live_binding *b);
+/* The tiers that a plan places on: the specs' nodes, near first; none: as for a binding. On a machine of one node, without specs,
+ * far is that node's memory too: placement only, and the evidence says assumed. Latency and bandwidth as the study's latest
+ * testbed measured its tiers, by order. 0, -EINVAL, -ENODEV, -errno, with the cause set. */
+struct nf_live_tiers;
+int nf_live_tiers_find(struct nf_study *study, const char *const *specs, size_t n_specs, struct nf_live_tiers *out);
 /* Of the memory a job gets unasked: that of the local node, or measured-device where nodes are not known. */
 enum nf_evidence nf_live_evidence(void);

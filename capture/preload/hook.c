@@ -12,6 +12,7 @@
 #include "capture/preload/tracker.h"
 #include "capture/preload/trap.h"
 #include "capture/preload/writer.h"
+#include "core/base/job-placer.h"
 
 #define NF_EXPORT __attribute__((visibility("default")))
 
@@ -218,6 +219,8 @@ NF_EXPORT int nf_hook_mark(uint32_t mark, uint32_t name, uint32_t module, uint64
     if (mark == NF_MARK_TRAINING_BEGINS) {
         nf_boundary_training();
         nf_arena_restart();
+        if (&nf_job_placer_library)
+            nf_job_placer_library.training();
         a = previous_mark_ns = nf_writer_now_ns();
     }
     if (!nf_writer_begin(1, NF_WRITER_VITAL))
@@ -245,6 +248,8 @@ NF_EXPORT int nf_hook_step(void)
     foreign_used = 0;
     nf_boundary_flush(NF_TOUCH_OUTSIDE);
     nf_arena_restart();
+    if (&nf_job_placer_library)
+        nf_job_placer_library.step();
     if (!nf_writer_begin(1, NF_WRITER_VITAL)) {
         previous_mark_ns = now_ns;
         return -1;

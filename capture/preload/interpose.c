@@ -1,5 +1,5 @@
 /* The allocator functions that tensors come from, interposed. Each calls the next definition and tells the tracker.
- * The blocks are the next allocator's own, unaltered, or the arena's. */
+ * The blocks are the next allocator's own, unaltered, the arena's, or those of a library that places them. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -9,6 +9,7 @@
 
 #include "capture/preload/arena.h"
 #include "capture/preload/tracker.h"
+#include "core/base/job-placer.h"
 
 #define NF_EXPORT __attribute__((visibility("default")))
 
@@ -108,12 +109,38 @@ static bool note_free(void *block, size_t *bytes)
     return tracked;
 }
 
-/* A block of the arena, or NULL: then the next allocator is asked, which also judges odd alignments. */
-static void *arena_alloc(size_t alignment, size_t bytes)
+/* A block of ours, or NULL: then the next allocator is asked, which also judges odd alignments. */
+static void *own_alloc(size_t alignment, size_t bytes)
 {
+    void *block;
+
     if (alignment < NF_TRACKER_ALIGNMENT || alignment & (alignment - 1))
         return NULL;
-    return nf_arena_alloc(alignment, bytes);
+    block = &nf_job_placer_library ? nf_job_placer_library.allocate(alignment, bytes) : NULL;
+    return block ? block : nf_arena_alloc(alignment, bytes);
+}
+
+static bool is_placed(const void *block)
+{
+    return &nf_job_placer_library && nf_job_placer_library.owns(block);
+}
+
+static bool is_own(const void *block)
+{
+    return nf_arena_owns(block) || is_placed(block);
+}
+
+static size_t own_usable(const void *block)
+{
+    return is_placed(block) ? nf_job_placer_library.usable(block) : nf_arena_usable(block);
+}
+
+static void own_free(void *block)
+{
+    if (is_placed(block))
+        nf_job_placer_library.release(block);
+    else
+        nf_arena_free(block);
 }
 
 NF_EXPORT int posix_memalign(void **block, size_t alignment, size_t bytes)
@@ -125,7 +152,7 @@ NF_EXPORT int posix_memalign(void **block, size_t alignment, size_t bytes)
         *block = early_alloc(alignment, bytes);
         return *block ? 0 : ENOMEM;
     }
-    own = arena_alloc(alignment, bytes);
+    own = own_alloc(alignment, bytes);
     if (own)
         *block = own;
     r = own ? 0 : next.posix_memalign(block, alignment, bytes);
@@ -136,7 +163,7 @@ NF_EXPORT int posix_memalign(void **block, size_t alignment, size_t bytes)
 
 static void *aligned(void *(*function)(size_t, size_t), size_t alignment, size_t bytes)
 {
-    void *block = arena_alloc(alignment, bytes);
+    void *block = own_alloc(alignment, bytes);
 
     if (!block)
         block = function(alignment, bytes);
@@ -156,8 +183,8 @@ NF_EXPORT void *memalign(size_t alignment, size_t bytes)
 
 NF_EXPORT size_t malloc_usable_size(void *block)
 {
-    if (nf_arena_owns(block))
-        return nf_arena_usable(block);
+    if (is_own(block))
+        return own_usable(block);
     return !block || is_early(block) || !resolve() ? 0 : next.malloc_usable_size(block);
 }
 
@@ -170,24 +197,24 @@ NF_EXPORT void free(void *block)
         return;
     if (nf_tracker_may_hold(block))
         note_free(block, &bytes);
-    if (nf_arena_owns(block))
-        nf_arena_free(block);
+    if (is_own(block))
+        own_free(block);
     else
         next.free(block);
 }
 
-/* A realloc of a block of the arena: by the C library's contract the result need not be aligned. */
-static void *arena_move(void *block, size_t bytes)
+/* A realloc of a block of ours: by the C library's contract the result need not be aligned. */
+static void *own_move(void *block, size_t bytes)
 {
-    size_t old_bytes = nf_arena_usable(block);
-    void *moved = bytes ? nf_arena_alloc(NF_TRACKER_ALIGNMENT, bytes) : NULL;
+    size_t old_bytes = own_usable(block);
+    void *moved = bytes ? own_alloc(NF_TRACKER_ALIGNMENT, bytes) : NULL;
 
     if (!moved && bytes)
         moved = malloc(bytes);
     if (moved)
         memcpy(moved, block, bytes < old_bytes ? bytes : old_bytes);
     if (moved || !bytes)
-        nf_arena_free(block);
+        own_free(block);
     return moved;
 }
 
@@ -204,7 +231,7 @@ NF_EXPORT void *realloc(void *block, size_t bytes)
     /* Forgotten before the call: its address may be another thread's block before the call returns. */
     if (nf_tracker_may_hold(block))
         tracked = note_free(block, &old_bytes);
-    moved = nf_arena_owns(block) ? arena_move(block, bytes) : next.realloc(block, bytes);
+    moved = is_own(block) ? own_move(block, bytes) : next.realloc(block, bytes);
     if (!tracked)
         return moved;
     if (moved)
@@ -214,7 +241,7 @@ NF_EXPORT void *realloc(void *block, size_t bytes)
     return moved;
 }
 
-/* The C library's own would hand a block of the arena to its own realloc. */
+/* The C library's own would hand a block of ours to its own realloc. */
 NF_EXPORT void *reallocarray(void *block, size_t n, size_t size)
 {
     size_t bytes;

@@ -1,0 +1,367 @@
+#include "live/plan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/array.h"
+#include "core/base/error.h"
+#include "core/model/profile.h"
+#include "live/plan-file.h"
+#include "pool/pool.h"
+
+_Static_assert((int)NF_PLAN_TIERS == (int)NF_TIER_MAX, "as many tiers in a plan as in a pool");
+
+enum { NO_HANDLE = UINT32_MAX, STEADY_CYCLES = 3 };
+
+typedef NF_ARRAY(struct nf_plan_entry) entry_array;
+typedef NF_ARRAY(struct nf_plan_group) group_array;
+typedef NF_ARRAY(uint8_t) tier_array;
+
+/* Where the storages of the steady step lay, by number and page. */
+struct play {
+    const struct nf_live_plan_wish *w;
+    const struct nf_step_class *c;
+    uint32_t steady;
+    struct nf_profile *profiles;
+    struct nf_tier tiers[NF_TIER_MAX];
+    struct nf_pool *pool;
+    uint32_t *handles, *carry;
+    uint64_t *pages_at; /* of each storage in tiers_of_pages; UINT64_MAX: not placed */
+    tier_array page_tiers;
+    entry_array entries;
+    group_array groups;
+    uint32_t *by_birth, *by_death; /* numbers, in that order */
+};
+
+static uint64_t pages_of(const struct nf_tensor *t)
+{
+    return nf_page_bytes(t->bytes) / NF_PAGE_BYTES;
+}
+
+/* --- playing the policy --- */
+
+static int open_pool(struct play *p)
+{
+    const struct nf_live_plan_wish *w = p->w;
+    struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->tiers->n, .policy = w->policy, .policy_options = w->options,
+                               .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->steady,
+                               .seed = w->seed};
+    uint64_t peak;
+    int rc = nf_step_class_peak(p->c, &peak);
+
+    for (uint32_t i = 0; i < w->tiers->n && !rc; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "tier%u", i);
+        rc = nf_tier_open(name, "null", NULL, &p->tiers[i]);
+        c.capacity[i] = UINT64_MAX;
+        c.arena_bytes[i] = 2 * peak + (16 << 20); /* addresses, never touched */
+        c.latency_ns[i] = w->tiers->latency_ns[i];
+        c.read_bps[i] = w->tiers->read_bps[i];
+    }
+    c.capacity[0] = (uint64_t)(w->near_share * (double)peak) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+    return rc ? rc : nf_pool_open(&c, &p->pool);
+}
+
+static int prepare_profiles(struct play *p)
+{
+    const struct nf_stream *s = p->w->stream;
+    int rc = 0;
+
+    p->profiles = calloc(s->n_classes, sizeof *p->profiles);
+    if (!p->profiles)
+        return nf_fail(-ENOMEM, "out of memory for %u step classes", s->n_classes);
+    for (uint32_t i = 0; i < s->n_classes && !rc; i++)
+        rc = nf_profile_init(&p->profiles[i], &s->classes[i], p->w->llc_bytes, p->w->llc_bytes);
+    return rc;
+}
+
+static int allocate(struct play *p, uint32_t number, uint32_t op)
+{
+    const struct nf_tensor *t = &p->c->tensors[number];
+    const struct nf_pool_alloc a = {.bytes = nf_page_bytes(t->bytes), .address = t->address, .op = op, .step_class = p->steady,
+                                    .number = number, .role = t->role};
+
+    return t->bytes ? nf_pool_allocate(p->pool, &a, &p->handles[number]) : 0;
+}
+
+static void release(struct play *p, uint32_t *handle)
+{
+    if (*handle != NO_HANDLE)
+        nf_pool_free(p->pool, *handle);
+    *handle = NO_HANDLE;
+}
+
+/* Where its pages are now. */
+static int note(struct play *p, uint32_t number)
+{
+    const struct nf_pool_storage *s;
+    uint64_t at = 0, run;
+    uint32_t tier;
+
+    if (p->handles[number] == NO_HANDLE)
+        return 0;
+    s = nf_pool_storage(p->pool, p->handles[number]);
+    p->pages_at[number] = p->page_tiers.n;
+    for (; at < s->bytes; at += run) {
+        nf_pool_locate(s, at, &tier, &run);
+        for (uint64_t i = 0; i < run; i += NF_PAGE_BYTES) {
+            if (nf_array_push(&p->page_tiers, (uint8_t)tier))
+                return nf_fail(-ENOMEM, "out of memory for the plan's pages");
+        }
+    }
+    return 0;
+}
+
+static int enter_step(struct play *p)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < p->c->n_tensors && !rc; i++) {
+        int32_t slot = p->c->tensors[i].carry_in;
+
+        if (slot == NF_CARRY_NONE)
+            continue;
+        p->handles[i] = p->carry[slot];
+        p->carry[slot] = NO_HANDLE;
+        if (p->handles[i] == NO_HANDLE)
+            rc = allocate(p, i, 0);
+    }
+    return rc;
+}
+
+static void leave_step(struct play *p)
+{
+    for (uint32_t i = 0; i < p->c->n_tensors; i++) {
+        int32_t slot = p->c->tensors[i].carry_out;
+
+        if (slot == NF_CARRY_NONE || p->handles[i] == NO_HANDLE)
+            continue;
+        release(p, &p->carry[slot]);
+        p->carry[slot] = p->handles[i];
+        p->handles[i] = NO_HANDLE;
+    }
+    for (uint32_t i = 0; i < p->c->n_tensors; i++)
+        release(p, &p->handles[i]);
+}
+
+static int play_step(struct play *p, bool last)
+{
+    uint32_t born = 0, dead = 0;
+    nf_regime regime = 0;
+    int rc = enter_step(p);
+
+    for (uint32_t i = 0; i < p->c->n_tensors && last && !rc; i++)
+        rc = note(p, i); /* those that were carried in */
+    while (born < p->c->n_tensors && p->c->tensors[p->by_birth[born]].birth < 0)
+        born++;
+    for (uint32_t op = 0; op < p->c->n_ops && !rc; op++) {
+        if (p->c->ops[op].regime != regime)
+            nf_pool_enter(p->pool, p->c->ops[op].regime);
+        regime = p->c->ops[op].regime;
+        for (; born < p->c->n_tensors && p->c->tensors[p->by_birth[born]].birth == (int32_t)op && !rc; born++) {
+            rc = allocate(p, p->by_birth[born], op);
+            if (!rc && last)
+                rc = note(p, p->by_birth[born]);
+        }
+        for (; dead < p->c->n_tensors && p->c->tensors[p->by_death[dead]].death <= (int32_t)op; dead++)
+            release(p, &p->handles[p->by_death[dead]]);
+    }
+    if (!rc)
+        leave_step(p);
+    return rc;
+}
+
+static const struct nf_tensor *sorted; /* for the comparisons below */
+
+static int earlier_birth(const void *a, const void *b)
+{
+    const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+
+    return sorted[i].birth != sorted[j].birth ? (sorted[i].birth < sorted[j].birth ? -1 : 1) : i < j ? -1 : i > j;
+}
+
+static int earlier_death(const void *a, const void *b)
+{
+    const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+
+    return sorted[i].death != sorted[j].death ? (sorted[i].death < sorted[j].death ? -1 : 1) : i < j ? -1 : i > j;
+}
+
+static uint32_t *in_order(const struct nf_step_class *c, int (*compare)(const void *, const void *))
+{
+    uint32_t *order = malloc((c->n_tensors + (size_t)1) * sizeof *order);
+
+    for (uint32_t i = 0; order && i < c->n_tensors; i++)
+        order[i] = i;
+    sorted = c->tensors;
+    if (order)
+        qsort(order, c->n_tensors, sizeof *order, compare);
+    return order;
+}
+
+static int play(struct play *p)
+{
+    uint32_t n = p->c->n_tensors, slots = p->w->stream->n_carry;
+    int rc;
+
+    p->handles = malloc((n + (size_t)1) * sizeof *p->handles);
+    p->carry = malloc((slots + (size_t)1) * sizeof *p->carry);
+    p->pages_at = malloc((n + (size_t)1) * sizeof *p->pages_at);
+    p->by_birth = in_order(p->c, earlier_birth);
+    p->by_death = in_order(p->c, earlier_death);
+    if (!p->handles || !p->carry || !p->pages_at || !p->by_birth || !p->by_death)
+        return nf_fail(-ENOMEM, "out of memory for %u storages", n);
+    for (uint32_t i = 0; i < n; i++) {
+        p->handles[i] = NO_HANDLE;
+        p->pages_at[i] = UINT64_MAX;
+    }
+    for (uint32_t i = 0; i < slots; i++)
+        p->carry[i] = NO_HANDLE;
+    rc = prepare_profiles(p);
+    if (!rc)
+        rc = open_pool(p);
+    for (unsigned i = 0; i < STEADY_CYCLES && !rc; i++)
+        rc = play_step(p, i + 1 == STEADY_CYCLES);
+    return rc;
+}
+
+/* --- the file --- */
+
+static int push_entry(struct play *p, const struct nf_tensor *t, uint64_t pages_at)
+{
+    const struct nf_plan_entry e = {.bytes = t->bytes, .address = t->address, .pages_at = pages_at, .pages = (uint32_t)pages_of(t)};
+
+    return nf_array_push(&p->entries, e) ? nf_fail(-ENOMEM, "out of memory for the plan") : 0;
+}
+
+/* The steady step's storage that a slot carries, or UINT64_MAX: its pages. */
+static uint64_t carried_pages(const struct play *p, int32_t slot)
+{
+    for (uint32_t i = 0; slot != NF_CARRY_NONE && i < p->c->n_tensors; i++) {
+        if (p->c->tensors[i].carry_in == slot)
+            return p->pages_at[i];
+    }
+    return UINT64_MAX;
+}
+
+/* What a step class allocates, and with `carried` what it finds. Of the steady one all; of another, whose storages nobody
+ * placed, what it hands on. */
+static int push_group(struct play *p, const struct nf_step_class *c, bool carried)
+{
+    struct nf_plan_group g = {.first = (uint32_t)p->entries.n};
+    uint32_t *order = in_order(c, earlier_birth);
+    int rc = order ? 0 : nf_fail(-ENOMEM, "out of memory for %u storages", c->n_tensors);
+
+    for (uint32_t i = 0; i < c->n_tensors && !rc; i++) {
+        const struct nf_tensor *t = &c->tensors[order[i]];
+        int32_t slot = t->carry_out != NF_CARRY_NONE ? t->carry_out : t->carry_in;
+        uint64_t at = c == p->c ? p->pages_at[order[i]] : carried_pages(p, slot);
+
+        if ((carried || t->birth >= 0) && t->bytes >= NF_PLAN_MIN_BYTES && at != UINT64_MAX)
+            rc = push_entry(p, t, at);
+    }
+    free(order);
+    g.n = (uint32_t)p->entries.n - g.first;
+    if (!rc && nf_array_push(&p->groups, g))
+        rc = nf_fail(-ENOMEM, "out of memory for the plan");
+    return rc;
+}
+
+static size_t eights(size_t bytes)
+{
+    return (bytes + 7) / 8 * 8;
+}
+
+static int write_file(struct play *p, struct nf_live_plan *out)
+{
+    const struct nf_stream *s = p->w->stream;
+    uint32_t n_sequence = s->n_sequence ? s->n_sequence : 1;
+    struct nf_plan_file f = {.version = NF_PLAN_VERSION, .n_tiers = p->w->tiers->n, .capacity = out->near_bytes,
+                             .arena_bytes = 4 * out->peak_bytes + ((uint64_t)256 << 20), .n_sequence = n_sequence,
+                             .n_groups = (uint32_t)p->groups.n, .n_entries = (uint32_t)p->entries.n,
+                             .before = (uint32_t)p->groups.n - 1, .steady = p->steady, .n_page_tiers = p->page_tiers.n};
+
+    memcpy(f.magic, NF_PLAN_MAGIC, sizeof f.magic);
+    for (uint32_t i = 0; i < NF_PLAN_TIERS; i++)
+        f.node[i] = i < p->w->tiers->n ? p->w->tiers->node[i] : -1;
+    f.sequence_at = eights(sizeof f);
+    f.groups_at = f.sequence_at + eights(n_sequence * sizeof(uint32_t));
+    f.entries_at = f.groups_at + eights(p->groups.n * sizeof *p->groups.v);
+    f.page_tiers_at = f.entries_at + eights(p->entries.n * sizeof *p->entries.v);
+    out->size = f.page_tiers_at + eights(p->page_tiers.n);
+    out->data = calloc(1, out->size);
+    if (!out->data)
+        return nf_fail(-ENOMEM, "out of memory for the plan");
+    memcpy(out->data, &f, sizeof f);
+    if (s->n_sequence)
+        memcpy(out->data + f.sequence_at, s->sequence, s->n_sequence * sizeof *s->sequence);
+    else
+        memcpy(out->data + f.sequence_at, &p->steady, sizeof p->steady);
+    memcpy(out->data + f.groups_at, p->groups.v, p->groups.n * sizeof *p->groups.v);
+    if (p->entries.n)
+        memcpy(out->data + f.entries_at, p->entries.v, p->entries.n * sizeof *p->entries.v);
+    if (p->page_tiers.n)
+        memcpy(out->data + f.page_tiers_at, p->page_tiers.v, p->page_tiers.n);
+    return 0;
+}
+
+static int check(const struct nf_live_plan_wish *w)
+{
+    const struct nf_policy_semantics *s = &w->policy->semantics;
+
+    if (!(w->near_share > 0 && w->near_share <= 1))
+        return nf_fail(-EINVAL, "a near share lies above 0 %% and at most at 100 %%, not at %g %%", 100 * w->near_share);
+    if (s->access != NF_ACCESS_IN_PLACE || s->demote != NF_DEMOTE_NEVER || s->mover != NF_MOVER_NONE)
+        return nf_fail(-EINVAL, "policy %s moves storages while the job runs, and a job's own memory stays where it is: only "
+                                "policies without migration can be told to it", w->policy->name);
+    return 0;
+}
+
+int nf_live_plan_init(struct nf_live_plan *out, const struct nf_live_plan_wish *wish)
+{
+    const struct nf_stream *s = wish->stream;
+    struct play p = {.w = wish, .steady = nf_stream_steady_class(s)};
+    int rc = check(wish);
+
+    *out = (struct nf_live_plan){0};
+    if (rc)
+        return rc;
+    p.c = &s->classes[p.steady];
+    rc = nf_step_class_peak(p.c, &out->peak_bytes);
+    out->near_bytes = (uint64_t)(wish->near_share * (double)out->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+    if (!rc)
+        rc = play(&p);
+    for (uint32_t i = 0; i < s->n_classes && !rc; i++)
+        rc = push_group(&p, &s->classes[i], false);
+    /* A capture's first step begins with the program: what is there before training is of its class. */
+    if (!rc)
+        rc = push_group(&p, s->n_sequence ? &s->classes[s->sequence[0]] : p.c, true);
+    if (!rc)
+        rc = write_file(&p, out);
+    for (uint32_t i = 0; i < p.c->n_tensors && !rc; i++)
+        out->storages += p.c->tensors[i].bytes >= NF_PLAN_MIN_BYTES;
+    nf_pool_close(p.pool);
+    for (uint32_t i = 0; i < NF_TIER_MAX; i++)
+        nf_tier_close(&p.tiers[i]);
+    for (uint32_t i = 0; p.profiles && i < s->n_classes; i++)
+        nf_profile_deinit(&p.profiles[i]);
+    free(p.profiles);
+    free(p.handles);
+    free(p.carry);
+    free(p.pages_at);
+    free(p.by_birth);
+    free(p.by_death);
+    nf_array_free(&p.page_tiers);
+    nf_array_free(&p.entries);
+    nf_array_free(&p.groups);
+    return rc;
+}
+
+void nf_live_plan_deinit(struct nf_live_plan *p)
+{
+    free(p->data);
+    *p = (struct nf_live_plan){0};
+}

@@ -1,0 +1,57 @@
+#pragma once
+/* A policy's placements of a captured stream, played through a pool on no particular memory, as a plan that the job's
+ * preloaded placer follows (live/plan-file.h). Only policies that leave a storage where it is born can be told to a job:
+ * its memory is its own between two operators. */
+#include <stdint.h>
+
+#include "core/model/stream.h"
+#include "core/model/words.h"
+#include "pool/policy.h"
+#include "pool/tier.h"
+
+struct nf_live_tiers {
+    int node[NF_TIER_MAX]; /* -1: the same memory as near, which costs nothing extra */
+    double latency_ns[NF_TIER_MAX], read_bps[NF_TIER_MAX]; /* as last measured on a testbed; 0: unknown */
+    uint32_t n;
+    enum nf_evidence evidence; /* the weakest of them; NF_EVIDENCE_ASSUMED where far is no other memory */
+};
+
+struct nf_live_plan {
+    char *data; /* the file */
+    size_t size;
+    uint64_t near_bytes, peak_bytes;
+    uint32_t storages; /* of the steady step that have a page or more */
+};
+
+struct nf_live_plan_wish {
+    const struct nf_stream *stream;
+    const struct nf_live_tiers *tiers;
+    const struct nf_policy_ops *policy;
+    const char *options; /* "key=value,..." or "" */
+    double near_share;   /* of peak live, (0, 1] */
+    uint64_t llc_bytes, seed;
+};
+
+/* 0; -EINVAL (a policy that moves; a bad share or option), -ENOSPC (it cannot place the stream), -ENOMEM, with the cause
+ * set. Caller deinits in every case. */
+int nf_live_plan_init(struct nf_live_plan *p, const struct nf_live_plan_wish *wish);
+void nf_live_plan_deinit(struct nf_live_plan *p);
+
+/* A run under a plan: the plan as a file that the job's placer finds. */
+struct nf_live_placing {
+    char path[64], library[4200];
+    struct nf_plan_file *file; /* mapped */
+    size_t size;
+};
+/* library_folder: where preload/libnearfar-placer.so is. 0, -ENOENT (it is not there), -errno, with the cause set. Caller ends
+ * it in every case. */
+int nf_live_placing_init(struct nf_live_placing *p, const struct nf_live_plan *plan, const char *library_folder);
+void nf_live_placing_deinit(struct nf_live_placing *p);
+/* For a child between fork and exec whose environment is set. 0 or -errno. */
+int nf_live_placing_enter(const struct nf_live_placing *p);
+
+struct nf_live_placed {
+    uint64_t placed, placed_bytes, unplaced, unplaced_bytes, spilled_bytes, refused, near_peak_bytes, unbound_bytes;
+    uint32_t jobs; /* processes that trained under it */
+};
+void nf_live_placing_read(const struct nf_live_placing *p, struct nf_live_placed *out);

@@ -1,0 +1,72 @@
+"""`nearfar run --policy`: a real job placed by a plan computes bit for bit what it computes alone; every block of its steady steps
+follows the plan; near holds no more than it may; other jobs are refused."""
+import os
+import shutil
+import subprocess
+
+from system import NEARFAR, SOURCE, WORK, check, finish, job, nearfar, refused, rows, whole
+
+FAILED, USAGE, JOB = 1, 2, 4
+COLUMNS = 'SELECT kind, policy, placed, unplaced, near_peak_bytes, near_bytes, parameter_sha256, evidence FROM live_run ORDER BY id'
+
+kernels = WORK / 'kernels'
+subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', SOURCE / 'examples/kernels.c', '-o', kernels, '-ldl', '-lpthread'],
+               check=True)
+
+
+def placed(study, policy, near, command, runs=1):
+    before = len(rows(study, COLUMNS))
+    result = nearfar('run', study, '--policy', policy, '--near', near, '--repetitions', runs, '--', *command)
+    return result, rows(study, COLUMNS)[before:]
+
+
+# --- a C job, and one of the operators a training job has ---
+done = nearfar('capture', '-q', '-o', 'kernels.nf', '--', kernels, 'all', 65536, 6)
+check(done.returncode == 0, f'kernels: captured {done.stderr[-200:] if done.returncode else ""!r}')
+result, runs = placed('kernels.nf', 'near-first', '50%', [kernels, 'all', 65536, 6])
+check(result.returncode == 0 and {r[0] for r in runs} == {'alone', 'policy'}, f'kernels: {result.stderr[-300:]!r}')
+
+torch = job(steps=4)
+done = nearfar('capture', '-q', '-o', 'gpt.nf', '--', *torch)
+check(done.returncode == 0, f'gpt: captured {done.stderr[-200:] if done.returncode else ""!r}')
+for policy, near in (('near-first', '20%'), ('first-touch', '30%'), ('interleave', '20%'), ('lifetime-density', '20%'),
+                     ('all-near', '100%'), ('all-far', '20%')):
+    result, runs = placed('gpt.nf', policy, near, torch)
+    alone, under = ([r for r in runs if r[0] == kind] for kind in ('alone', 'policy'))
+    if not check(result.returncode == 0 and len(alone) == len(under) == 1, f'{policy}: {result.stderr[-300:]!r}'):
+        continue
+    _, name, n, unknown, peak, limit, parameters, evidence = under[0]
+    check(name == policy and n > 100 and unknown == 0, f'{policy}: {n} blocks by plan, {unknown} not')
+    check(peak <= limit and (peak > limit / 2) == (policy != 'all-far'), f'{policy}: near holds {peak} of {limit} bytes')
+    check(len(parameters) == 64 and parameters == alone[0][6], f'{policy}: parameters {parameters[:12]}, alone {alone[0][6][:12]}')
+    check('bit for bit' in result.stderr, f'{policy}: and says so')
+check(whole('gpt.nf'), 'the study is whole')
+
+# --- what is not the job that was captured, or cannot be told to one ---
+refused(nearfar('run', 'gpt.nf', '--policy', 'lru', '--near', '20%', '--', *torch), USAGE, 'lru moves')
+refused(nearfar('run', 'gpt.nf', '--policy', 'nothing', '--near', '20%', '--', *torch), USAGE, 'nothing')
+refused(nearfar('run', 'gpt.nf', '--policy', 'near-first', '--near', '20%,40%', '--', *torch), USAGE, '--near')
+refused(nearfar('run', 'gpt.nf', '--near', '20%', '--', *torch), USAGE, '--policy')
+refused(nearfar('run', 'gpt.nf', '--policy', 'near-first', '--bind', 'near', '--', *torch), USAGE, 'not both')
+refused(nearfar('run', 'gpt.nf', '--policy', 'all-near', '--near', '20%', '--', *torch), FAILED, 'all-near')
+before = len(rows('gpt.nf', COLUMNS))
+refused(nearfar('run', 'gpt.nf', '--policy', 'near-first', '--near', '20%', '--repetitions', 1, '--', *job('--batch', '3', steps=4)), FAILED,
+        'not the job that was captured')
+refused(nearfar('run', 'gpt.nf', '--policy', 'near-first', '--near', '20%', '--repetitions', 1, '--', *job(steps=1)), FAILED, 'steady')
+refused(nearfar('run', 'gpt.nf', '--policy', 'near-first', '--near', '20%', '--repetitions', 1, '--', 'sh', '-c', 'exit 3'), JOB)
+check(not [r for r in rows('gpt.nf', COLUMNS)[before:] if r[0] == 'policy'], 'nothing of those is stored as a placed run')
+
+# --- a job that goes wrong under the plan is found out by what it computed ---
+wrong = WORK / 'wrong.py'
+shutil.copy(SOURCE / 'examples/finetune.py', wrong)
+text = wrong.read_text()
+wrong.write_text(text.replace('import torch\n', 'import os\nimport torch\n', 1).replace(
+    'random.seed(', 'random.seed((1 if "NEARFAR_PLAN" in os.environ else 0) + ').replace(
+    'manual_seed(', 'manual_seed((1 if "NEARFAR_PLAN" in os.environ else 0) + '))
+check(wrong.read_text().count('NEARFAR_PLAN') >= 1, 'a job that starts from other numbers under a plan')
+refused(nearfar('run', 'gpt.nf', '--policy', 'near-first', '--near', '20%', '--repetitions', 2, '--seed', 2, '--', torch[0], wrong, *torch[2:]),
+        FAILED, 'parameters differ')
+
+left = [f for f in os.listdir('/dev/shm') if f.startswith('nearfar-plan-')]
+check(not left, f'no plan is left behind: {left}')
+finish()

@@ -1,0 +1,313 @@
+/* A plan from a policy's play over a small step, and the placer that follows it: loaded as a job would have it. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/base/error.h"
+#include "core/base/job-placer.h"
+#include "live/plan-file.h"
+#include "live/plan.h"
+#include "pool/policy.h"
+
+enum { PAGE = 4096, OPS = 4 };
+
+/* Two steps of one structure: a parameter of 4 pages that both find, and in each a saved activation (8 pages, ops 0 to 3), a
+ * temporary (2 pages, op 1) and one that takes its place (2 pages, op 2). The first step makes the parameter. */
+static struct nf_op ops[OPS];
+static struct nf_visit visits[OPS];
+static struct nf_tensor later[] = {
+    {.bytes = 4 * PAGE, .address = 0x10000, .birth = NF_OP_BEFORE, .death = NF_OP_AFTER, .carry_in = 0, .carry_out = 0, .tracked = true},
+    {.bytes = 8 * PAGE, .address = 0x20000, .birth = 0, .death = 3, .carry_in = NF_CARRY_NONE, .carry_out = NF_CARRY_NONE, .tracked = true},
+    {.bytes = 2 * PAGE - 100, .address = 0x40000, .birth = 1, .death = 1, .carry_in = NF_CARRY_NONE, .carry_out = NF_CARRY_NONE, .tracked = true},
+    {.bytes = 2 * PAGE, .address = 0x40000, .birth = 2, .death = 2, .carry_in = NF_CARRY_NONE, .carry_out = NF_CARRY_NONE, .tracked = true},
+    {.bytes = 100, .address = 0x60000, .birth = 2, .death = 2, .carry_in = NF_CARRY_NONE, .carry_out = NF_CARRY_NONE, .tracked = true},
+};
+static struct nf_tensor first[] = {
+    {.bytes = 4 * PAGE, .address = 0x10000, .birth = 0, .death = NF_OP_AFTER, .carry_in = NF_CARRY_NONE, .carry_out = 0, .tracked = true},
+};
+static struct nf_step_class classes[] = {
+    {.ops = ops, .visits = visits, .tensors = first, .n_ops = OPS, .n_visits = 1, .n_tensors = 1, .n_steps = 1},
+    {.ops = ops, .visits = visits, .tensors = later, .n_ops = OPS, .n_visits = OPS, .n_tensors = 5, .n_steps = 2},
+};
+static uint32_t sequence[] = {0, 1, 1};
+static char *names[] = {(char[]){""}};
+static const struct nf_stream stream = {.classes = classes, .n_classes = 2, .sequence = sequence, .n_sequence = 3, .n_carry = 1,
+                                        .names = names, .n_names = 1, .threads = 1};
+static const struct nf_live_tiers tiers = {.n = 2, .node = {-1, -1}, .evidence = NF_EVIDENCE_ASSUMED, .read_bps = {2e10, 1e10},
+                                           .latency_ns = {100, 200}};
+
+static int make(struct nf_live_plan *plan, const char *policy, double share)
+{
+    const struct nf_policy_ops *found = nf_policy_find(policy);
+    struct nf_live_plan_wish wish = {.stream = &stream, .tiers = &tiers, .policy = found, .options = "", .near_share = share,
+                                     .llc_bytes = 1, .seed = 1};
+
+    assert_non_null(found);
+    for (uint32_t i = 0; i < OPS; i++) {
+        ops[i] = (struct nf_op){.first_visit = i, .n_visits = 1, .dur_ns = 1000, .regime = 1};
+        visits[i] = (struct nf_visit){.op = i, .tensor = i < 1 ? 0 : i < 4 ? i : 1, .bytes = PAGE, .run = PAGE, .stride = PAGE,
+                                      .touches_q8 = 256, .rw = NF_RW_READ};
+    }
+    return nf_live_plan_init(plan, &wish);
+}
+
+static const struct nf_plan_file *file_of(const struct nf_live_plan *p)
+{
+    return (const void *)p->data;
+}
+
+/* Tiers of the pages of entry i of a group, as text: "nnff". */
+static const char *tiers_of(const struct nf_live_plan *p, uint32_t group, uint32_t i)
+{
+    const struct nf_plan_group *g = (const void *)(p->data + file_of(p)->groups_at);
+    const struct nf_plan_entry *e = (const void *)(p->data + file_of(p)->entries_at);
+    static char text[64];
+
+    assert_true(i < g[group].n);
+    e += g[group].first + i;
+    for (uint32_t k = 0; k < e->pages; k++)
+        text[k] = "nf"[(uint8_t)p->data[file_of(p)->page_tiers_at + e->pages_at + k]];
+    text[e->pages] = '\0';
+    return text;
+}
+
+static void holds_what_the_policy_decides(void **state)
+{
+    struct nf_live_plan p;
+
+    assert_int_equal(make(&p, "first-touch", 0.5), 0);
+    assert_int_equal(p.peak_bytes, 15 * PAGE); /* of the tiny one, too */
+    assert_int_equal(p.near_bytes, 7 * PAGE);
+    assert_int_equal(p.storages, 4);
+    assert_int_equal(file_of(&p)->n_groups, 3);
+    assert_int_equal(file_of(&p)->before, 2);
+    assert_int_equal(file_of(&p)->steady, 1);
+    /* The parameter has 4 of the 7 pages near, the activation the other 3. */
+    assert_string_equal(tiers_of(&p, 1, 0), "nnnfffff");
+    assert_string_equal(tiers_of(&p, 1, 1), "ff");
+    assert_string_equal(tiers_of(&p, 0, 0), "nnnn"); /* what the first step hands on */
+    assert_string_equal(tiers_of(&p, 2, 0), "nnnn");
+    nf_live_plan_deinit(&p);
+
+    assert_int_equal(make(&p, "near-first", 0.5), 0);
+    assert_string_equal(tiers_of(&p, 1, 0), "ffffffff"); /* whole storages */
+    assert_string_equal(tiers_of(&p, 1, 1), "nn");
+    nf_live_plan_deinit(&p);
+    assert_int_equal(make(&p, "all-far", 0.5), 0);
+    assert_string_equal(tiers_of(&p, 1, 0), "ffffffff");
+    nf_live_plan_deinit(&p);
+    assert_int_equal(make(&p, "all-near", 1), 0);
+    assert_string_equal(tiers_of(&p, 1, 1), "nn");
+    nf_live_plan_deinit(&p);
+}
+
+static void refuses_what_cannot_be_told(void **state)
+{
+    struct nf_live_plan p;
+
+    assert_int_equal(make(&p, "lru", 0.5), -EINVAL);
+    assert_non_null(strstr(nf_error_text(0), "lru moves"));
+    nf_live_plan_deinit(&p);
+    assert_int_equal(make(&p, "near-first", 0), -EINVAL);
+    nf_live_plan_deinit(&p);
+    assert_int_equal(make(&p, "near-first", 1.5), -EINVAL);
+    nf_live_plan_deinit(&p);
+    assert_int_equal(make(&p, "all-near", 0.2), -ENOSPC);
+    nf_live_plan_deinit(&p);
+}
+
+/* --- the placer --- */
+
+static const char *folder; /* with preload/libnearfar-placer.so */
+
+struct placed {
+    struct nf_live_plan plan;
+    struct nf_live_placing placing;
+    void *library;
+    const struct nf_job_placer *job;
+};
+
+static void load(struct placed *p, const char *policy, double share)
+{
+    assert_int_equal(make(&p->plan, policy, share), 0);
+    if (nf_live_placing_init(&p->placing, &p->plan, folder))
+        fail_msg("%s", nf_error_text(0));
+    setenv(NF_PLAN_ENV, p->placing.path, 1);
+    p->library = dlopen(p->placing.library, RTLD_NOW | RTLD_LOCAL);
+    assert_non_null(p->library);
+    p->job = dlsym(p->library, "nf_job_placer_library");
+    assert_non_null(p->job);
+}
+
+static struct nf_live_placed unload(struct placed *p)
+{
+    struct nf_live_placed counts;
+
+    nf_live_placing_read(&p->placing, &counts);
+    nf_live_placing_deinit(&p->placing);
+    nf_live_plan_deinit(&p->plan);
+    return counts; /* the library stays: what it registered for forks would point nowhere */
+}
+
+/* Each test in a process of its own, as each job is. */
+static void in_a_process(void (*test)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (!pid) {
+        test();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+#define MUST(truth) ((truth) ? (void)0 : (fprintf(stderr, "line %d: %s\n", __LINE__, #truth), _exit(1)))
+
+static void follow(void)
+{
+    struct placed p;
+    struct nf_live_placed c;
+    char *parameter, *activation, *temporary, *other, *again, *stray;
+
+    load(&p, "first-touch", 0.5);
+    stray = p.job->allocate(64, 4 * PAGE); /* of the parameter's size, but gone before training: its place is given back */
+    MUST(stray && p.job->owns(stray) && p.job->usable(stray) == 4 * PAGE);
+    p.job->release(stray);
+    parameter = p.job->allocate(64, 4 * PAGE);
+    MUST(!p.job->allocate(64, 100) && !p.job->allocate(2 << 20, 4 * PAGE)); /* the heap's */
+    p.job->training();
+    p.job->step();
+    for (int i = 0; i < 3; i++) {
+        activation = p.job->allocate(64, 8 * PAGE);
+        stray = p.job->allocate(64, 3 * PAGE); /* not of the plan: shifts nothing */
+        temporary = p.job->allocate(64, 2 * PAGE - 100);
+        again = temporary;
+        p.job->release(temporary);
+        other = p.job->allocate(64, 2 * PAGE);
+        MUST(other == again); /* as it was captured: one address, one place */
+        memset(parameter, 1, 4 * PAGE);
+        memset(activation, 2, 8 * PAGE);
+        memset(stray, 3, 3 * PAGE);
+        memset(other, 4, 2 * PAGE);
+        MUST(parameter[4 * PAGE - 1] == 1 && activation[0] == 2 && stray[0] == 3);
+        p.job->release(activation);
+        p.job->release(stray);
+        p.job->release(other);
+        p.job->step();
+    }
+    c = unload(&p);
+    MUST(c.jobs == 1 && c.placed == 9 && c.unplaced == 3 && c.unplaced_bytes == 9 * PAGE && !c.refused && !c.unbound_bytes);
+    MUST(c.near_peak_bytes == 7 * PAGE && !c.spilled_bytes);
+}
+
+static void fork_one(void)
+{
+    struct placed p;
+    struct nf_live_placed c;
+    char *parameter;
+    int status;
+    pid_t pid;
+
+    load(&p, "near-first", 0.5);
+    parameter = p.job->allocate(64, 4 * PAGE);
+    memset(parameter, 7, 4 * PAGE);
+    pid = fork();
+    if (!pid) {
+        MUST(!p.job->allocate(64, 8 * PAGE) && p.job->owns(parameter) && parameter[100] == 7);
+        parameter[100] = 8;
+        p.job->release(parameter);
+        p.job->training(); /* not the parent's */
+        _exit(0);
+    }
+    MUST(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+    MUST(parameter[100] == 7 && p.job->usable(parameter) == 4 * PAGE);
+    c = unload(&p);
+    MUST(c.jobs == 0);
+}
+
+/* Every byte of a plan may be wrong: then there is none. */
+static void spoil(void)
+{
+    for (size_t at = 0; at < sizeof(struct nf_plan_file); at += 4) {
+        struct placed p;
+        pid_t pid = fork();
+        int status;
+
+        if (!pid) {
+            MUST(!make(&p.plan, "near-first", 0.5));
+            memset(p.plan.data + at, 0xff, 4);
+            MUST(!nf_live_placing_init(&p.placing, &p.plan, folder));
+            setenv(NF_PLAN_ENV, p.placing.path, 1);
+            p.library = dlopen(p.placing.library, RTLD_NOW | RTLD_LOCAL);
+            MUST(p.library);
+            p.job = dlsym(p.library, "nf_job_placer_library");
+            for (int i = 0; i < 3; i++) {
+                void *block = p.job->allocate(64, 8 * PAGE);
+
+                if (block)
+                    memset(block, 1, 8 * PAGE);
+                p.job->training();
+                p.job->step();
+            }
+            unload(&p);
+            _exit(0);
+        }
+        MUST(waitpid(pid, &status, 0) == pid);
+        if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+            fprintf(stderr, "byte %zu of the header\n", at);
+            _exit(1);
+        }
+    }
+}
+
+static void follows_the_plan(void **state)
+{
+    in_a_process(follow);
+}
+
+static void leaves_children_their_copy(void **state)
+{
+    in_a_process(fork_one);
+}
+
+static void survives_a_broken_plan(void **state)
+{
+    in_a_process(spoil);
+}
+
+static void needs_its_library(void **state)
+{
+    struct nf_live_placing placing;
+    struct nf_live_plan plan;
+
+    assert_int_equal(make(&plan, "near-first", 0.5), 0);
+    assert_int_equal(nf_live_placing_init(&placing, &plan, "/nowhere"), -ENOENT);
+    nf_live_placing_deinit(&placing);
+    nf_live_plan_deinit(&plan);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(holds_what_the_policy_decides), cmocka_unit_test(refuses_what_cannot_be_told),
+        cmocka_unit_test(needs_its_library),             cmocka_unit_test(follows_the_plan),
+        cmocka_unit_test(leaves_children_their_copy),    cmocka_unit_test(survives_a_broken_plan),
+    };
+
+    if (argc != 2)
+        return 2;
+    folder = argv[1];
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
