@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/load.h"
+#include "core/model/load.h"
 
 /* Least significant digit first: three passes over 11 bits of a key; stable, so equal keys stay in item order. */
 enum { RADIX_BITS = 11, RADIX_PASSES = 3, RADIX = 1 << RADIX_BITS };

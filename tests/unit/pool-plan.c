@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "core/base/rng.h"
-#include "pool/load.h"
+#include "core/model/load.h"
 #include "pool/plan.h"
 
 enum { OPS_MAX = 300, ITEMS_MAX = 400 };

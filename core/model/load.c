@@ -1,4 +1,4 @@
-#include "pool/load.h"
+#include "core/model/load.h"
 
 #include <errno.h>
 #include <stdlib.h>
