@@ -7,12 +7,12 @@
 #include "core/model/stats.h"
 #include "core/model/stream.h"
 
-enum { PAGES = 512 };
+enum { PAGES = NF_FAULT_COST_BYTES / NF_PAGE_BYTES };
 
 /* Pages of a shared mapping stay in memory when they are unmapped: the next touch only maps them again. */
-static double measure(void)
+double nf_fault_cost_measure_ns(void)
 {
-    static double ns[PAGES];
+    double ns[PAGES];
     volatile char *memory = mmap(NULL, (size_t)PAGES * NF_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     double middle;
 
@@ -39,6 +39,6 @@ double nf_fault_cost_ns(void)
     static double known;
 
     if (!(known > 0))
-        known = measure();
+        known = nf_fault_cost_measure_ns();
     return known;
 }

@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/model/stats.h"
 #include "core/model/stream.h"
+#include "pool/fault-cost.h"
 #include "pool/mover.h"
 #include "pool/tier-binding.h"
 #include "replay/background.h"
@@ -429,6 +430,24 @@ static int between(struct run *r)
     return rc;
 }
 
+/* What a policy that is told fault-ns=-1 charges for a hint fault. */
+static int take_fault(void *context, double *ns)
+{
+    *ns = nf_fault_cost_measure_ns();
+    return *ns > 0 ? 0 : nf_fail(-ENOMEM, "no memory to take page faults on");
+}
+
+static int faults(struct run *r)
+{
+    struct nf_tier_figure f = {.to_tier = -1, .what = "fault", .unit = "ns", .traffic = "", .locality = "", .threads = 1,
+                               .page = "4k", .working_set_bytes = NF_FAULT_COST_BYTES};
+    int rc;
+
+    progress(r, 0, "page faults");
+    rc = sample(&f, take_fault, NULL);
+    return rc ? rc : keep(r, &f);
+}
+
 int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_tier_figures *out)
 {
     struct run r = {.o = o, .out = out};
@@ -447,6 +466,8 @@ int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_t
     }
     if (!rc)
         rc = between(&r);
+    if (!rc)
+        rc = faults(&r);
     if (!o->quiet)
         nf_progress_end();
     return rc;

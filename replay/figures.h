@@ -14,7 +14,7 @@ enum { NF_GATE_WINDOW = 7, NF_GATE_SAMPLES_MAX = 50 };
 struct nf_tier_figure {
     uint32_t tier;
     int to_tier;              /* -1: none */
-    const char *what, *unit;  /* "latency", "bandwidth", "loaded", "copy", "migrate"; "ns", "B/s" */
+    const char *what, *unit;  /* "latency", "bandwidth", "loaded", "copy", "migrate", "fault"; "ns", "B/s" */
     double value;             /* median of the last window */
     bool stable;
     const char *traffic;      /* "read", "mixed", "write", "" */
