@@ -13,7 +13,7 @@ struct nf_command {
 };
 
 extern const struct nf_command nf_cmd_capture, nf_cmd_import, nf_cmd_show, nf_cmd_sql, nf_cmd_tiers,
-    nf_cmd_replay, nf_cmd_run, nf_cmd_analyze, nf_cmd_validate, nf_cmd_policies, nf_cmd_doctor;
+    nf_cmd_replay, nf_cmd_run, nf_cmd_analyze, nf_cmd_validate, nf_cmd_policies, nf_cmd_plan, nf_cmd_doctor;
 
 void nf_command_help(const struct nf_command *c, FILE *to);
 /* Parses argv; on --help or a mistake prints what is due, sets *exit_code and returns 1. 0: go on. */

@@ -14,7 +14,7 @@
 
 static const struct nf_command *const commands[] = {
     &nf_cmd_capture, &nf_cmd_import, &nf_cmd_show,    &nf_cmd_sql,    &nf_cmd_tiers,
-    &nf_cmd_replay,  &nf_cmd_run,    &nf_cmd_analyze, &nf_cmd_validate, &nf_cmd_policies, &nf_cmd_doctor, NULL,
+    &nf_cmd_plan,    &nf_cmd_replay,  &nf_cmd_run,    &nf_cmd_analyze, &nf_cmd_validate, &nf_cmd_policies, &nf_cmd_doctor, NULL,
 };
 
 /* Called by other commands, listed nowhere. */

@@ -1,0 +1,17 @@
+#pragma once
+/* Bounds on what near can save in a step, in bytes: no choice of stays (pool/stays.h) that fits near at every op saves more.
+ * What is left of all bytes reaches far under any policy, moves not counted. */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool/stays.h"
+
+/* PFOO-L (Berger, Beckmann, Harchol-Balter: Practical Bounds on Optimal Caching with Variable Object Sizes, POMACS 2018): stays
+ * by bytes saved per page and op held, best first, until near's pages times the step's ops are used up. Loose. -ENOMEM: NAN. */
+double nf_bound_pfoo(const struct nf_stays *s, uint64_t capacity_pages);
+
+/* The linear program: a stay may be taken in part, near holds at every op. Solved by COIN-OR CLP. Optional: share[i] of stay i.
+ * 0; -ENOSYS (built without CLP, cause set), -ENOMEM, -EIO (the solver gave up, cause set). */
+int nf_bound_lp(const struct nf_stays *s, uint64_t capacity_pages, double *saved, double *share);
+/* Whether this was built with CLP; otherwise why says what is missing. */
+int nf_bound_lp_probe(char *why, size_t size);

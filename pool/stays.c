@@ -1,0 +1,172 @@
+#include "pool/stays.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "pool/plan.h"
+
+/* Bytes of each use, beside uses->op. */
+static uint64_t *bytes_of_uses(const struct nf_profile *p, const struct nf_step_uses *u)
+{
+    const struct nf_step_class *c = p->of;
+    uint64_t *bytes = calloc(u->first[c->n_tensors] + (size_t)1, sizeof *bytes);
+    uint32_t *at = malloc((c->n_tensors + (size_t)1) * sizeof *at);
+
+    for (uint32_t t = 0; bytes && at && t < c->n_tensors; t++)
+        at[t] = u->first[t];
+    for (uint32_t v = 0; bytes && at && v < c->n_visits; v++) {
+        uint32_t tensor = c->visits[v].tensor;
+
+        while (u->op[at[tensor]] != c->visits[v].op) /* visits are in order of op */
+            at[tensor]++;
+        bytes[at[tensor]] += p->visit_miss_bytes[v];
+    }
+    if (!at) {
+        free(bytes);
+        bytes = NULL;
+    }
+    free(at);
+    return bytes;
+}
+
+static uint32_t pages_of(const struct nf_tensor *t)
+{
+    uint64_t pages = nf_page_bytes(t->bytes) / NF_PAGE_BYTES;
+
+    return pages < UINT32_MAX / 2 ? (uint32_t)pages : UINT32_MAX / 2; /* fits nowhere either way */
+}
+
+static void add(struct nf_stays *s, struct nf_stay stay)
+{
+    stay.first = stay.born ? stay.from : stay.from + 1 == s->n_ops ? 0 : stay.from + 1;
+    stay.last = stay.until = stay.to;
+    s->v[s->n++] = stay;
+}
+
+/* Round the end of the step: from the last use there, of the storage that goes on as this tensor. */
+static void add_round(struct nf_stays *s, const struct nf_step_uses *u, const uint64_t *bytes, struct nf_stay stay, uint32_t before)
+{
+    uint32_t uses = before == UINT32_MAX ? 0 : nf_step_uses_n(u, before);
+
+    if (before == UINT32_MAX)
+        return;
+    stay.before = before;
+    stay.from = uses ? nf_step_uses_op(u, before, uses - 1) : (uint32_t)(u->of->tensors[before].birth < 0 ? 0 : u->of->tensors[before].birth);
+    stay.to = u->op[u->first[stay.tensor]];
+    stay.bytes = bytes[u->first[stay.tensor]];
+    add(s, stay);
+}
+
+/* before: the tensor that leaves the step by the slot this one enters by; UINT32_MAX: none. */
+static void add_tensor(struct nf_stays *s, const struct nf_step_uses *u, const uint64_t *bytes, uint32_t tensor, uint32_t before)
+{
+    const struct nf_tensor *t = &u->of->tensors[tensor];
+    uint32_t n = nf_step_uses_n(u, tensor), first = u->first[tensor];
+    struct nf_stay stay = {.tensor = tensor, .before = tensor, .pages = pages_of(t)};
+
+    for (uint32_t k = 0; k < n; k++)
+        s->bytes += bytes[first + k];
+    if (!n || !stay.pages)
+        return;
+    if (t->birth >= 0) {
+        stay.use = n > 1;
+        stay.from = u->op[first];
+        stay.to = u->op[first + stay.use];
+        stay.bytes = bytes[first] + (n > 1 ? bytes[first + 1] : 0);
+        stay.born = true;
+        add(s, stay);
+    } else {
+        add_round(s, u, bytes, stay, before);
+    }
+    stay.born = false;
+    for (uint32_t k = t->birth >= 0 ? 2 : 1; k < n; k++) {
+        stay.use = k;
+        stay.from = u->op[first + k - 1];
+        stay.to = u->op[first + k];
+        stay.bytes = bytes[first + k];
+        add(s, stay);
+    }
+    if (s->n && s->v[s->n - 1].tensor == tensor && t->death != NF_OP_AFTER && s->v[s->n - 1].first <= s->v[s->n - 1].last &&
+        (uint32_t)t->death > s->v[s->n - 1].last)
+        s->v[s->n - 1].until = (uint32_t)t->death;
+}
+
+/* By carry slot: who leaves by it. */
+static uint32_t *leavers(const struct nf_step_class *c, uint32_t *n_slots)
+{
+    uint32_t *of;
+
+    *n_slots = 0;
+    for (uint32_t i = 0; i < c->n_tensors; i++) {
+        if (c->tensors[i].carry_out != NF_CARRY_NONE && (uint32_t)c->tensors[i].carry_out >= *n_slots)
+            *n_slots = (uint32_t)c->tensors[i].carry_out + 1;
+    }
+    of = malloc((*n_slots + (size_t)1) * sizeof *of);
+    for (uint32_t i = 0; of && i < *n_slots; i++)
+        of[i] = UINT32_MAX;
+    for (uint32_t i = 0; of && i < c->n_tensors; i++) {
+        if (c->tensors[i].carry_out != NF_CARRY_NONE)
+            of[c->tensors[i].carry_out] = i;
+    }
+    return of;
+}
+
+int nf_stays_init(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses)
+{
+    const struct nf_step_class *c = profile->of;
+    uint64_t *bytes = bytes_of_uses(profile, uses);
+    uint32_t n_slots, *leaver = leavers(c, &n_slots);
+
+    *s = (struct nf_stays){.v = malloc((uses->first[c->n_tensors] + (size_t)1) * sizeof *s->v), .n_ops = c->n_ops};
+    if (!bytes || !s->v || !leaver) {
+        free(bytes);
+        free(leaver);
+        return nf_fail(-ENOMEM, "out of memory for the uses of %u tensors", c->n_tensors);
+    }
+    for (uint32_t t = 0; t < c->n_tensors; t++) {
+        int32_t slot = c->tensors[t].carry_in;
+
+        add_tensor(s, uses, bytes, t, slot != NF_CARRY_NONE && (uint32_t)slot < n_slots ? leaver[slot] : UINT32_MAX);
+    }
+    free(bytes);
+    free(leaver);
+    return 0;
+}
+
+void nf_stays_deinit(struct nf_stays *s)
+{
+    free(s->v);
+    *s = (struct nf_stays){0};
+}
+
+uint32_t nf_stay_length(const struct nf_stay *s, uint32_t n_ops)
+{
+    return s->first <= s->last ? s->last - s->first + 1 : n_ops - s->first + s->last + 1;
+}
+
+int nf_stays_choose(const struct nf_stays *s, uint64_t capacity_pages, bool *kept)
+{
+    struct nf_plan_item *items = calloc(s->n + (size_t)1, sizeof *items);
+    uint32_t capacity = capacity_pages < UINT32_MAX / 2 ? (uint32_t)capacity_pages : UINT32_MAX / 2;
+    int rc;
+
+    if (!items)
+        return nf_fail(-ENOMEM, "out of memory for %u stays", s->n);
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct nf_stay *stay = &s->v[i];
+
+        items[i] = (struct nf_plan_item){.pages = stay->pages, .n_spans = 1, .benefit = (double)stay->bytes};
+        items[i].span[0].first = stay->first;
+        items[i].span[0].last = stay->until;
+        if (stay->first <= stay->last)
+            continue;
+        items[i].n_spans = 2;
+        items[i].span[0].last = s->n_ops - 1;
+        items[i].span[1].first = 0;
+        items[i].span[1].last = stay->last;
+    }
+    rc = s->n_ops ? nf_plan_choose(items, s->n, s->n_ops, capacity, 0, kept) : 0;
+    free(items);
+    return rc;
+}

@@ -1,0 +1,36 @@
+#pragma once
+/* What near can save in a step: a stay of a tensor there from one of its uses to the next, which that next use then finds near.
+ * A use that no stay ends in reaches far, in place or by a fetch. Planners choose stays, bounds say how much any choice can save. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/model/profile.h"
+#include "pool/step-uses.h"
+
+/* Near is held in the ops after `from` up to `to`; before a tensor's first use of all from that use on. */
+struct nf_stay {
+    uint32_t tensor, use; /* of its uses in nf_step_uses: that it ends in */
+    uint32_t before;      /* the tensor's number at `from`: another when it is carried into the step under a new one */
+    uint32_t from, to;    /* ops; from >= to: round the end of the step, but with `born`: the birth alone */
+    uint32_t first, last; /* ops held, inclusive; first > last: [first, n_ops) and [0, last] */
+    uint32_t until;       /* >= last: what is not moved away after its last use is held until it dies */
+    uint32_t pages;
+    uint64_t bytes;       /* of the uses it serves, those that pass the LLC */
+    bool born;            /* begins with the tensor: its first use is served as well */
+};
+
+struct nf_stays {
+    struct nf_stay *v; /* by tensor, in order of use */
+    uint32_t n, n_ops;
+    uint64_t bytes;    /* of all uses: what reaches far with nothing near */
+};
+
+/* uses: of the same class. 0 or -ENOMEM (cause set). Caller deinits in every case. */
+int nf_stays_init(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses);
+void nf_stays_deinit(struct nf_stays *s);
+
+/* How many ops a stay holds near. */
+uint32_t nf_stay_length(const struct nf_stay *s, uint32_t n_ops);
+/* Greedy: by bytes saved per page and op held, and by bytes saved per page; whatever fits at every op it holds is taken, and the
+ * better of the two results is kept (pool/plan.h). kept: room for s->n. 0 or -ENOMEM. */
+int nf_stays_choose(const struct nf_stays *s, uint64_t capacity_pages, bool *kept);

@@ -1,0 +1,407 @@
+#include "replay/forecast.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/error.h"
+#include "core/model/profile.h"
+#include "pool/bound.h"
+#include "pool/pool.h"
+#include "replay/script.h"
+
+enum { NO_HANDLE = UINT32_MAX, WARM_STEPS = 2 };
+
+struct play {
+    const struct nf_forecast_wish *w;
+    struct nf_forecast *f;
+    const struct nf_step_class *c;
+    struct nf_profile *profiles;
+    struct nf_script script; /* of the steady class */
+    struct nf_step_uses uses;
+    struct nf_stays stays;
+    uint32_t *rank;  /* of each stay */
+    double *lp_share;
+    struct nf_tier tiers[NF_TIER_MAX];
+    struct nf_pool *pool;
+    uint32_t *handles, *carry, *operands;
+    uint64_t explained_near; /* bytes of the explained tensor that were near when last looked at */
+    bool counting;
+};
+
+/* --- the steady step --- */
+
+static int allocate(struct play *p, uint32_t number, uint32_t op)
+{
+    const struct nf_tensor *t = &p->c->tensors[number];
+    const struct nf_pool_alloc a = {.bytes = nf_page_bytes(t->bytes), .address = t->address, .op = op, .step_class = p->f->steady,
+                                    .number = number, .role = t->role};
+
+    return t->bytes ? nf_pool_allocate(p->pool, &a, &p->handles[number]) : 0;
+}
+
+static void release(struct play *p, uint32_t *handle)
+{
+    if (*handle != NO_HANDLE)
+        nf_pool_free(p->pool, *handle);
+    *handle = NO_HANDLE;
+}
+
+static uint64_t near_of(const struct play *p, uint32_t number)
+{
+    return nf_pool_storage(p->pool, p->handles[number])->piece[0].bytes;
+}
+
+static int tell(struct play *p, struct nf_forecast_event e)
+{
+    e.near = (double)p->explained_near / (double)nf_page_bytes(p->c->tensors[p->w->explain].bytes);
+    return nf_array_push(&p->f->events, e) ? nf_fail(-ENOMEM, "out of memory for a tensor's course") : 0;
+}
+
+/* Whether what is explained has moved since it was last looked at. */
+static int look(struct play *p, uint32_t op)
+{
+    uint64_t near, before = p->explained_near;
+
+    if (!p->counting || p->w->explain == UINT32_MAX || p->handles[p->w->explain] == NO_HANDLE)
+        return 0;
+    near = near_of(p, p->w->explain);
+    p->explained_near = near;
+    if (near == before)
+        return 0;
+    return tell(p, (struct nf_forecast_event){.what = near > before ? NF_FORECAST_TO_NEAR : NF_FORECAST_TO_FAR, .op = op,
+                                              .bytes = near > before ? near - before : before - near});
+}
+
+static int begin_course(struct play *p, uint32_t number, uint32_t op, bool born)
+{
+    struct nf_forecast_role *r = &p->f->role[p->c->tensors[number].role];
+
+    if (!p->counting || p->handles[number] == NO_HANDLE)
+        return 0;
+    r->tensors++;
+    r->bytes += nf_page_bytes(p->c->tensors[number].bytes);
+    r->born_near_bytes += near_of(p, number);
+    if (number != p->w->explain)
+        return 0;
+    p->explained_near = near_of(p, number);
+    return tell(p, (struct nf_forecast_event){.what = born ? NF_FORECAST_BORN : NF_FORECAST_ENTERS, .op = op});
+}
+
+static int enter_step(struct play *p)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < p->c->n_tensors && !rc; i++) {
+        int32_t slot = p->c->tensors[i].carry_in;
+
+        if (slot == NF_CARRY_NONE)
+            continue;
+        p->handles[i] = p->carry[slot];
+        p->carry[slot] = NO_HANDLE;
+        if (p->handles[i] == NO_HANDLE)
+            rc = allocate(p, i, 0);
+        if (!rc)
+            rc = begin_course(p, i, 0, false);
+    }
+    return rc;
+}
+
+static void leave_step(struct play *p)
+{
+    for (uint32_t i = 0; i < p->c->n_tensors; i++) {
+        int32_t slot = p->c->tensors[i].carry_out;
+
+        if (slot == NF_CARRY_NONE || p->handles[i] == NO_HANDLE)
+            continue;
+        release(p, &p->carry[slot]);
+        p->carry[slot] = p->handles[i];
+        p->handles[i] = NO_HANDLE;
+    }
+    for (uint32_t i = 0; i < p->c->n_tensors; i++)
+        release(p, &p->handles[i]);
+}
+
+/* The stay that ends in a use of the explained tensor. */
+static void add_gap(const struct play *p, struct nf_forecast_event *e)
+{
+    for (uint32_t i = 0; i < p->stays.n; i++) {
+        const struct nf_stay *s = &p->stays.v[i];
+
+        if (s->tensor != p->w->explain || s->to != e->op || (s->born && s->from == s->to))
+            continue;
+        e->after_gap = true;
+        e->gap_ops = nf_stay_length(s, p->c->n_ops);
+        e->rank = p->rank[i];
+        e->gap_ns = p->uses.start_ns[s->to] - p->uses.start_ns[s->from + 1];
+        e->gap_ns += e->gap_ns < 0 ? p->uses.start_ns[p->c->n_ops] : 0;
+        e->lp_share = p->lp_share ? p->lp_share[i] : NAN;
+    }
+}
+
+/* Bytes past the LLC of an op, by where they lie; the time that takes. */
+static int count_op(struct play *p, uint32_t number)
+{
+    const struct nf_op *op = &p->c->ops[number];
+    double by_tier[NF_TIER_MAX] = {0}, longest = op->dur_ns + op->gap_ns, used = 0;
+    int rc = 0;
+
+    for (uint32_t v = op->first_visit; v < op->first_visit + op->n_visits; v++) {
+        uint32_t tensor = p->c->visits[v].tensor;
+        const struct nf_pool_storage *s = nf_pool_storage(p->pool, p->handles[tensor]);
+        struct nf_forecast_role *r = &p->f->role[p->c->tensors[tensor].role];
+        double bytes = (double)p->profiles[p->f->steady].visit_miss_bytes[v];
+        double far = bytes * (1 - (double)s->piece[0].bytes / (double)s->bytes);
+
+        for (uint32_t t = 0; t < p->w->n_tiers; t++)
+            by_tier[t] += bytes * (double)s->piece[t].bytes / (double)s->bytes;
+        p->f->demand_bytes += (uint64_t)bytes;
+        p->f->far_bytes += (uint64_t)far;
+        r->demand_bytes += (uint64_t)bytes;
+        r->far_bytes += (uint64_t)far;
+        used += tensor == p->w->explain ? bytes : 0;
+    }
+    for (uint32_t i = 0; i < p->script.ops[number].operands.n; i++) {
+        struct nf_forecast_event e = {.what = NF_FORECAST_USED, .op = number, .bytes = (uint64_t)used, .lp_share = NAN};
+
+        if (p->script.operands[p->script.ops[number].operands.first + i] != p->w->explain)
+            continue;
+        add_gap(p, &e);
+        rc = tell(p, e);
+    }
+    p->f->captured_ns += longest;
+    for (uint32_t t = 0; t < p->w->n_tiers; t++)
+        longest = fmax(longest, by_tier[t] / p->w->read_bps[t] * 1e9);
+    p->f->predicted_ns += longest;
+    return rc;
+}
+
+static int play_op(struct play *p, uint32_t number)
+{
+    const struct nf_script_op *op = &p->script.ops[number];
+    int rc = 0;
+
+    for (uint32_t i = 0; i < op->births.n && !rc; i++) {
+        uint32_t born = p->script.births[op->births.first + i];
+
+        rc = allocate(p, born, number);
+        if (!rc)
+            rc = begin_course(p, born, number, true);
+    }
+    for (uint32_t i = 0; i < op->operands.n && !rc; i++) {
+        p->operands[i] = p->handles[p->script.operands[op->operands.first + i]];
+        if (p->operands[i] == NO_HANDLE)
+            rc = nf_fail(-EBADMSG, "op %u visits tensor %u, which is not alive", number, p->script.operands[op->operands.first + i]);
+    }
+    if (!rc)
+        rc = nf_pool_begin(p->pool, number, p->operands, p->script.operand_rw + op->operands.first, op->operands.n);
+    if (!rc)
+        rc = look(p, number);
+    if (!rc && p->counting)
+        rc = count_op(p, number);
+    if (!rc)
+        rc = nf_pool_end(p->pool, number);
+    if (!rc)
+        rc = nf_pool_settle(p->pool); /* as if each op left its moves time enough */
+    if (!rc)
+        rc = look(p, number);
+    for (uint32_t i = 0; i < op->deaths.n && !rc; i++)
+        release(p, &p->handles[p->script.deaths[op->deaths.first + i]]);
+    return rc;
+}
+
+static int play_step(struct play *p)
+{
+    nf_regime regime = 0;
+    int rc = enter_step(p);
+
+    for (uint32_t op = 0; op < p->c->n_ops && !rc; op++) {
+        if (p->c->ops[op].regime != regime)
+            nf_pool_enter(p->pool, p->c->ops[op].regime);
+        regime = p->c->ops[op].regime;
+        rc = play_op(p, op);
+    }
+    if (!rc)
+        leave_step(p);
+    return rc;
+}
+
+/* --- before and after --- */
+
+static const struct nf_stays *ranked;
+static int denser(const void *a, const void *b)
+{
+    const struct nf_stay *x = &ranked->v[*(const uint32_t *)a], *y = &ranked->v[*(const uint32_t *)b];
+    double dx = (double)x->bytes / x->pages / nf_stay_length(x, ranked->n_ops), dy = (double)y->bytes / y->pages / nf_stay_length(y, ranked->n_ops);
+
+    return dx > dy ? -1 : dx < dy;
+}
+
+static int rank_stays(struct play *p)
+{
+    uint32_t n = p->stays.n, *order = malloc((n + (size_t)1) * sizeof *order);
+
+    p->rank = malloc((n + (size_t)1) * sizeof *p->rank);
+    if (!order || !p->rank) {
+        free(order);
+        return nf_fail(-ENOMEM, "out of memory for %u stays", n);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        order[i] = i;
+    ranked = &p->stays;
+    qsort(order, n, sizeof *order, denser);
+    for (uint32_t i = 0; i < n; i++)
+        p->rank[order[i]] = i + 1;
+    free(order);
+    return 0;
+}
+
+static int bound(struct play *p)
+{
+    struct nf_forecast *f = p->f;
+    uint64_t capacity = f->near_bytes / NF_PAGE_BYTES;
+    double saved;
+    int rc = nf_step_uses_init(&p->uses, p->c, p->w->read_bps[0]);
+
+    if (!rc)
+        rc = nf_stays_init(&p->stays, &p->profiles[f->steady], &p->uses);
+    if (!rc)
+        rc = rank_stays(p);
+    if (rc)
+        return rc;
+    f->n_stays = p->stays.n;
+    f->bound_pfoo_bytes = (double)p->stays.bytes - nf_bound_pfoo(&p->stays, capacity);
+    f->bound_lp_bytes = NAN;
+    if (nf_bound_lp_probe(f->bound_why, sizeof f->bound_why))
+        return 0;
+    p->lp_share = calloc(p->stays.n + (size_t)1, sizeof *p->lp_share);
+    rc = p->lp_share ? nf_bound_lp(&p->stays, capacity, &saved, p->lp_share) : nf_fail(-ENOMEM, "out of memory for a bound");
+    if (!rc)
+        f->bound_lp_bytes = (double)p->stays.bytes - saved;
+    return rc;
+}
+
+static int open_pool(struct play *p)
+{
+    const struct nf_forecast_wish *w = p->w;
+    struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->n_tiers, .policy = w->policy, .policy_options = w->options,
+                               .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->f->steady, .seed = w->seed};
+    int rc = 0;
+
+    for (uint32_t i = 0; i < w->n_tiers && !rc; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "tier%u", i);
+        rc = nf_tier_open(name, "null", NULL, &p->tiers[i]);
+        c.capacity[i] = UINT64_MAX;
+        c.arena_bytes[i] = 2 * p->f->peak_bytes + (16 << 20);
+        c.latency_ns[i] = w->latency_ns[i];
+        c.read_bps[i] = w->read_bps[i];
+    }
+    if (strcmp(w->policy->name, "all-near"))
+        c.capacity[0] = p->f->near_bytes;
+    return rc ? rc : nf_pool_open(&c, &p->pool);
+}
+
+static int prepare(struct play *p)
+{
+    const struct nf_stream *s = p->w->stream;
+    size_t n = p->c->n_tensors + (size_t)1, slots = s->n_carry + (size_t)1;
+    int rc = 0;
+
+    p->profiles = calloc(s->n_classes, sizeof *p->profiles);
+    p->handles = malloc(n * sizeof *p->handles);
+    p->carry = malloc(slots * sizeof *p->carry);
+    if (!p->profiles || !p->handles || !p->carry)
+        return nf_fail(-ENOMEM, "out of memory for %u step classes", s->n_classes);
+    memset(p->handles, 0xff, n * sizeof *p->handles);
+    memset(p->carry, 0xff, slots * sizeof *p->carry);
+    for (uint32_t i = 0; i < s->n_classes && !rc; i++)
+        rc = nf_profile_init(&p->profiles[i], &s->classes[i], p->w->llc_bytes, p->w->llc_bytes);
+    if (!rc)
+        rc = nf_script_init(&p->script, &p->profiles[p->f->steady], p->w->seed);
+    p->operands = malloc((p->script.operands_max + (size_t)1) * sizeof *p->operands);
+    if (!rc && !p->operands)
+        rc = nf_fail(-ENOMEM, "out of memory for operands");
+    if (!rc)
+        rc = bound(p);
+    return rc ? rc : open_pool(p);
+}
+
+/* Moves stand in the way of the ops, or run beside them as far as the slowest link has the time. */
+static void conclude(struct play *p)
+{
+    struct nf_forecast *f = p->f;
+    struct nf_pool_stats stats;
+    double slowest = p->w->read_bps[0], moves_ns;
+
+    nf_pool_stats(p->pool, &stats);
+    f->moves = stats.moves;
+    f->to_near_bytes = stats.tier[0].moved_in_bytes;
+    f->to_far_bytes = stats.tier[0].moved_out_bytes;
+    f->near_peak_bytes = stats.tier[0].peak_bytes;
+    for (uint32_t t = 1; t < p->w->n_tiers; t++)
+        slowest = fmin(slowest, p->w->read_bps[t]);
+    moves_ns = (double)stats.moved_bytes / slowest * 1e9;
+    f->exposed_ns = p->w->policy->semantics.sync == NF_SYNC_HELPER ? fmax(0, moves_ns - f->predicted_ns) : moves_ns;
+    f->predicted_ns += f->exposed_ns;
+}
+
+static int check(const struct nf_forecast_wish *w, const struct nf_step_class *c)
+{
+    const struct nf_policy_semantics *s = &w->policy->semantics;
+
+    if (!(w->near_share > 0 && w->near_share <= 1))
+        return nf_fail(-EINVAL, "a near share lies above 0 %% and at most at 100 %%, not at %g %%", 100 * w->near_share);
+    if (s->samples || s->mover == NF_MOVER_KERNEL)
+        return nf_fail(-EINVAL, "what policy %s does depends on the time it is given: replay it", w->policy->name);
+    if (w->explain != UINT32_MAX && (w->explain >= c->n_tensors || !c->tensors[w->explain].bytes))
+        return nf_fail(-EINVAL, "the steady step has no tensor %u with any bytes: nearfar show STUDY tensors lists them", w->explain);
+    return 0;
+}
+
+int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
+{
+    struct play p = {.w = wish, .f = f};
+    int rc;
+
+    *f = (struct nf_forecast){.steady = nf_stream_steady_class(wish->stream), .bound_lp_bytes = NAN, .bound_pfoo_bytes = NAN};
+    p.c = &wish->stream->classes[f->steady];
+    rc = check(wish, p.c);
+    if (!rc)
+        rc = nf_step_class_peak(p.c, &f->peak_bytes);
+    f->near_bytes = (uint64_t)(wish->near_share * (double)f->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+    if (!rc)
+        rc = prepare(&p);
+    for (unsigned i = 0; i < WARM_STEPS && !rc; i++)
+        rc = play_step(&p);
+    if (!rc)
+        nf_pool_stats_reset(p.pool);
+    p.counting = true;
+    if (!rc)
+        rc = play_step(&p);
+    if (!rc)
+        conclude(&p);
+    nf_pool_close(p.pool);
+    for (uint32_t i = 0; i < NF_TIER_MAX; i++)
+        nf_tier_close(&p.tiers[i]);
+    for (uint32_t i = 0; p.profiles && i < wish->stream->n_classes; i++)
+        nf_profile_deinit(&p.profiles[i]);
+    nf_script_deinit(&p.script);
+    nf_stays_deinit(&p.stays);
+    nf_step_uses_deinit(&p.uses);
+    free(p.profiles);
+    free(p.handles);
+    free(p.carry);
+    free(p.operands);
+    free(p.rank);
+    free(p.lp_share);
+    return rc;
+}
+
+void nf_forecast_deinit(struct nf_forecast *f)
+{
+    nf_array_free(&f->events);
+}

@@ -1,0 +1,59 @@
+#pragma once
+/* What a policy would do with a captured step, without replaying it: its decisions are played on no particular memory, the traffic
+ * they leave to each tier is counted, and a model says how long the step would take. All times here are modelled. */
+#include <stdint.h>
+
+#include "core/base/array.h"
+#include "core/model/stream.h"
+#include "core/model/words.h"
+#include "pool/policy.h"
+
+struct nf_forecast_wish {
+    const struct nf_stream *stream;
+    const struct nf_policy_ops *policy;
+    const char *options; /* "key=value,..." or "" */
+    double near_share;   /* of peak live, (0, 1] */
+    uint64_t llc_bytes;  /* of the cache filter */
+    uint32_t n_tiers;
+    double latency_ns[NF_TIER_MAX], read_bps[NF_TIER_MAX]; /* measured; read_bps > 0 */
+    uint64_t seed;
+    uint32_t explain;    /* a tensor's number in the steady step; UINT32_MAX: none */
+};
+
+struct nf_forecast_role {
+    uint32_t tensors;
+    uint64_t bytes, born_near_bytes;     /* of storages; of those, near when they are born or the step begins */
+    uint64_t demand_bytes, far_bytes;    /* past the LLC; of those, while far */
+};
+
+/* A tensor's course through the step. */
+struct nf_forecast_event {
+    enum { NF_FORECAST_ENTERS, NF_FORECAST_BORN, NF_FORECAST_USED, NF_FORECAST_TO_NEAR, NF_FORECAST_TO_FAR } what;
+    uint32_t op;
+    double near;    /* share of it that is near then */
+    uint64_t bytes; /* used: past the LLC; moved: of it */
+    /* Used, and a stay (pool/stays.h) ends here: */
+    bool after_gap;
+    uint32_t gap_ops, rank; /* ops near would be held; place among all stays by bytes saved per page and op, from 1 */
+    double gap_ns, lp_share; /* captured time; what the linear program keeps of it, NAN unknown */
+};
+
+struct nf_forecast {
+    uint32_t steady, n_stays;
+    uint64_t peak_bytes, near_bytes, near_peak_bytes;
+    uint64_t demand_bytes, far_bytes;       /* of a step, past the LLC */
+    uint64_t moves, to_near_bytes, to_far_bytes;
+    double captured_ns, predicted_ns, exposed_ns; /* of a step; exposed: of moves, part of predicted */
+    /* The least that reaches far under any choice of what to keep near from use to use, in place or by a fetch; NAN: not known. */
+    double bound_lp_bytes, bound_pfoo_bytes;
+    char bound_why[128]; /* why there is no bound_lp_bytes */
+    struct nf_forecast_role role[NF_ROLE_COUNT];
+    NF_ARRAY(struct nf_forecast_event) events;
+};
+
+/* The model: of each op the longest of its captured time, its near bytes / bandwidth and its far bytes / bandwidth; moves made
+ * inline add size / bandwidth, those of a helper what does not fit beside the ops. Latency is not modelled.
+ * 0; -EINVAL (no such tensor; a policy that samples or leaves pages to the kernel, whose decisions need a run), -ENOSPC, -ENOMEM,
+ * -EPROTO (the policy broke a rule), with the cause set. Caller deinits in every case. */
+int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish);
+void nf_forecast_deinit(struct nf_forecast *f);

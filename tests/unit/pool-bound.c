@@ -1,0 +1,278 @@
+/* Stays, the greedy choice of them, and the bounds above it: by hand, and against every choice there is on small steps. */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/error.h"
+#include "core/base/rng.h"
+#include "pool/bound.h"
+
+enum { PAGE = 4096, OPS_MAX = 10, TENSORS_MAX = 5, VISITS_MAX = 60, STAYS_MAX = 16 };
+
+struct step {
+    struct nf_op ops[OPS_MAX];
+    struct nf_visit visits[VISITS_MAX];
+    struct nf_tensor tensors[TENSORS_MAX];
+    struct nf_step_class c;
+    struct nf_profile profile;
+    struct nf_step_uses uses;
+    struct nf_stays stays;
+};
+
+static void step_init(struct step *s, uint32_t n_ops)
+{
+    memset(s, 0, sizeof *s);
+    s->c = (struct nf_step_class){.ops = s->ops, .visits = s->visits, .tensors = s->tensors, .n_ops = n_ops};
+}
+
+static void add_tensor(struct step *s, uint32_t pages, int32_t birth, int32_t death)
+{
+    uint32_t n = s->c.n_tensors++;
+    int32_t slot = birth < 0 ? (int32_t)n : NF_CARRY_NONE;
+
+    s->tensors[n] = (struct nf_tensor){.bytes = (uint64_t)pages * PAGE, .address = (n + 1ull) << 32, .birth = birth < 0 ? NF_OP_BEFORE : birth,
+                                       .death = birth < 0 ? NF_OP_AFTER : death, .carry_in = slot, .carry_out = slot, .tracked = true};
+}
+
+/* uses[o]: a string of tensors per op, "02": tensors 0 and 2 are read whole. */
+static void finish(struct step *s, const char *const *uses)
+{
+    for (uint32_t o = 0; o < s->c.n_ops; o++) {
+        s->ops[o] = (struct nf_op){.first_visit = s->c.n_visits, .n_visits = (uint32_t)strlen(uses[o]), .dur_ns = 1000, .regime = 1};
+        for (const char *u = uses[o]; *u; u++) {
+            uint64_t bytes = s->tensors[*u - '0'].bytes;
+
+            s->visits[s->c.n_visits++] = (struct nf_visit){.op = o, .tensor = (uint32_t)(*u - '0'), .bytes = bytes, .run = bytes, .stride = bytes,
+                                                           .touches_q8 = 256, .rw = NF_RW_READ};
+        }
+    }
+    assert_int_equal(nf_profile_init(&s->profile, &s->c, 0, 1), 0);
+    assert_int_equal(nf_step_uses_init(&s->uses, &s->c, 0), 0);
+    assert_int_equal(nf_stays_init(&s->stays, &s->profile, &s->uses), 0);
+}
+
+static void step_deinit(struct step *s)
+{
+    nf_stays_deinit(&s->stays);
+    nf_step_uses_deinit(&s->uses);
+    nf_profile_deinit(&s->profile);
+}
+
+static void lists_stays(void **state)
+{
+    struct step s;
+
+    step_init(&s, 5);
+    add_tensor(&s, 2, -1, 0);
+    add_tensor(&s, 3, 1, 4);
+    add_tensor(&s, 1, 2, 2);
+    finish(&s, (const char *const[]){"0", "1", "2", "0", "1"});
+    assert_int_equal(s.stays.n, 4);
+    assert_int_equal(s.stays.bytes, (2 + 3 + 1 + 2 + 3) * PAGE);
+    /* The parameter round the end of the step: ops 4 and 0; then 1 to 3. */
+    assert_int_equal(s.stays.v[0].first, 4);
+    assert_int_equal(s.stays.v[0].last, 0);
+    assert_int_equal(nf_stay_length(&s.stays.v[0], 5), 2);
+    assert_int_equal(s.stays.v[1].first, 1);
+    assert_int_equal(s.stays.v[1].last, 3);
+    /* The activation from its birth on, which is a use that it serves as well. */
+    assert_true(s.stays.v[2].born);
+    assert_int_equal(s.stays.v[2].first, 1);
+    assert_int_equal(s.stays.v[2].last, 4);
+    assert_int_equal(s.stays.v[2].bytes, 6 * PAGE);
+    /* One use: its birth alone. */
+    assert_int_equal(s.stays.v[3].first, 2);
+    assert_int_equal(s.stays.v[3].last, 2);
+    assert_int_equal(s.stays.v[3].bytes, PAGE);
+    step_deinit(&s);
+}
+
+/* A gradient: made in a step, used in it and at the next one's beginning under another number. Its memory is given back later than
+ * its last use: until then near is held, though no bound may count on that. */
+static void follows_storages_round_the_end(void **state)
+{
+    struct step s;
+
+    step_init(&s, 5);
+    add_tensor(&s, 2, -1, 0);
+    add_tensor(&s, 2, 2, 0);
+    s.tensors[0].death = 3;
+    s.tensors[0].carry_out = NF_CARRY_NONE;
+    s.tensors[1].carry_out = 0;
+    s.tensors[1].death = NF_OP_AFTER;
+    finish(&s, (const char *const[]){"0", "", "1", "", "1"});
+    assert_int_equal(s.stays.n, 2);
+    assert_int_equal(s.stays.v[0].tensor, 0);
+    assert_int_equal(s.stays.v[0].before, 1);
+    assert_int_equal(s.stays.v[0].from, 4);
+    assert_int_equal(s.stays.v[0].to, 0);
+    assert_int_equal(s.stays.v[0].first, 0); /* the step's last op is held by the stay before */
+    assert_int_equal(s.stays.v[0].last, 0);
+    assert_int_equal(s.stays.v[0].until, 3);
+    assert_true(s.stays.v[1].born);
+    assert_int_equal(s.stays.v[1].until, 4);
+    step_deinit(&s);
+}
+
+static uint64_t load_at(const struct nf_stays *s, uint32_t chosen, uint32_t op)
+{
+    uint64_t load = 0;
+
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct nf_stay *t = &s->v[i];
+        bool holds = t->first <= t->last ? op >= t->first && op <= t->last : op >= t->first || op <= t->last;
+
+        load += chosen >> i & 1 && holds ? t->pages : 0;
+    }
+    return load;
+}
+
+static bool fits(const struct nf_stays *s, uint32_t chosen, uint64_t capacity)
+{
+    for (uint32_t o = 0; o < s->n_ops; o++) {
+        if (load_at(s, chosen, o) > capacity)
+            return false;
+    }
+    return true;
+}
+
+static double saved_by(const struct nf_stays *s, uint32_t chosen)
+{
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < s->n; i++)
+        bytes += chosen >> i & 1 ? (double)s->v[i].bytes : 0;
+    return bytes;
+}
+
+static double best_of_all(const struct nf_stays *s, uint64_t capacity)
+{
+    double best = 0;
+
+    for (uint32_t chosen = 0; chosen < 1u << s->n; chosen++) {
+        double saved = saved_by(s, chosen);
+
+        if (saved > best && fits(s, chosen, capacity))
+            best = saved;
+    }
+    return best;
+}
+
+static void random_step(struct step *s, struct nf_rng *r)
+{
+    char text[OPS_MAX][TENSORS_MAX + 1];
+    const char *uses[OPS_MAX];
+    uint32_t n_ops = 2 + (uint32_t)nf_rng_below(r, OPS_MAX - 2), n = 1 + (uint32_t)nf_rng_below(r, TENSORS_MAX), stays = 0;
+
+    step_init(s, n_ops);
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t birth = nf_rng_below(r, 3) ? (int32_t)nf_rng_below(r, n_ops) : -1;
+
+        add_tensor(s, 1 + (uint32_t)nf_rng_below(r, 6), birth, birth < 0 ? 0 : birth + (int32_t)nf_rng_below(r, n_ops - (uint32_t)birth));
+    }
+    for (uint32_t o = 0; o < n_ops; o++) {
+        char *p = text[o];
+
+        for (uint32_t i = 0; i < n; i++) {
+            const struct nf_tensor *t = &s->tensors[i];
+            bool lives = t->birth < 0 || ((int32_t)o >= t->birth && (int32_t)o <= t->death);
+
+            if (lives && stays < STAYS_MAX && nf_rng_below(r, 2)) {
+                *p++ = (char)('0' + i);
+                stays++;
+            }
+        }
+        *p = '\0';
+        uses[o] = text[o];
+    }
+    finish(s, uses);
+    assert_true(s->stays.n <= STAYS_MAX);
+}
+
+static void bounds_hold(void **state)
+{
+    struct nf_rng r = {17};
+    unsigned tight = 0, greedy_best = 0, tried = 0;
+    char why[128];
+    bool lp = !nf_bound_lp_probe(why, sizeof why);
+
+    for (unsigned i = 0; i < 400; i++) {
+        uint64_t capacity = nf_rng_below(&r, 12);
+        double best, loose, linear = 0, greedy, part[STAYS_MAX];
+        bool kept[STAYS_MAX + 1] = {0};
+        uint32_t chosen = 0;
+        struct step s;
+
+        random_step(&s, &r);
+        best = best_of_all(&s.stays, capacity);
+        assert_int_equal(nf_stays_choose(&s.stays, capacity, kept), 0);
+        for (uint32_t k = 0; k < s.stays.n; k++)
+            chosen |= (uint32_t)kept[k] << k;
+        assert_true(fits(&s.stays, chosen, capacity));
+        greedy = saved_by(&s.stays, chosen);
+        loose = nf_bound_pfoo(&s.stays, capacity);
+        assert_true(greedy <= best + 0.5);
+        assert_true(best <= loose + 0.5);
+        if (lp) {
+            double sum = 0;
+
+            assert_int_equal(nf_bound_lp(&s.stays, capacity, &linear, part), 0);
+            assert_true(best <= linear + 1);
+            assert_true(linear <= loose + 1);
+            for (uint32_t k = 0; k < s.stays.n; k++) {
+                assert_true(part[k] >= -1e-9 && part[k] <= 1 + 1e-9);
+                sum += part[k] * (double)s.stays.v[k].bytes;
+            }
+            assert_true(fabs(sum - linear) < 1);
+            tight += linear <= best + 1;
+        }
+        greedy_best += greedy >= best - 0.5;
+        tried++;
+        step_deinit(&s);
+    }
+    print_message("of %u steps the greedy choice is the best in %u, the linear program's bound is reached in %u\n", tried, greedy_best, tight);
+    assert_true(greedy_best > tried / 2);
+    assert_true(!lp || tight > tried / 2);
+}
+
+/* Half of each of two tensors that exclude each other. */
+static void takes_parts(void **state)
+{
+    struct step s;
+    double saved, part[STAYS_MAX];
+    char why[128];
+
+    if (nf_bound_lp_probe(why, sizeof why))
+        skip();
+    step_init(&s, 3);
+    add_tensor(&s, 2, 0, 2);
+    add_tensor(&s, 2, 0, 2);
+    finish(&s, (const char *const[]){"01", "", "01"});
+    assert_int_equal(nf_bound_lp(&s.stays, 3, &saved, part), 0);
+    assert_float_equal(saved, 1.5 * 4 * PAGE, 1);
+    assert_int_equal((int)best_of_all(&s.stays, 3), 4 * PAGE);
+    assert_float_equal(nf_bound_pfoo(&s.stays, 3), 1.5 * 4 * PAGE, 1);
+    assert_int_equal(nf_bound_lp(&s.stays, 4, &saved, NULL), 0);
+    assert_float_equal(saved, 8 * PAGE, 1);
+    assert_int_equal(nf_bound_lp(&s.stays, 1, &saved, NULL), 0); /* what fits whole nowhere is not taken in part */
+    assert_float_equal(saved, 0, 1);
+    step_deinit(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists_stays),
+        cmocka_unit_test(follows_storages_round_the_end),
+        cmocka_unit_test(bounds_hold),
+        cmocka_unit_test(takes_parts),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
