@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "core/base/error.h"
 #include "core/model/op-traits.h"
+#include "core/model/recompute-apply.h"
 #include "core/model/recompute.h"
 #include "random-step.h"
 
@@ -100,6 +102,36 @@ static uint32_t item_of(const struct nf_recompute *r, uint32_t tensor)
     return 0;
 }
 
+/* Both gone: ops 0 1 2 3, then 0 1 2 again, 4, then 0 1 again, 5. */
+static void applied(const struct nf_recompute *r, const uint8_t *choices)
+{
+    static const uint32_t op_of[] = {0, 1, 2, 3, 0, 1, 2, 4, 0, 1, 5};
+    struct nf_recompute_applied a;
+
+    assert_int_equal(nf_recompute_apply(r, choices, &a), 0);
+    assert_int_equal(a.c.n_ops, 11);
+    assert_memory_equal(a.op_of, op_of, sizeof op_of);
+    assert_int_equal(a.recomputed, 2);
+    assert_int_equal(a.ops, 5);
+    assert_int_equal(a.unheld_bytes, 7 * NF_PAGE_BYTES);
+    assert_true(a.captured_ns == 900);
+    assert_int_equal(a.reissued_bytes, (3 + 5 + 7 + 3 + 5) * NF_PAGE_BYTES);
+    assert_int_equal(a.c.n_tensors, 4 + 1 + 2 + 1 + 1);
+    assert_int_equal(a.c.tensors[2].death, 2);
+    assert_int_equal(a.c.tensors[3].death, 2);
+    /* 3 is born again at op 6 with copies of 1 and 2; 2 at op 9, with one of 1, and dies at the end. */
+    assert_int_equal(a.tensor_of[4], 3);
+    assert_int_equal(a.c.tensors[4].birth, 6);
+    assert_int_equal(a.c.tensors[4].death, 7);
+    assert_int_equal(a.tensor_of[7], 2);
+    assert_int_equal(a.c.tensors[7].birth, 9);
+    assert_int_equal(a.c.tensors[7].death, 10);
+    assert_int_equal(a.c.tensors[8].birth, 8);
+    assert_int_equal(a.c.tensors[8].death, 9);
+    assert_true(a.c.tensors[5].address >= (5ull << 20) - (1 << 20) + 4 * NF_PAGE_BYTES);
+    nf_recompute_applied_deinit(&a);
+}
+
 static void by_hand(void **state)
 {
     struct chain_step s;
@@ -132,6 +164,7 @@ static void by_hand(void **state)
     assert_int_equal(chain.scratch_pages, 2 + 3);
     choices[three] = NF_RECOMPUTE_AGAIN;
     assert_true(nf_recompute_cost(&r, choices, &prices) == 900);
+    applied(&r, choices);
     prices.compute_x = 3;
     assert_true(nf_recompute_cost(&r, choices, &prices) == 300);
     /* A page goes far and back in 1 ns. */
@@ -164,43 +197,56 @@ static void by_hand(void **state)
     nf_profile_deinit(&p);
 }
 
-/* Runs the step with what is made again really gone in its gap, and made by its chain: it must hold what it held. */
-static void run_with(const struct nf_recompute *r, const uint8_t *choices)
+/* What each captured op makes, with symbolic values. */
+static void run_captured(const struct nf_step_class *c, uint64_t made[STEP_VISITS])
 {
-    const struct nf_step_class *c = r->of;
-    struct nf_recompute_chain chain = {0};
-    uint64_t values[STEP_TENSORS] = {0}, held[64] = {0}, draw = 1;
+    uint64_t values[STEP_TENSORS] = {0};
 
     for (uint32_t t = 0; t < c->n_tensors; t++)
         values[t] = c->tensors[t].birth < 0 ? t + 1000 : 0;
     for (uint32_t o = 0; o < c->n_ops; o++) {
-        for (uint32_t i = 0; i < r->n_items; i++) { /* by tensor: what is made from another comes behind it */
-            uint64_t copies[STEP_TENSORS];
+        assert_true(step_run_op(c, random_step_names, o, values, o));
+        for (uint32_t i = c->ops[o].first_visit; i < c->ops[o].first_visit + c->ops[o].n_visits; i++)
+            made[i] = values[c->visits[i].tensor];
+    }
+}
 
-            if (choices[i] != NF_RECOMPUTE_AGAIN || r->items[i].to_op != o)
-                continue;
-            assert_true(nf_recompute_chain(r, choices, i, &chain));
-            memcpy(copies, values, sizeof copies);
-            for (size_t k = 0; k < chain.scratch.n; k++)
-                assert_true(c->tensors[chain.scratch.v[k]].birth >= 0);
-            for (uint32_t k = 0; k < chain.n; k++)
-                if (!step_run_op(c, random_step_names, chain.ops[k], copies, draw++))
-                    fail_msg("tensor %u: op %u lacks an operand", r->items[i].tensor, chain.ops[k]);
-            if (copies[r->items[i].tensor] != held[i])
-                fail_msg("tensor %u made again for op %u is another", r->items[i].tensor, o);
-            values[r->items[i].tensor] = held[i];
-        }
-        assert_true(step_run_op(c, random_step_names, o, values, draw++));
-        for (uint32_t i = 0; i < r->n_items; i++)
-            if (choices[i] == NF_RECOMPUTE_AGAIN && r->items[i].from_op == o) {
-                held[i] = values[r->items[i].tensor];
-                values[r->items[i].tensor] = 0;
-            }
-        for (uint32_t t = 0; t < c->n_tensors; t++)
-            if (c->tensors[t].death == (int32_t)o)
+/* The step in which what is made again is really gone in between: it is sound, every captured op makes what it made, from storages
+ * that are alive, and a random op that runs again would make something else. */
+static void run_with(const struct nf_recompute *r, const uint8_t *choices)
+{
+    struct nf_stream stream = {.names = (char **)random_step_names, .n_names = STEP_NAMES, .n_carry = STEP_TENSORS};
+    struct nf_recompute_applied a;
+    uint64_t *values, made[STEP_VISITS], draw = 1 << 20;
+    uint32_t again = 0;
+
+    assert_int_equal(nf_recompute_apply(r, choices, &a), 0);
+    if (nf_step_class_check(&a.c, &stream))
+        fail_msg("%s", nf_error_text(-EBADMSG));
+    values = calloc(a.c.n_tensors + (size_t)1, sizeof *values);
+    assert_non_null(values);
+    run_captured(r->of, made);
+    for (uint32_t t = 0; t < a.c.n_tensors; t++)
+        values[t] = a.c.tensors[t].birth < 0 ? a.tensor_of[t] + 1000 : 0;
+    for (uint32_t o = 0; o < a.c.n_ops; o++) {
+        const struct nf_op *op = &a.c.ops[o], *captured = &r->of->ops[a.op_of[o]];
+
+        if (!step_run_op(&a.c, random_step_names, o, values, a.again[o] ? draw++ : a.op_of[o]))
+            fail_msg("op %u (captured %u) lacks an operand", o, a.op_of[o]);
+        assert_int_equal(op->n_visits, captured->n_visits);
+        for (uint32_t i = 0; i < op->n_visits; i++)
+            if (values[a.c.visits[op->first_visit + i].tensor] != made[captured->first_visit + i])
+                fail_msg("op %u (captured %u) has another operand than it had", o, a.op_of[o]);
+        for (uint32_t t = 0; t < a.c.n_tensors; t++)
+            if (a.c.tensors[t].death == (int32_t)o)
                 values[t] = 0;
     }
-    nf_recompute_chain_deinit(&chain);
+    for (uint32_t i = 0; i < r->n_items; i++)
+        again += choices[i] == NF_RECOMPUTE_AGAIN;
+    assert_int_equal(a.recomputed, again);
+    assert_int_equal(a.c.n_ops, r->of->n_ops + a.ops);
+    free(values);
+    nf_recompute_applied_deinit(&a);
 }
 
 /* Over random steps: what the planner chooses holds, runs, and costs no less than the best; on the average not much more. */
