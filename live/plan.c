@@ -317,6 +317,9 @@ static int check(const struct nf_live_plan_wish *w)
     if (s->access != NF_ACCESS_IN_PLACE || s->demote != NF_DEMOTE_NEVER || s->mover != NF_MOVER_NONE)
         return nf_fail(-EINVAL, "policy %s moves storages while the job runs, and a job's own memory stays where it is: only "
                                 "policies without migration can be told to it", w->policy->name);
+    if (w->policy->recompute)
+        return nf_fail(-EINVAL, "policy %s runs operators again, and a job cannot be made to do so by what allocates its memory: "
+                                "only a replay can", w->policy->name);
     return 0;
 }
 

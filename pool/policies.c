@@ -23,6 +23,7 @@ const struct nf_policy_ops *const nf_policies[] = {
     &nf_policy_kernel,
     &nf_policy_class,
     &nf_policy_lifetime_density,
+    &nf_policy_recompute,
     &nf_policy_soar,
     &nf_policy_sentinel,
     &nf_policy_g10,

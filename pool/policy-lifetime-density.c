@@ -4,6 +4,8 @@
  * it. What no plan saw, or what no longer fits, goes far.
  * Semantics: in place, insert near or far by the plan, no moves. Sees the profile.
  * Fails where long gaps lie within lifetimes: a saved activation holds its place from forward to backward although nobody uses it. */
+#include "pool/policy-lifetime-density.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,7 @@ struct slot {
 
 struct density {
     const struct nf_policy_env *env;
+    struct options weights;
     uint8_t **tier; /* [class][tensor] */
     struct slot *slots; /* by carry slot */
     uint32_t n_slots;
@@ -127,7 +130,7 @@ static int draft_init(struct draft *d, const struct density *p, const struct nf_
         }
         if (slot != NF_CARRY_NONE)
             item_of_slot[slot] = d->item_of[i];
-        item_add(&d->items[d->item_of[i]], t, benefit_of(p->env->options, &profile->tensors[i]), c->n_ops);
+        item_add(&d->items[d->item_of[i]], t, benefit_of(&p->weights, &profile->tensors[i]), c->n_ops);
     }
     free(item_of_slot);
     return 0;
@@ -199,7 +202,7 @@ static int plan_class(struct density *p, uint32_t class, bool steady)
     return rc || !p->tier[class] ? nf_fail(-ENOMEM, "no memory to plan %u tensors", c->n_tensors) : 0;
 }
 
-static void close_policy(void *policy)
+void nf_lifetime_density_close(void *policy)
 {
     struct density *p = policy;
 
@@ -210,18 +213,18 @@ static void close_policy(void *policy)
     free(p);
 }
 
-static int open_policy(const struct nf_policy_env *env, void **policy)
+int nf_lifetime_density_open(const struct nf_policy_env *env, double read_weight, double write_weight, void **policy)
 {
-    const struct options *o = env->options;
     struct density *p;
     int rc = 0;
 
-    if (!(o->read_weight >= 0 && o->write_weight >= 0))
+    if (!(read_weight >= 0 && write_weight >= 0))
         return nf_fail(-EINVAL, "a weight is not below 0");
     p = calloc(1, sizeof *p);
     if (!p)
         return nf_fail(-ENOMEM, "no memory");
     p->env = env;
+    p->weights = (struct options){read_weight, write_weight};
     for (uint32_t i = 0; i < env->n_profiles; i++)
         for (uint32_t t = 0; t < env->profiles[i].of->n_tensors; t++) {
             int32_t slot = slot_of(&env->profiles[i].of->tensors[t]);
@@ -239,15 +242,22 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
         if (i != env->steady_class)
             rc = plan_class(p, i, false);
     if (rc) {
-        close_policy(p);
+        nf_lifetime_density_close(p);
         return rc;
     }
     *policy = p;
     return 0;
 }
 
-static int place(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
-                 struct nf_placement *out)
+static int open_policy(const struct nf_policy_env *env, void **policy)
+{
+    const struct options *o = env->options;
+
+    return nf_lifetime_density_open(env, o->read_weight, o->write_weight, policy);
+}
+
+int nf_lifetime_density_place(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
+                              struct nf_placement *out)
 {
     const struct density *p = policy;
     const struct nf_policy_env *env = p->env;
@@ -273,6 +283,6 @@ const struct nf_policy_ops nf_policy_lifetime_density = {
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
     .open = open_policy,
-    .close = close_policy,
-    .place = place,
+    .close = nf_lifetime_density_close,
+    .place = nf_lifetime_density_place,
 };

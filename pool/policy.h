@@ -7,6 +7,7 @@
 
 #include "core/base/option.h"
 #include "core/model/profile.h"
+#include "core/model/recompute.h"
 #include "core/model/regime.h"
 #include "pool/tier.h"
 
@@ -121,6 +122,12 @@ struct nf_policy_ops {
     int (*after)(void *policy, uint32_t op, struct nf_policy_moves *moves);
     /* Optional. The handle may be reused for the next storage. */
     void (*freed)(void *policy, uint32_t handle);
+    /* Optional. Which storages of a class are made again instead of being held between two uses (core/model/recompute.h): asked before
+     * the policy is opened, for each class that is replayed, with an env whose free_bytes cannot be called. What is replayed, and what
+     * the policy then sees of it, is the class with that applied. names: of env.profiles[step_class].of. Fills *r, by
+     * nf_recompute_init, and *choices, per item, of malloc: both the caller's then, also on failure. 0 or -errno (cause set). */
+    int (*recompute)(const struct nf_policy_env *env, uint32_t step_class, char *const *names, struct nf_recompute *r,
+                     uint8_t **choices);
 };
 
 extern const struct nf_policy_ops *const nf_policies[]; /* NULL-terminated */

@@ -418,8 +418,9 @@ static int pause_before(struct engine *e, uint32_t class_index, uint32_t op)
 static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
 {
     const struct nf_script *s = &e->config->scripts[class_index];
+    const bool *again = e->config->again ? e->config->again[class_index] : NULL;
     struct nf_pace *pace = &e->workers[0].pace;
-    uint64_t start, before, now, paused;
+    uint64_t start, before, now, paused, began;
     int rc;
 
     e->paused_ns = 0;
@@ -433,8 +434,11 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
     for (uint32_t i = 0; i < s->of->n_ops && !rc; i++) {
         paused = e->paused_ns;
         rc = pause_before(e, class_index, i);
+        began = again && again[i] ? nf_pace_now(pace) - (e->paused_ns - paused) : 0;
         if (!rc)
             rc = run_op(e, class_index, i);
+        if (began && e->measuring)
+            e->out->recompute_ns += nf_pace_now(pace) - began - (e->paused_ns - paused);
         before += e->paused_ns - paused;
         if (e->measuring && e->config->op_ns && e->op_ns_n < e->config->op_ns_room) {
             now = nf_pace_now(pace);

@@ -25,6 +25,8 @@ struct nf_engine_config {
     enum nf_overlap overlap;
     /* Compute time per class and op, for NF_OVERLAP_NONE (replay/residual.h). NULL: none. */
     const double *const *residual_ns;
+    /* Per class and op: it runs a second time to make a storage again (replay/variant.h). NULL, or NULL for a class: none does. */
+    const bool *const *again;
     bool whole_sequence;             /* a cycle is the captured sequence of classes instead of the steady class once */
     unsigned warmup_min, warmup_max; /* cycles before the measured ones */
     unsigned cycles;                 /* measured */
@@ -96,6 +98,14 @@ struct nf_trial {
     char interference[256];    /* "" : nothing noticed */
     struct nf_trial_tier tier[NF_TIER_MAX];
     struct nf_pool_stats pool; /* of the measured steps */
+    /* Of a policy that makes storages again instead of holding them: */
+    uint64_t recompute_ns;         /* measured steps: what ops that ran again took, moves and waits included */
+    uint32_t recomputed, recomputed_ops; /* of one step, as the next ones: gaps in which a storage was not held; ops that ran again */
+    uint64_t unheld_bytes;         /* of the storages in those gaps */
+    double unheld_byte_ns;         /* times the captured time of each gap */
+    uint64_t reissued_bytes;       /* that those ops touched */
+    double recompute_captured_ns;  /* of those ops, in the capture */
+    uint64_t variant_peak_bytes;   /* peak live of what was replayed; 0: as captured */
 };
 
 enum { NF_TRIAL_E_STOPPED = 1 };

@@ -162,6 +162,28 @@ static int add_conditions(struct nf_study *s, int64_t id, const struct nf_ledger
     return nf_query_run(q);
 }
 
+/* What was made again instead of held; nothing for most policies. */
+static int add_recomputed(struct nf_study *s, int64_t id, const struct nf_trial *trial)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "UPDATE trial SET recomputed = ?2, recomputed_ops = ?3, unheld_bytes = ?4, unheld_byte_ns = ?5, "
+                               "reissued_bytes = ?6, recompute_ns = ?7, recompute_captured_ns = ?8, variant_peak_bytes = ?9 WHERE "
+                               "id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, id);
+    nf_query_bind_i64(q, 2, trial->recomputed);
+    nf_query_bind_i64(q, 3, trial->recomputed_ops);
+    nf_query_bind_i64(q, 4, (int64_t)trial->unheld_bytes);
+    nf_query_bind_f64(q, 5, trial->unheld_byte_ns);
+    nf_query_bind_i64(q, 6, (int64_t)trial->reissued_bytes);
+    nf_query_bind_i64(q, 7, (int64_t)trial->recompute_ns);
+    nf_query_bind_f64(q, 8, trial->recompute_captured_ns);
+    nf_query_bind_i64(q, 9, (int64_t)trial->variant_peak_bytes);
+    return nf_query_run(q);
+}
+
 static int add_tier(struct nf_study *s, int64_t trial_id, uint32_t number, const struct nf_trial *trial)
 {
     const struct nf_trial_tier *t = &trial->tier[number];
@@ -203,6 +225,8 @@ int nf_ledger_add(struct nf_study *s, int64_t replay, const struct nf_ledger_tri
     id = nf_study_last_id(s);
     if (!rc)
         rc = add_conditions(s, id, t, trial);
+    if (!rc && trial->variant_peak_bytes)
+        rc = add_recomputed(s, id, trial);
     for (uint32_t i = 0; i < t->n_tiers && !rc; i++)
         rc = add_tier(s, id, i, trial);
     return conclude(s, rc);

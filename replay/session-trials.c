@@ -15,7 +15,9 @@
 #include "replay/environment.h"
 #include "replay/interference.h"
 #include "replay/ledger.h"
+#include "replay/memory.h"
 #include "replay/scale.h"
+#include "replay/variant.h"
 
 struct nf_engine_config nf_session_configure(const struct nf_session *s, const struct nf_trials_one *t, uint32_t block)
 {
@@ -98,6 +100,42 @@ static uint64_t asked_pages(const struct nf_policy_ops *policy, const struct nf_
     return policy->semantics.mover == NF_MOVER_KERNEL ? UINT64_MAX : trial->pool.moved_pages_ever;
 }
 
+/* The stream without what the trial's policy does not hold. What it runs again needs room of its own, which may be more. */
+static int vary(const struct nf_session *s, struct nf_engine_config *c, struct nf_variant *variant)
+{
+    const struct nf_variant_options o = {
+        .llc_bytes = s->profiles[s->steady].llc_bytes,
+        .burst_bytes = nf_scale_cache(s->testbed.llc_bytes, s->o->scale),
+        .seed = s->o->seed,
+        .steady = s->steady,
+        .whole_sequence = s->o->whole_sequence,
+    };
+    int rc = nf_variant_init(variant, c, &o);
+
+    for (uint32_t i = 0; !rc && i < c->pool.n_tiers; i++)
+        if (c->pool.arena_bytes[i] && nf_memory_with_slack(variant->peak_bytes) > c->pool.arena_bytes[i])
+            c->pool.arena_bytes[i] = nf_memory_with_slack(variant->peak_bytes);
+    return rc;
+}
+
+/* A policy that cannot say what it makes again fails its trial, like one that places where it may not. */
+static int run_varied(const struct nf_session *s, struct nf_engine_config *c, struct nf_trial *trial)
+{
+    struct nf_variant variant = {0};
+    int rc = vary(s, c, &variant);
+
+    if (!rc) {
+        rc = nf_trial_run(c, trial);
+        nf_variant_account(&variant, s->steady, trial);
+    } else if (rc != -ENOMEM) {
+        *trial = (struct nf_trial){.status = NF_TRIAL_FAILED, .threads = s->threads, .helper_cpu = -1, .moved_pages = NF_TRIAL_UNKNOWN};
+        snprintf(trial->message, sizeof trial->message, "%s", nf_error_text(rc));
+        rc = 0;
+    }
+    nf_variant_deinit(&variant);
+    return rc;
+}
+
 /* *bps: traffic of the hog or the background per second; 0: there was none. */
 static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial, double *bps)
 {
@@ -116,7 +154,7 @@ static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32
     c.measuring_ctx = s->counters;
     rc = start_background(s, t, &background);
     if (!rc)
-        rc = nf_trial_run(&c, trial);
+        rc = c.pool.policy->recompute ? run_varied(s, &c, trial) : nf_trial_run(&c, trial);
     nf_background_stop(background, bps);
     trial->batches = s->batches.reads - reads;
     if (!rc && contenders && trial->status == NF_TRIAL_OK && !*trial->message)

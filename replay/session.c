@@ -180,6 +180,16 @@ static int open_testbed(struct nf_session *s)
     return rc ? rc : nf_testbed_record(&s->testbed, s->study, o->invocation, s->machine);
 }
 
+/* What is run again is a stream of its own, which has to be in memory beside the captured one. */
+static int check_recompute(const struct nf_session *s)
+{
+    for (uint32_t i = 0; i < s->trials.n_policies && nf_batches_needed(&s->batches); i++)
+        if (s->trials.policies[i].ops->recompute)
+            return nf_fail(-ENODEV, "policy %s changes the stream, which is larger than memory here and read in batches: leave it out, "
+                           "or give more by --batch-bytes", s->trials.policies[i].ops->name);
+    return 0;
+}
+
 static int prepare_classes(struct nf_session *s)
 {
     uint64_t cache = nf_scale_cache(s->testbed.llc_bytes, s->o->scale), llc = s->o->unfiltered ? 0 : cache;
@@ -200,8 +210,11 @@ static int prepare_classes(struct nf_session *s)
     }
     if (!rc)
         rc = nf_batches_init(&s->batches, s->scripts, n, s->batch_bytes / 2);
+    if (!rc)
+        rc = check_recompute(s);
     return rc ? rc : nf_spill_settle();
 }
+
 /* CPUs that the replay's threads must leave to who contends. */
 static size_t contenders_cpus(const struct nf_session *s)
 {

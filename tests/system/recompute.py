@@ -1,0 +1,76 @@
+"""Policy recompute, replayed for real: storages that are cheap to make again are not held in between, their ops run again before the next
+use, what they touch is reissued and their time is spent; what cannot be made to recompute refuses."""
+import shutil
+import sqlite3
+
+from system import WORK, check, finish, job, nearfar, refused, rows
+
+FAILED, USAGE, CANNOT = 1, 2, 3
+
+done = nearfar('capture', '-q', '-o', 'job.nf', '--', *job('--width', '96', '--seq', '64', '--batch', '4', steps=5))
+check(done.returncode == 0, f'captured {done.stderr[-200:] if done.returncode else ""!r}')
+shutil.copy(WORK / 'job.nf', WORK / 'base.nf')
+
+
+def replay(study, *policies, far='0.01', near='20%', more=()):
+    # A far tier as slow as a disk: whatever can be made again is worth it.
+    wishes = [f'--policy={p}' for p in policies]
+    result = nearfar('replay', '-q', study, *wishes, '--near', near, '--mode', 'none', '--blocks', '1', '--steps', '3', '--llc', '64KiB',
+                     '--far-bandwidth', far, '--seed', '3', *more)
+    check(result.returncode == 0 and ' 0 failed' in result.stderr, f'replayed {study}: {result.stderr.strip()[-200:]!r}')
+
+
+COLUMNS = ('recomputed', 'recomputed_ops', 'unheld_bytes', 'unheld_byte_ns', 'reissued_bytes', 'recompute_ns', 'recompute_captured_ns',
+           'variant_peak_bytes', 'wall_ns', 'steps', 'compute_ns', 'moves')
+
+
+def trial(study, where):
+    found = rows(study, f'SELECT {", ".join(COLUMNS)}, (SELECT sum(read_bytes) FROM trial_tier WHERE trial_id = t.id), '
+                        f'(SELECT sum(write_bytes) FROM trial_tier WHERE trial_id = t.id) FROM trial t WHERE {where}')
+    check(len(found) == 1, f'one trial where {where}')
+    return dict(zip(COLUMNS + ('read_bytes', 'write_bytes'), found[0]))
+
+
+replay('job.nf', 'lifetime-density', 'recompute', 'recompute:depth=1', 'recompute:exposed=0', 'recompute:depth=12,rng')
+plain = trial('job.nf', "policy = 'lifetime-density'")
+check(plain['recomputed'] == plain['recompute_ns'] == plain['variant_peak_bytes'] == 0, 'nothing is made again by a policy that does not ask for it')
+again = trial('job.nf', "policy = 'recompute' AND policy_options = ''")
+check(again['recomputed'] > 0 and again['recomputed_ops'] >= again['recomputed'] and again['moves'] == 0,
+      f'{again["recomputed"]} gaps are not held, by {again["recomputed_ops"]} ops')
+check(again['unheld_bytes'] > 0 and again['unheld_byte_ns'] > 0, f'{again["unheld_bytes"]} bytes not held')
+check(again['variant_peak_bytes'] <= rows('job.nf', 'SELECT peak_live_bytes FROM replay')[0][0], 'peak live is no larger')
+issued = lambda t: t['read_bytes'] + t['write_bytes']  # noqa: E731
+more = (issued(again) - issued(plain)) / again['steps']
+check(again['reissued_bytes'] <= more * 1.001 and more > 0, f'the operands are visited again: {more:.0f} bytes a step more, {again["reissued_bytes"]} at least')
+check(again['recompute_ns'] > 0.5 * again['steps'] * again['recompute_captured_ns'] > 0,
+      f'the compute time is spent: {again["recompute_ns"]} ns in {again["steps"]} steps, {again["recompute_captured_ns"]:.0f} a step when captured')
+check(again['compute_ns'] > plain['compute_ns'], f'more compute: {again["compute_ns"]} for {plain["compute_ns"]} ns')
+one = trial('job.nf', "policy_options = 'depth=1'")
+check(one['recomputed'] == one['recomputed_ops'] <= again['recomputed_ops'], f'depth=1: {one["recomputed"]} gaps by as many ops')
+never = trial('job.nf', "policy_options = 'exposed=0'")
+check(never['recomputed'] == 0 and issued(never) == issued(plain), 'where a far transfer costs nothing, nothing is made again')
+
+# Where far is as fast as near, making again is not worth it for an op that costs more than its bytes.
+shutil.copy(WORK / 'base.nf', WORK / 'fast.nf')
+replay('fast.nf', 'recompute', far='1')
+fast = trial('fast.nf', "policy = 'recompute'")
+check(fast['recomputed'] < again['recomputed'], f'fewer on a fast far tier: {fast["recomputed"]} for {again["recomputed"]}')
+
+# --- what refuses ---
+
+for options, why in ('depth=0', 'a chain has 1 to 64 ops'), ('depth=65', '1 to 64'), ('exposed=2', 'between 0 and 1'):
+    shutil.copy(WORK / 'base.nf', WORK / 'bad.nf')
+    result = nearfar('replay', '-q', 'bad.nf', f'--policy=recompute:{options}', '--near', '20%', '--mode', 'none', '--blocks', '1', '--llc', '64KiB')
+    check(result.returncode == FAILED and why in result.stderr, f'{options}: {result.returncode} {result.stderr.strip()[-200:]!r}')
+shutil.copy(WORK / 'base.nf', WORK / 'batches.nf')
+refused(nearfar('replay', '-q', 'batches.nf', '--policy', 'recompute', '--near', '20%', '--mode', 'none', '--blocks', '1', '--llc', '64KiB',
+                '--batch-bytes', '64KiB'), CANNOT, 'recompute', '--batch-bytes')
+refused(nearfar('run', 'job.nf', '--policy', 'recompute', '--near', '20%', '--', 'true'), USAGE, 'runs operators again', 'replay')
+# Without op times nobody knows what making again costs.
+shutil.copy(WORK / 'base.nf', WORK / 'untimed.nf')
+with sqlite3.connect(WORK / 'untimed.nf') as db:
+    db.execute('UPDATE step_class SET correction_factor = 0, correction_gap_ns = 0')
+result = nearfar('replay', '-q', 'untimed.nf', '--policy=recompute', '--near', '20%', '--blocks', '1', '--steps', '1', '--llc', '64KiB', '--far-bandwidth', '0.01')
+check(result.returncode == 0 and rows('untimed.nf', "SELECT sum(recomputed) FROM trial WHERE policy = 'recompute'") == [(0,)],
+      f'no times, nothing made again {result.stderr.strip()[-160:]!r}')
+finish()
