@@ -47,4 +47,7 @@ void nf_chapter_trials(struct nf_document *doc, const struct nf_report *r)
     if (record->tables[NF_RECORD_COLD])
         nf_document_table(doc, "Cold: one step from empty caches, nothing warmed up; in no curve", record->tables[NF_RECORD_COLD],
                           NULL, ALL_ROWS);
+    if (record->tables[NF_RECORD_STALE])
+        nf_document_table(doc, "Stale profile: planned on another capture, tested on this one; in no curve", record->tables[NF_RECORD_STALE],
+                          NULL, ALL_ROWS);
 }

@@ -14,7 +14,7 @@
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
 
-const char *const nf_record_files[NF_RECORD_TABLES] = {"trials-ran.csv", "disturbed.csv", "contention.csv", "cold.csv", "live.csv"};
+const char *const nf_record_files[NF_RECORD_TABLES] = {"trials-ran.csv", "disturbed.csv", "contention.csv", "cold.csv", "stale.csv", "live.csv"};
 
 static const struct nf_column ran_columns[] = {
     {"overlap", "mode", NF_COLUMN_TEXT},
@@ -55,6 +55,17 @@ static const struct nf_column cold_columns[] = {
     {"near_share", "near", NF_COLUMN_SHARE},
     {"overlap", "mode", NF_COLUMN_TEXT},
     {"slowdown", "cold step / steady step", NF_COLUMN_REAL},
+    {"low", "low", NF_COLUMN_REAL},
+    {"high", "high", NF_COLUMN_REAL},
+    {"pairs", "pairs", NF_COLUMN_INTEGER},
+};
+static const struct nf_column stale_columns[] = {
+    {"profile_from", "profile of", NF_COLUMN_TEXT},
+    {"matched_share", "bytes found there", NF_COLUMN_SHARE},
+    {"policy", "policy", NF_COLUMN_TEXT},
+    {"near_share", "near", NF_COLUMN_SHARE},
+    {"overlap", "mode", NF_COLUMN_TEXT},
+    {"slowdown", "step on that plan / on its own", NF_COLUMN_REAL},
     {"low", "low", NF_COLUMN_REAL},
     {"high", "high", NF_COLUMN_REAL},
     {"pairs", "pairs", NF_COLUMN_INTEGER},
@@ -236,6 +247,18 @@ static int fill_cold(struct nf_table *t, struct nf_study *s, int64_t replay)
                       "a.cold = 0 AND a.hog = 0 AND a.background = '' WHERE c.replay_id = ?1 AND c.cold AND c.background = '' AND "
                       "c.status != 'failed' AND a.status != 'failed' AND a.steps > 0 AND c.steps > 0 AND a.wall_ns > 0 ORDER BY p, "
                       "3, 4");
+}
+
+static int fill_stale(struct nf_table *t, struct nf_study *s, int64_t replay)
+{
+    return fill_pairs(t, s, replay,
+                      "SELECT c.profile_from, c.policy || CASE c.policy_options WHEN '' THEN '' ELSE ' (' || c.policy_options || ')' "
+                      "END AS p, c.near_share, c.overlap, c.wall_ns * 1.0 / c.steps / (a.wall_ns * 1.0 / a.steps), c.profile_matched "
+                      "FROM trial c JOIN trial a ON a.replay_id = c.replay_id AND a.block = c.block AND a.policy = c.policy AND "
+                      "a.policy_options = c.policy_options AND a.near_share = c.near_share AND a.overlap = c.overlap AND a.variant = '' "
+                      "AND a.cold = 0 AND a.hog = 0 AND a.background = '' WHERE c.replay_id = ?1 AND c.variant = 'stale-profile' AND "
+                      "c.status != 'failed' AND a.status != 'failed' AND a.steps > 0 AND c.steps > 0 AND a.wall_ns > 0 ORDER BY 1, "
+                      "p, 3, 4");
 }
 
 /* --- the real job --- */
@@ -424,6 +447,7 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
     r->tables[NF_RECORD_MARKED] = nf_table_new(COLUMNS(marked_columns));
     r->tables[NF_RECORD_CONTENTION] = nf_table_new(COLUMNS(contention_columns));
     r->tables[NF_RECORD_COLD] = nf_table_new(COLUMNS(cold_columns));
+    r->tables[NF_RECORD_STALE] = nf_table_new(COLUMNS(stale_columns));
     r->tables[NF_RECORD_LIVE] = nf_table_new(COLUMNS(live_columns));
     for (int i = 0; i < NF_RECORD_TABLES; i++) {
         if (!r->tables[i])
@@ -438,6 +462,8 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
         rc = fill_contention(r->tables[NF_RECORD_CONTENTION], study, replay);
     if (!rc)
         rc = fill_cold(r->tables[NF_RECORD_COLD], study, replay);
+    if (!rc)
+        rc = fill_stale(r->tables[NF_RECORD_STALE], study, replay);
     if (!rc)
         rc = fill_live(r, study, d);
     for (int i = 0; i < NF_RECORD_TABLES && !rc; i++) {

@@ -26,6 +26,7 @@ struct arguments {
     const char *near, *mode, *until, *background, *store, *despite, *root;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
+    const char *profile_from;
     bool unfiltered, whole_sequence, reuse_testbed, hog, cold, resume, dry_run, quiet;
 };
 
@@ -52,6 +53,7 @@ static const struct nf_option options[] = {
     {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator, one CPU each (default as the job had, as far as there are CPUs)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
+    {"profile-from", 0, NF_OPTION_STRING, offsetof(struct arguments, profile_from), "STUDY", "policies that see a profile also plan on this study's latest capture: trained there, tested here"},
     {"cold", 0, NF_OPTION_FLAG, offsetof(struct arguments, cold), NULL, "every trial also cold: one step from empty caches, nothing warmed up; in no curve"},
     {"background", 0, NF_OPTION_STRING, offsetof(struct arguments, background), "LIST", "every trial also under contention from other CPUs: read:50%@far, write:2GB@near, mixed:max@far (commas between several)"},
     {"again", 0, NF_OPTION_LIST, offsetof(struct arguments, again), "SOURCE", "instead of timing it, capture the replay itself (framework, page-fault, exact) and compare it with the capture"},
@@ -268,6 +270,7 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->reuse_testbed = a->reuse_testbed;
     o->hog = a->hog;
     o->cold = a->cold;
+    o->profile_from = a->profile_from;
     o->background = a->background;
     o->dry_run = a->dry_run;
     o->quiet = a->quiet;
@@ -353,7 +356,7 @@ static int watch_again(const struct nf_command *self, const struct parsed *p, in
 
     if (a->policies.n || a->tiers.n || a->near || a->mode || a->until || a->background || a->store || a->far_latency_x > 0 ||
         a->far_bandwidth_x > 0 || a->parallelism != 1 || a->llc_bytes || a->batch_bytes || a->unfiltered || a->whole_sequence ||
-        a->reuse_testbed || a->hog || a->cold || a->resume || a->dry_run || a->despite)
+        a->reuse_testbed || a->hog || a->cold || a->profile_from || a->resume || a->dry_run || a->despite)
         return nf_command_usage(self, "--again times nothing: only --capture, --scale, --threads, --cpu, --seed and --quiet may "
                                 "stand beside it");
     return nf_again_command(&r, argc, argv);

@@ -109,6 +109,12 @@ static int tell_op(struct engine *e, const struct nf_script *s, const struct nf_
 
 /* --- ops --- */
 
+/* The op as the policy knows it. */
+static uint32_t seen_op(const struct engine *e, uint32_t class_index, uint32_t op)
+{
+    return e->config->seen && e->config->stream->classes[class_index].n_ops ? e->config->seen[class_index].op[op] : op;
+}
+
 static int allocate(struct engine *e, uint32_t class_index, uint32_t number, uint32_t op)
 {
     const struct nf_step_class *c = &e->config->stream->classes[class_index];
@@ -116,12 +122,18 @@ static int allocate(struct engine *e, uint32_t class_index, uint32_t number, uin
     struct nf_pool_alloc a = {
         .bytes = nf_page_bytes(t->bytes),
         .address = t->address,
-        .op = op,
+        .op = seen_op(e, class_index, op),
         .step_class = class_index,
         .number = number,
         .role = t->role,
     };
     int rc;
+
+    if (e->config->seen) {
+        a.step_class = e->config->seen[class_index].step_class;
+        a.number = e->config->seen[class_index].tensor[number];
+        a.role = a.number == UINT32_MAX ? NF_ROLE_UNKNOWN : t->role;
+    }
 
     if (!t->bytes) /* never visited either */
         return 0;
@@ -197,7 +209,7 @@ static int open_op(struct engine *e, uint32_t class_index, uint32_t number)
             return nf_fail(-EBADMSG, "op %u visits tensor %u, which is not alive", number,
                            s->operands[op->operands.first + i]);
     }
-    rc = nf_pool_begin(e->pool, number, e->op_handles, s->operand_rw + op->operands.first, op->operands.n);
+    rc = nf_pool_begin(e->pool, seen_op(e, class_index, number), e->op_handles, s->operand_rw + op->operands.first, op->operands.n);
     for (uint32_t i = 0; i < op->operands.n && !rc; i++) {
         e->storages[i] = nf_pool_storage(e->pool, e->op_handles[i]);
         e->only_tier[i] = only_tier(e->storages[i], e->n_tiers);
@@ -351,7 +363,7 @@ static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
         rc = tell_touches(e, s, op);
     billed = full ? billed_ns(e) : 0;
     if (!rc)
-        rc = nf_pool_end(e->pool, number);
+        rc = nf_pool_end(e->pool, seen_op(e, class_index, number));
     for (uint32_t i = 0; i < op->deaths.n; i++)
         release(e, &e->handles[class_index][s->deaths[op->deaths.first + i]]);
     if (full)
@@ -752,6 +764,8 @@ static int open_pool(struct engine *e)
 
     pool.helper_cpu = e->helper_cpu >= 0 ? &e->helper_cpu : NULL;
     pool.helper_shares = e->helper_yields;
+    if (e->config->seen)
+        pool.steady_class = e->config->planned_class;
     return nf_pool_open(&pool, &e->pool);
 }
 

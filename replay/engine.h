@@ -14,6 +14,13 @@
 #include "replay/pace.h"
 #include "replay/script.h"
 
+/* What the policy is told of a class, where its profiles are another capture's: the class there, and per tensor and op of this one those
+ * it has there. UINT32_MAX: not profiled. */
+struct nf_seen_as {
+    uint32_t step_class;
+    const uint32_t *tensor, *op;
+};
+
 struct nf_engine_config {
     const struct nf_stream *stream;
     const struct nf_script *scripts; /* one per class of the stream */
@@ -27,6 +34,9 @@ struct nf_engine_config {
     const double *const *residual_ns;
     /* Per class and op: it runs a second time to make a storage again (replay/variant.h). NULL, or NULL for a class: none does. */
     const bool *const *again;
+    /* Per class of the stream; NULL: the policy sees what is replayed. planned_class is then the steady one of pool.profiles. */
+    const struct nf_seen_as *seen;
+    uint32_t planned_class;
     bool whole_sequence;             /* a cycle is the captured sequence of classes instead of the steady class once */
     unsigned warmup_min, warmup_max; /* cycles before the measured ones */
     unsigned cycles;                 /* measured */

@@ -184,6 +184,19 @@ static int add_recomputed(struct nf_study *s, int64_t id, const struct nf_trial 
     return nf_query_run(q);
 }
 
+static int add_profile(struct nf_study *s, int64_t id, const struct nf_ledger_trial *t)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "UPDATE trial SET profile_from = ?2, profile_matched = ?3 WHERE id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, id);
+    nf_query_bind_text(q, 2, t->profile_from);
+    nf_query_bind_f64(q, 3, t->profile_matched);
+    return nf_query_run(q);
+}
+
 static int add_tier(struct nf_study *s, int64_t trial_id, uint32_t number, const struct nf_trial *trial)
 {
     const struct nf_trial_tier *t = &trial->tier[number];
@@ -227,6 +240,8 @@ int nf_ledger_add(struct nf_study *s, int64_t replay, const struct nf_ledger_tri
         rc = add_conditions(s, id, t, trial);
     if (!rc && trial->variant_peak_bytes)
         rc = add_recomputed(s, id, trial);
+    if (!rc && t->profile_from && *t->profile_from)
+        rc = add_profile(s, id, t);
     for (uint32_t i = 0; i < t->n_tiers && !rc; i++)
         rc = add_tier(s, id, i, trial);
     return conclude(s, rc);

@@ -25,6 +25,8 @@ struct nf_ledger_trial {
     enum nf_evidence evidence;
     uint32_t n_tiers;
     const char *variant;    /* "" : none */
+    const char *profile_from; /* the study and capture that the policy planned on; "" : what was replayed */
+    double profile_matched;   /* share of the step's bytes that it found there */
     const char *page;       /* of the arenas: "4k", "thp" */
     const char *background; /* "" : none */
     double background_bps;

@@ -15,6 +15,7 @@
 #include "replay/residual.h"
 #include "replay/script.h"
 #include "replay/session.h"
+#include "replay/stale.h"
 #include "replay/stop-rule.h"
 #include "replay/team.h"
 #include "replay/testbed.h"
@@ -45,6 +46,7 @@ struct nf_session {
     size_t n_background;
     uint64_t batch_bytes; /* half for arrays that stay in memory, half for the batch that is read in */
     struct nf_batches batches;
+    struct nf_stale stale; /* stream NULL: policies plan on what is replayed */
     struct nf_counters *counters; /* NULL: none works here */
     uint64_t started_ns;
     char despite[128]; /* spoilers that are there and were asked to be gone on with: "load,thp" */

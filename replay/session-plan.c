@@ -181,6 +181,8 @@ void nf_session_describe(const struct nf_session *s, uint64_t need)
     if (s->helper_cpu >= 0)
         fprintf(out, "mover: its own thread, on CPU %d%s\n", s->helper_cpu,
                 s->n_cpus > s->threads ? "" : ", which it shares with the replay: fewer --threads would leave it one");
+    if (s->stale.stream)
+        fprintf(out, "stale profile: policies that see one also plan on that of %s\n", s->stale.source);
     if (s->o->cold)
         fprintf(out, "cold: every trial also from empty caches, one step each without warm-up\n");
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));

@@ -51,6 +51,8 @@ struct nf_engine_config nf_session_configure(const struct nf_session *s, const s
     c.threads = s->threads;
     c.store = s->o->store;
     c.stop = s->o->stop;
+    if (t->stale)
+        nf_stale_apply(&s->stale, &c);
     if (nf_batches_needed(&s->batches)) {
         c.between = nf_batches_between;
         c.between_ctx = (void *)&s->batches;
@@ -72,7 +74,7 @@ static void report(const struct nf_session *s, const struct nf_trials_one *t)
         nf_format_ns(left, spent / r->done * (r->planned - r->kept - r->done));
     nf_progress("trial %u of %u: %s, near %.0f %%, %s%s%s; %s left", r->kept + r->done + 1, r->planned,
                 s->trials.policies[t->policy].ops->name, 100 * t->near_share, nf_overlap_name(t->overlap),
-                t->hog ? ", beside a hog" : "", t->background ? ", under contention" : t->cold ? ", cold" : "", left);
+                t->hog ? ", beside a hog" : "", t->background ? ", under contention" : t->cold ? ", cold" : t->stale ? ", another capture's profile" : "", left);
 }
 
 static int start_background(const struct nf_session *s, const struct nf_trials_one *t, struct nf_background **out)
@@ -194,7 +196,9 @@ static int run_and_record(struct nf_session *s, uint32_t block, uint32_t positio
         .floored_share = s->residual.floored_share,
         .evidence = s->testbed.tiers[s->testbed.n_tiers - 1].facts.evidence,
         .n_tiers = s->testbed.n_tiers,
-        .variant = "",
+        .variant = t->stale ? "stale-profile" : "",
+        .profile_from = t->stale ? s->stale.source : "",
+        .profile_matched = t->stale ? nf_stale_share(&s->stale, s->steady) : 1,
         .page = page_of(&s->testbed),
         .background = t->background ? s->o->background : "",
         .despite = s->despite,

@@ -73,7 +73,8 @@ static int load(struct nf_session *s)
             nf_step_class_forget_visits(&s->stream->classes[i]);
     }
     s->timed = nf_session_cycle_ns(s) > 0;
-    return find_peak(s);
+    rc = find_peak(s);
+    return rc || !s->o->profile_from ? rc : nf_stale_load(&s->stale, s->o->profile_from, s->o->scale, s->o->whole_sequence);
 }
 
 /* The names that the tiers will have once they are open: "name=provider:...", or by their order. */
@@ -121,6 +122,7 @@ static int wish(struct nf_session *s)
         .hog = o->hog,
         .background = o->background,
         .cold = o->cold,
+        .stale = o->profile_from,
     };
     int rc = wish_background(s);
 
@@ -212,6 +214,8 @@ static int prepare_classes(struct nf_session *s)
         rc = nf_batches_init(&s->batches, s->scripts, n, s->batch_bytes / 2);
     if (!rc)
         rc = check_recompute(s);
+    if (!rc && s->stale.stream)
+        rc = nf_stale_match(&s->stale, s->stream, s->steady, llc, cache);
     return rc ? rc : nf_spill_settle();
 }
 
@@ -349,6 +353,7 @@ static void session_deinit(struct nf_session *s)
     }
     nf_counters_close(s->counters);
     nf_batches_deinit(&s->batches);
+    nf_stale_deinit(&s->stale);
     free(s->scripts);
     free(s->profiles);
     nf_residual_deinit(&s->residual);

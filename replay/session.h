@@ -45,6 +45,7 @@ struct nf_replay_options {
     const char *background;      /* every trial also under this contention (replay/background.h); NULL: none */
     const char *despite;         /* spoilers (nf_spoiler_names) to go on with, "load,thp"; NULL: none */
     const char *root;            /* where the machine's state is looked at before; NULL: "", this machine's */
+    const char *profile_from;    /* a study: policies that see a profile also plan on that of its latest capture; NULL: none */
     bool dry_run;                /* say what would be done, on `out`; nothing is measured or written */
     bool quiet;                  /* no progress line */
     const volatile sig_atomic_t *stop; /* ends after the running step; may be NULL */

@@ -145,7 +145,7 @@ static int add_trials(trial_array *list, const policy_array *policies, const str
         trial.policy = i;
         for (size_t j = 0; j < (fixed ? 1 : wish->n_near_shares) && !rc; j++) {
             trial.near_share = fixed ? (nf_trials_is_all_near(ops) ? 1 : 0) : wish->near_shares[j];
-            trial.background = trial.cold = false;
+            trial.background = trial.cold = trial.stale = false;
             rc = nf_array_push(list, trial);
             trial.background = true;
             if (!rc && wish->background)
@@ -153,6 +153,10 @@ static int add_trials(trial_array *list, const policy_array *policies, const str
             trial.background = false;
             trial.cold = true;
             if (!rc && wish->cold)
+                rc = nf_array_push(list, trial);
+            trial.cold = false;
+            trial.stale = true;
+            if (!rc && wish->stale && ops->semantics.sees_profile && !ops->recompute)
                 rc = nf_array_push(list, trial);
         }
     }

@@ -19,6 +19,7 @@ struct nf_trials_one {
     bool hog;
     bool background; /* beside the contention asked for */
     bool cold;       /* one cycle from empty caches, nothing warmed up */
+    bool stale;      /* planned on another capture's profile */
 };
 
 struct nf_trials {
@@ -37,6 +38,7 @@ struct nf_trials_wish {
     bool hog; /* also all-near beside a bandwidth hog, in every overlap mode */
     bool background; /* every trial but those a second time, under contention: paired with the plain one of its block */
     bool cold;       /* every plain trial a second time, cold: paired likewise */
+    bool stale;      /* and those of policies that see a profile a second time with another capture's: paired likewise */
 };
 
 /* all-near is always among them: slowdowns are measured against it. It and all-far come once per overlap mode, the
