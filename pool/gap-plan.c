@@ -171,7 +171,7 @@ int nf_gap_plan(struct nf_timetable *t, nf_gap_choose_fn *choose)
     for (uint32_t i = 0; !rc && i < p.stays.n; i++)
         p.fetched_at[i] = NF_TIMETABLE_NONE;
     if (!rc)
-        rc = choose(&p.stays, t->env->capacity[0] / NF_PAGE_BYTES, p.kept);
+        rc = choose(t, &p.stays, t->env->capacity[0] / NF_PAGE_BYTES, p.kept);
     for (uint32_t i = 0; !rc && i < p.stays.n; i++) {
         if (p.kept[i])
             hold(&p, &p.stays.v[i]);

@@ -16,6 +16,6 @@ extern const struct nf_option nf_gap_option_table[];
 extern const struct nf_gap_options nf_gap_option_defaults;
 
 /* Which stays are kept: what they hold until they die fits into so many pages at every op. 0 or -errno (cause set). */
-typedef int nf_gap_choose_fn(const struct nf_stays *s, uint64_t capacity_pages, bool *kept);
+typedef int nf_gap_choose_fn(const struct nf_timetable *t, const struct nf_stays *s, uint64_t capacity_pages, bool *kept);
 /* Fills an empty table; the policy's options are nf_gap_options. 0 or -errno (cause set). */
 int nf_gap_plan(struct nf_timetable *t, nf_gap_choose_fn *choose);

@@ -10,9 +10,14 @@
 #include "pool/gap-plan.h"
 #include "pool/policies.h"
 
+static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint64_t capacity, bool *kept)
+{
+    return nf_stays_choose(s, capacity, kept);
+}
+
 static int make_plan(struct nf_timetable *t)
 {
-    return nf_gap_plan(t, nf_stays_choose);
+    return nf_gap_plan(t, choose);
 }
 
 static int open_policy(const struct nf_policy_env *env, void **policy)

@@ -88,7 +88,7 @@ static int round_shares(const struct nf_stays *s, const double *share, uint64_t 
     return rc;
 }
 
-static int choose(const struct nf_stays *s, uint64_t capacity, bool *kept)
+static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint64_t capacity, bool *kept)
 {
     double *share = calloc(s->n + (size_t)1, sizeof *share), saved;
     bool *greedy = calloc(s->n + (size_t)1, sizeof *greedy);
