@@ -398,6 +398,10 @@ static void profile(struct nf_document *doc, const struct nf_report *r)
     nf_document_say_buf(doc, NF_BLOCK_TEXT, &b);
     nf_document_figure(doc, r, "live-bytes");
     nf_document_figure(doc, r, "gaps");
+    if (!r->recompute.known)
+        nf_document_say(doc, NF_BLOCK_TEXT, "Nothing is said of recomputing: %s.", *r->recompute.why ? r->recompute.why : "the step is not known");
+    nf_document_figure(doc, r, "recompute");
+    nf_document_figure(doc, r, "crossover");
     TABLE(doc, "Roles", 1, "role", "tensors", "carried over", "bytes", "at the step's peak", "own peak", "read",
           "written", "past the LLC", "bursts", "gaps", "median gap", "90 % gap", "median gap of the step");
     for (unsigned i = 0; i < NF_ROLE_COUNT; i++) {

@@ -46,11 +46,20 @@ static const struct {
     {"reuse", "Reuse by role",
      "Accessed bytes by what lies between two accesses of a block: other bytes touched, and captured time.",
      nf_figure_reuse_by_role, 1240, 560},
+    {"recompute", "Near, far, or made again",
+     "Left: the step with what near cannot hold offloaded, made again wherever it can be, or whichever is cheaper (modelled), beside "
+     "replays. Right: what the cheaper plan does with tensors between two uses, by bytes times time.",
+     nf_figure_recompute, 1240, 560},
+    {"crossover", "Where making again beats far memory",
+     "Of the tensors that can be made again between two uses, the share for which that is faster than a transfer to far and back, by bytes "
+     "times time, nothing else being gone; crossover.csv has what a plan makes of them together. Modelled: only the "
+     "marked point is this machine.",
+     nf_figure_crossover, 1000, 640},
 };
 _Static_assert(sizeof kinds / sizeof *kinds <= NF_FIGURES_MAX, "a report has room for every figure");
 
 const char *const nf_figure_names[] = {"policy-curve", "policy-curve-asap", "far-demand", "live-bytes", "gaps", "miss-ratio",
-                                       "reuse", NULL};
+                                       "reuse", "recompute", "crossover", NULL};
 
 void nf_canvas_text(struct nf_buf *b, const char *text, size_t max)
 {

@@ -5,7 +5,7 @@
 
 #include "core/base/buf.h"
 
-enum { NF_FIGURES_MAX = 7 };
+enum { NF_FIGURES_MAX = 9 };
 
 struct nf_report;
 
@@ -36,6 +36,8 @@ bool nf_figure_far_demand(const struct nf_report *report, struct nf_canvas *c);
 bool nf_figure_live_bytes(const struct nf_report *report, struct nf_canvas *c);
 bool nf_figure_gaps(const struct nf_report *report, struct nf_canvas *c);
 bool nf_figure_miss_ratio(const struct nf_report *report, struct nf_canvas *c);
+bool nf_figure_recompute(const struct nf_report *report, struct nf_canvas *c);
+bool nf_figure_crossover(const struct nf_report *report, struct nf_canvas *c);
 bool nf_figure_reuse_by_role(const struct nf_report *report, struct nf_canvas *c);
 
 /* A gnuplot string literal of at most max characters, cut with an ellipsis; nothing in it is special to gnuplot. */

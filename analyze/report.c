@@ -74,6 +74,9 @@ static int compute(struct nf_report *r, struct nf_study *study)
     nf_progress("profiling the captured step");
     rc = load_step(r, study);
     if (!rc)
+        rc = nf_recompute_view_init(&r->recompute, r->stream, r->class, isfinite(llc) ? (uint64_t)llc : 0,
+                                    r->data.tiers.n > 1 ? r->data.tiers.v[r->data.tiers.n - 1].read_bps : NAN);
+    if (!rc)
         rc = nf_usage_compute(&r->usage, r->stream, r->class, isfinite(llc) ? (uint64_t)llc : 0);
     nf_progress_end();
     if (rc == -ENOMEM)
@@ -128,6 +131,7 @@ int nf_report_write(struct nf_study *study, const struct nf_report_options *opti
     if (!rc)
         rc = write_files(r, options->directory);
     nf_accesses_deinit(&r->accesses);
+    nf_recompute_view_deinit(&r->recompute);
     nf_fidelity_view_deinit(&r->belief);
     nf_trial_record_deinit(&r->record);
     nf_stream_free(r->stream);

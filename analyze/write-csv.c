@@ -134,6 +134,10 @@ static int write_csv(const struct nf_report *r, const char *directory)
         rc = write_table(r->belief.rows, directory, "fidelity.csv");
     if (!rc)
         rc = write_table(r->belief.breakdown, directory, "breakdown.csv");
+    if (!rc)
+        rc = write_table(r->recompute.curve, directory, "recompute.csv");
+    if (!rc)
+        rc = write_table(r->recompute.crossover, directory, "crossover.csv");
     return rc;
 }
 
@@ -144,6 +148,6 @@ const struct nf_writer_ops nf_writer_csv = {
                                     "audit-tensors.csv", "sampled.csv", "mrc-errors.csv", "mrc.csv",
                                     "reuse-summary.csv", "reuse.csv", "trials-ran.csv", "disturbed.csv",
                                     "contention.csv", "cold.csv", "stale.csv", "live.csv", "fidelity.csv",
-                                    "breakdown.csv", NULL},
+                                    "breakdown.csv", "recompute.csv", "crossover.csv", NULL},
     .write = write_csv,
 };

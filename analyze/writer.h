@@ -10,6 +10,7 @@
 #include "analyze/fidelity-view.h"
 #include "analyze/fidelity.h"
 #include "analyze/figure.h"
+#include "analyze/recompute-view.h"
 #include "analyze/trial-record.h"
 #include "analyze/usage.h"
 
@@ -23,6 +24,7 @@ struct nf_report {
     struct nf_usage usage;
     char usage_problem[512]; /* why class and usage are unknown; empty when they are known */
     struct nf_accesses accesses;
+    struct nf_recompute_view recompute;
     struct nf_trial_record record;
     struct nf_fidelity_view belief;
     struct nf_answer answer;

@@ -1,5 +1,6 @@
 """Policy recompute, replayed for real: storages that are cheap to make again are not held in between, their ops run again before the next
 use, what they touch is reissued and their time is spent; what cannot be made to recompute refuses."""
+import csv
 import shutil
 import sqlite3
 
@@ -55,6 +56,23 @@ shutil.copy(WORK / 'base.nf', WORK / 'fast.nf')
 replay('fast.nf', 'recompute', far='1')
 fast = trial('fast.nf', "policy = 'recompute'")
 check(fast['recomputed'] < again['recomputed'], f'fewer on a fast far tier: {fast["recomputed"]} for {again["recomputed"]}')
+
+# --- the report ---
+
+result = nearfar('analyze', 'job.nf', '-o', 'report')
+check(result.returncode == 0, f'reported {result.stderr[-200:]!r}')
+with (WORK / 'report/recompute.csv').open() as f:
+    curve = list(csv.DictReader(f))
+check(len(curve) == 20 and all(r['evidence'] == 'modelled' for r in curve) and all(
+    abs(float(r['near_byte_time']) + float(r['far_byte_time']) + float(r['again_byte_time']) - 1) < 1e-6 for r in curve), 'the curve\'s shares are of one whole')
+check(float(curve[-1]['both']) == float(curve[-1]['offload']) == 1 and max(float(r['again_byte_time']) for r in curve) > 0, 'all near costs nothing')
+with (WORK / 'report/crossover.csv').open() as f:
+    cells = {(float(r['far_bytes_per_s']), float(r['compute_rate'])): float(r['again_share']) for r in csv.DictReader(f)}
+across, up = sorted({k[0] for k in cells}), sorted({k[1] for k in cells})
+check(all(cells[a, y] >= cells[b, y] for y in up for a, b in zip(across, across[1:])) and
+      all(cells[x, a] <= cells[x, b] for x in across for a, b in zip(up, up[1:])), 'the map: faster far memory speaks for it, faster compute against')
+check(cells[across[0], up[-1]] == 1 and cells[across[-1], up[0]] < 0.5, 'and it crosses over')
+check((WORK / 'report/recompute.svg').exists() and (WORK / 'report/crossover.svg').exists() and 'modelled' in (WORK / 'report/crossover.svg').read_text(), 'both are drawn')
 
 # --- what refuses ---
 
