@@ -41,6 +41,9 @@ static const struct nf_column plan_columns[] = {
     {"bound_pfoo_share", "bound, PFOO-L", NF_COLUMN_SHARE},
     {"predicted_ns", "step, modelled", NF_COLUMN_NS},
     {"exposed_ns", "of it moves", NF_COLUMN_NS},
+    {"recomputed", "made again", NF_COLUMN_INTEGER},
+    {"unheld_bytes", "not held", NF_COLUMN_BYTES},
+    {"recompute_ns", "running again", NF_COLUMN_NS},
     {"slowdown_modelled", "slowdown, modelled", NF_COLUMN_REAL},
 };
 
@@ -110,6 +113,9 @@ static void add_plan(struct nf_table *t, const char *name, const struct nf_forec
     nf_table_number(t, share(f->bound_pfoo_bytes, (double)f->demand_bytes));
     nf_table_number(t, f->predicted_ns);
     nf_table_number(t, f->exposed_ns);
+    nf_table_integer(t, f->recomputed);
+    nf_table_integer(t, (int64_t)f->unheld_bytes);
+    nf_table_number(t, f->recompute_ns);
     if (f->captured_ns > 0)
         nf_table_number(t, f->predicted_ns / f->captured_ns);
     else

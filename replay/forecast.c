@@ -11,6 +11,7 @@
 #include "pool/bound.h"
 #include "pool/pool.h"
 #include "replay/script.h"
+#include "replay/variant.h"
 
 enum { NO_HANDLE = UINT32_MAX, WARM_STEPS = 2 };
 
@@ -28,6 +29,7 @@ struct play {
     struct nf_pool *pool;
     uint32_t *handles, *carry, *operands;
     uint64_t explained_near; /* bytes of the explained tensor that were near when last looked at */
+    const bool *again; /* per op: it runs a second time; NULL: none does */
     bool counting;
 };
 
@@ -171,7 +173,7 @@ static int count_op(struct play *p, uint32_t number)
         add_gap(p, &e);
         rc = tell(p, e);
     }
-    p->f->captured_ns += longest;
+    p->f->captured_ns += p->again && p->again[number] ? 0 : longest;
     for (uint32_t t = 0; t < p->w->n_tiers; t++)
         longest = fmax(longest, by_tier[t] / p->w->read_bps[t] * 1e9);
     p->f->predicted_ns += longest;
@@ -362,19 +364,14 @@ static int check(const struct nf_forecast_wish *w, const struct nf_step_class *c
     return 0;
 }
 
-int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
+/* near_bytes and what else is in f already are the captured step's, whatever is played. */
+static int play(struct nf_forecast *f, const struct nf_forecast_wish *wish, const bool *again)
 {
-    struct play p = {.w = wish, .f = f};
+    struct play p = {.w = wish, .f = f, .again = again};
     int rc;
 
-    *f = (struct nf_forecast){.steady = nf_stream_steady_class(wish->stream), .bound_lp_bytes = NAN, .bound_pfoo_bytes = NAN};
     p.c = &wish->stream->classes[f->steady];
-    rc = check(wish, p.c);
-    if (!rc)
-        rc = nf_step_class_peak(p.c, &f->peak_bytes);
-    f->near_bytes = (uint64_t)(wish->near_share * (double)f->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
-    if (!rc)
-        rc = prepare(&p);
+    rc = prepare(&p);
     for (unsigned i = 0; i < WARM_STEPS && !rc; i++)
         rc = play_step(&p);
     if (!rc)
@@ -399,6 +396,62 @@ int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
     free(p.rank);
     free(p.lp_share);
     return rc;
+}
+
+/* The step without what the policy does not hold. */
+static int play_varied(struct nf_forecast *f, const struct nf_forecast_wish *wish)
+{
+    const struct nf_stream *s = wish->stream;
+    const struct nf_variant_options o = {.llc_bytes = wish->llc_bytes, .burst_bytes = wish->llc_bytes, .seed = wish->seed, .steady = f->steady};
+    struct nf_engine_config c = NF_ENGINE_CONFIG_INIT;
+    struct nf_profile *profiles = calloc(s->n_classes + (size_t)1, sizeof *profiles);
+    struct nf_forecast_wish varied = *wish;
+    struct nf_variant variant = {0};
+    int rc = profiles ? 0 : nf_fail(-ENOMEM, "out of memory for %u step classes", s->n_classes);
+
+    c.stream = s;
+    c.pool = (struct nf_pool_config){.n_tiers = wish->n_tiers, .policy = wish->policy, .policy_options = wish->options,
+                                     .profiles = profiles, .n_profiles = s->n_classes, .steady_class = f->steady, .seed = wish->seed};
+    for (uint32_t i = 0; i < wish->n_tiers; i++) {
+        c.pool.capacity[i] = i ? UINT64_MAX : f->near_bytes;
+        c.pool.latency_ns[i] = wish->latency_ns[i];
+        c.pool.read_bps[i] = wish->read_bps[i];
+    }
+    for (uint32_t i = 0; i < s->n_classes && !rc; i++)
+        rc = nf_profile_init(&profiles[i], &s->classes[i], wish->llc_bytes, wish->llc_bytes);
+    if (!rc)
+        rc = nf_variant_init(&variant, &c, &o);
+    if (!rc) {
+        const struct nf_recompute_applied *a = &variant.applied[f->steady];
+
+        f->recomputed = a->recomputed;
+        f->recomputed_ops = a->ops;
+        f->unheld_bytes = a->unheld_bytes;
+        f->recompute_ns = a->captured_ns;
+        varied.stream = &variant.stream;
+        rc = play(f, &varied, variant.again[f->steady]);
+    }
+    nf_variant_deinit(&variant);
+    for (uint32_t i = 0; profiles && i < s->n_classes; i++)
+        nf_profile_deinit(&profiles[i]);
+    free(profiles);
+    return rc;
+}
+
+int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
+{
+    const struct nf_step_class *c;
+    int rc;
+
+    *f = (struct nf_forecast){.steady = nf_stream_steady_class(wish->stream), .bound_lp_bytes = NAN, .bound_pfoo_bytes = NAN};
+    c = &wish->stream->classes[f->steady];
+    rc = check(wish, c);
+    if (!rc)
+        rc = nf_step_class_peak(c, &f->peak_bytes);
+    f->near_bytes = (uint64_t)(wish->near_share * (double)f->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+    if (rc)
+        return rc;
+    return wish->policy->recompute ? play_varied(f, wish) : play(f, wish, NULL);
 }
 
 void nf_forecast_deinit(struct nf_forecast *f)

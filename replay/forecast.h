@@ -43,6 +43,11 @@ struct nf_forecast {
     uint64_t peak_bytes, near_bytes, near_peak_bytes;
     uint64_t demand_bytes, far_bytes;       /* of a step, past the LLC */
     uint64_t moves, to_near_bytes, to_far_bytes;
+    /* Of a policy that makes storages again instead of holding them: gaps, ops that run again, bytes of those storages, captured time
+     * of those ops (part of predicted). Demand and bounds are then of the step with them in it. */
+    uint32_t recomputed, recomputed_ops;
+    uint64_t unheld_bytes;
+    double recompute_ns;
     double captured_ns, predicted_ns, exposed_ns; /* of a step; exposed: of moves, part of predicted */
     /* The least that reaches far under any choice of what to keep near from use to use, in place or by a fetch; NAN: not known. */
     double bound_lp_bytes, bound_pfoo_bytes;

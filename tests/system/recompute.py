@@ -1,6 +1,7 @@
 """Policy recompute, replayed for real: storages that are cheap to make again are not held in between, their ops run again before the next
 use, what they touch is reissued and their time is spent; what cannot be made to recompute refuses."""
 import csv
+import json
 import shutil
 import sqlite3
 
@@ -56,6 +57,12 @@ shutil.copy(WORK / 'base.nf', WORK / 'fast.nf')
 replay('fast.nf', 'recompute', far='1')
 fast = trial('fast.nf', "policy = 'recompute'")
 check(fast['recomputed'] < again['recomputed'], f'fewer on a fast far tier: {fast["recomputed"]} for {again["recomputed"]}')
+
+plan = nearfar('plan', 'job.nf', '--policy', 'lifetime-density', '--policy', 'recompute', '--near', '20%', '--llc', '64KiB', '--json')
+planned = {r['policy']: r for r in json.loads(plan.stdout)} if plan.returncode == 0 else {}
+check(planned and planned['recompute']['recomputed'] == again['recomputed'] and planned['recompute']['unheld_bytes'] == again['unheld_bytes'] and
+      abs(planned['recompute']['recompute_ns'] - again['recompute_captured_ns']) < 1 and planned['lifetime-density']['recomputed'] == 0,
+      f'nearfar plan says what is made again, as it was replayed: {planned.get("recompute")} {plan.stderr[-160:]!r}')
 
 # --- the report ---
 
