@@ -73,7 +73,7 @@ static bool is_sound(const struct nf_plan_file *f, uint64_t size)
     const uint8_t *tiers = (const uint8_t *)f + f->page_tiers_at;
 
     if (memcmp(f->magic, NF_PLAN_MAGIC, sizeof f->magic) || f->version != NF_PLAN_VERSION || !f->n_tiers ||
-        f->n_tiers > NF_PLAN_TIERS || !f->n_sequence || f->before >= f->n_groups || f->steady >= f->n_groups ||
+        f->n_tiers > NF_PLAN_TIERS || f->arena_bytes / NF_PAGE_BYTES > 2 * (uint64_t)sysconf(_SC_PHYS_PAGES) || !f->n_sequence || f->before >= f->n_groups || f->steady >= f->n_groups ||
         !fits(f->sequence_at, f->n_sequence, sizeof *sequence, size) ||
         !fits(f->groups_at, f->n_groups, sizeof *groups, size) ||
         !fits(f->entries_at, f->n_entries, sizeof *entries, size) || !fits(f->page_tiers_at, f->n_page_tiers, 1, size))

@@ -6,20 +6,30 @@
 #include <string.h>
 #include <unistd.h>
 
+/* folder/name, or with folder "" the name alone. Whether that fits and can be run. */
+static bool is_program(const char *folder, const char *name, char *path, size_t size)
+{
+    size_t n = strlen(folder), m = strlen(name) + 1;
+
+    if (n + 1 + m > size)
+        return false;
+    memcpy(path, folder, n);
+    if (n)
+        path[n++] = '/';
+    memcpy(path + n, name, m);
+    return !access(path, X_OK);
+}
+
 const char *bench_peer_find(const char *group, const char *name, const char *variable, char *path, size_t size)
 {
     const char *given = getenv(variable), *list = getenv("PATH");
     char *copy = strdup(list ? list : ""), *rest = copy;
     bool found = false;
 
-    if (given && *given) {
-        snprintf(path, size, "%s", given);
-        found = !access(path, X_OK);
-    }
-    for (char *folder = strsep(&rest, ":"); folder && !found && !(given && *given); folder = strsep(&rest, ":")) {
-        snprintf(path, size, "%s/%s", folder, name);
-        found = !access(path, X_OK);
-    }
+    if (given && *given)
+        found = is_program("", given, path, size);
+    for (char *folder = strsep(&rest, ":"); folder && !found && !(given && *given); folder = strsep(&rest, ":"))
+        found = is_program(folder, name, path, size);
     free(copy);
     if (!found)
         printf("%s: rows beside %s left out: it is neither on PATH nor where %s says\n", group, name, variable);
