@@ -11,7 +11,8 @@
 #include "core/base/error.h"
 
 /* Reading the file walks the process's page tables under its lock: seldom enough not to be felt in its step times. */
-enum { LOOK_NS = 250000000 };
+/* Often at first, so that short jobs are seen, then seldom: each look costs the job its page table's lock. */
+enum { FIRST_LOOK_NS = 4000000, LOOK_NS = 250000000 };
 
 struct nf_residence_watch {
     pthread_t thread;
@@ -105,7 +106,7 @@ static bool is_the_job(pid_t pid)
 static void *look(void *arg)
 {
     struct nf_residence_watch *w = arg;
-    const struct timespec pause = {.tv_nsec = LOOK_NS};
+    struct timespec pause = {.tv_nsec = FIRST_LOOK_NS};
     bool begun = false;
 
     while (!atomic_load(&w->stop)) {
@@ -115,6 +116,7 @@ static void *look(void *arg)
         if (begun && !nf_residence_of(w->pid, &now) && now.total > w->largest.total)
             w->largest = now;
         nanosleep(&pause, NULL);
+        pause.tv_nsec = 2 * pause.tv_nsec < LOOK_NS ? 2 * pause.tv_nsec : LOOK_NS;
     }
     return NULL;
 }
