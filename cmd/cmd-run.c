@@ -187,18 +187,21 @@ static int judge_placing(const struct placed *p, const struct nf_live_placed *w,
 
     if (!w->jobs)
         return nf_fail(-EPROTO, "the process that trained was not placed: it forked from one that was, or drops LD_PRELOAD");
-    at = (size_t)snprintf(text, size, "%llu of %llu blocks of its steady steps placed by plan, near %s of %s", (unsigned long long)w->placed,
-                          (unsigned long long)(w->placed + w->unplaced), nf_format_bytes(peak, (double)w->near_peak_bytes),
+    /* A job that allocates everything beforehand is told by what it has then. */
+    at = (size_t)snprintf(text, size, "%llu of %llu blocks of %s placed by plan, near %s of %s", (unsigned long long)(bytes ? w->placed : w->early_placed),
+                          (unsigned long long)(bytes ? w->placed + w->unplaced : w->early), bytes ? "its steady steps" : "the time before them", nf_format_bytes(peak, (double)w->near_peak_bytes),
                           nf_format_bytes(near, (double)p->plan.near_bytes));
     if (w->spilled_bytes && at < size)
         at += (size_t)snprintf(text + at, size - at, ", %s went far for want of room", nf_format_bytes(lost, (double)w->spilled_bytes));
     if (w->unbound_bytes)
         return nf_fail(-EXDEV, "the kernel refused to bind %s of the job's memory to its tier's node",
                        nf_format_bytes(lost, (double)w->unbound_bytes));
-    if (!bytes)
+    if (!w->steady_steps)
         return nf_fail(-EPROTO, "the job took no step like the captured steady one: let it take as many as were captured");
     if (w->refused)
         return nf_fail(-ENOSPC, "the job needs more memory than the plan has addresses for: it is not the job that was captured");
+    if (!bytes && !w->early_placed)
+        return nf_fail(-EPROTO, "nothing of what the job allocated is in the plan: it is not the job that was captured");
     if ((double)w->placed_bytes < least * (double)bytes)
         return nf_fail(-EPROTO, "only %.0f %% of what its steady steps allocated is in the plan: it is not the job that was captured (%s)",
                        100 * (double)w->placed_bytes / (double)bytes, text);

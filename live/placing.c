@@ -95,6 +95,9 @@ void nf_live_placing_read(const struct nf_live_placing *p, struct nf_live_placed
         .refused = atomic_load(&f->refused),
         .near_peak_bytes = atomic_load(&f->near_peak_bytes),
         .unbound_bytes = atomic_load(&f->unbound_bytes),
+        .early_placed = atomic_load(&f->early_placed),
+        .early = atomic_load(&f->early),
         .jobs = atomic_load(&f->jobs),
+        .steady_steps = atomic_load(&f->steady_steps),
     };
 }

@@ -47,4 +47,5 @@ struct nf_plan_file {
     _Atomic uint64_t near_bytes, near_peak_bytes;
     _Atomic uint64_t bound_bytes, unbound_bytes; /* told to the kernel; it would not */
     _Atomic uint32_t jobs;                     /* processes that took it up */
+    _Atomic uint32_t steady_steps;             /* ended */
 };

@@ -52,6 +52,8 @@ int nf_live_placing_enter(const struct nf_live_placing *p);
 
 struct nf_live_placed {
     uint64_t placed, placed_bytes, unplaced, unplaced_bytes, spilled_bytes, refused, near_peak_bytes, unbound_bytes;
-    uint32_t jobs; /* processes that trained under it */
+    uint64_t early_placed, early; /* blocks before the steady steps: by plan, all */
+    uint32_t jobs;                /* processes that trained under it */
+    uint32_t steady_steps;        /* that they ended */
 };
 void nf_live_placing_read(const struct nf_live_placing *p, struct nf_live_placed *out);

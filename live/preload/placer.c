@@ -330,6 +330,7 @@ static void step(void)
         return;
     pthread_mutex_lock(&placer.lock);
     placer.step += placer.step + 1 < placer.plan->n_sequence;
+    atomic_fetch_add(&placer.plan->steady_steps, placer.group == placer.plan->steady);
     enter_group(placer.sequence[placer.step]);
     pthread_mutex_unlock(&placer.lock);
 }

@@ -209,7 +209,7 @@ class Guest:
         (share / 'job').write_text(script)
         archive = Archive()
         archive.program(self.build / 'nearfar', '/usr/bin/nearfar')
-        for path in [*(self.build / 'capture/preload').glob('*.so'), *(self.build / 'capture/hook').glob('*.py')]:
+        for path in [*(self.build / 'capture/preload').glob('*.so'), *(self.build / 'live/preload').glob('*.so'), *(self.build / 'capture/hook').glob('*.py')]:
             archive.program(path, f'/usr/lib/nearfar/{path.parent.name}/{path.name}')
         for path in map(pathlib.Path, files):
             if path.is_file() and os.access(path, os.X_OK) and path.read_bytes()[:4] == b'\x7fELF':

@@ -229,19 +229,27 @@ tiers="--tier numa:node=0 --tier numa:node=$FAR"
 for rule in near far interleave weighted; do
     nearfar run job.nf --bind $rule $tiers --repetitions 1 -- ~/kernels triad 65536 200 || exit 1
 done
+for plan in all-near:100% interleave:50% all-far:50%; do
+    nearfar run job.nf --policy ${plan%:*} --near ${plan#*:} $tiers --repetitions 1 -- ~/kernels triad 65536 60 || exit 1
+done
 nearfar replay -q job.nf $tiers --policy all-far,interleave --near 50% --mode asap --blocks 1 --steps 4
 rc=$?
 cp job.nf $OUT/
 exit $rc''', [study, kernels])
-    medians = {}
-    for kind, binding, evidence, message, steps in rows(result, 'job.nf', 'SELECT kind, binding, evidence, message, step_ns FROM '
-                                                        'live_run'):
+    medians, placed = {}, {}
+    for kind, binding, evidence, message, steps, policy, followed, unknown in rows(
+            result, 'job.nf', 'SELECT kind, binding, evidence, message, step_ns, policy, placed, unplaced FROM live_run'):
         steps = sorted(json.loads(steps)[1:])
+        if kind == 'policy':
+            placed[policy] = steps[len(steps) // 2]
+            check(evidence == EMULATED and followed + unknown == 0 and ' blocks of the time before them placed' in message, f'placed by {policy}: {message}, evidence {evidence}')
+            continue
         medians[binding.partition(':')[0] or kind] = steps[len(steps) // 2]
         check(evidence == EMULATED and (kind == 'alone' or '100.0 %' in message), f'{binding}: {message}, evidence {evidence}')
     replayed = dict(rows(result, 'job.nf', 'SELECT policy, wall_ns FROM trial'))
     check(medians['near'] < medians['interleave'] < medians['far'], f'bound jobs: {medians}')
     check(replayed['all-near'] < replayed['interleave'] < replayed['all-far'], f'replayed in the same order: {replayed}')
+    check(placed['all-near'] < placed['interleave'] < placed['all-far'], f'placed by a plan, too: {placed}')
     check('weighted' in medians and medians['weighted'] < medians['far'], 'weighted interleave where the kernel has it')
     old = boot('A', '6.1', '''
 for rule in weighted far; do

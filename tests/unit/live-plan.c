@@ -152,9 +152,15 @@ static void load(struct placed *p, const char *policy, double share)
 static struct nf_live_placed unload(struct placed *p)
 {
     struct nf_live_placed counts;
+    char path[sizeof p->placing.path];
 
+    memcpy(path, p->placing.path, sizeof path);
     nf_live_placing_read(&p->placing, &counts);
     nf_live_placing_deinit(&p->placing);
+    if (!access(path, F_OK)) {
+        fprintf(stderr, "%s is left behind\n", path);
+        _exit(1);
+    }
     nf_live_plan_deinit(&p->plan);
     return counts; /* the library stays: what it registered for forks would point nowhere */
 }
