@@ -44,6 +44,9 @@ void nf_chapter_trials(struct nf_document *doc, const struct nf_report *r)
     if (record->tables[NF_RECORD_CONTENTION])
         nf_document_table(doc, "Under contention from other CPUs, paired within a block", record->tables[NF_RECORD_CONTENTION],
                           NULL, ALL_ROWS);
+    if (record->tables[NF_RECORD_SENSITIVITY])
+        nf_document_table(doc, "What hangs on the assumptions: one factor changed, paired within a block; in no curve",
+                          record->tables[NF_RECORD_SENSITIVITY], NULL, ALL_ROWS);
     if (record->tables[NF_RECORD_COLD])
         nf_document_table(doc, "Cold: one step from empty caches, nothing warmed up; in no curve", record->tables[NF_RECORD_COLD],
                           NULL, ALL_ROWS);

@@ -169,7 +169,7 @@ const struct nf_rule nf_rules[] = {
      "r.id = t.replay_id, json_each('[0.5,2]') k WHERE t.evidence = 4 AND t.parallelism_scale = 1 AND t.variant = '' "
      "AND NOT EXISTS(SELECT 1 FROM trial u JOIN replay v ON v.id = u.replay_id WHERE v.capture_id = r.capture_id AND "
      "u.parallelism_scale = k.value) GROUP BY t.replay_id, k.value HAVING max(t.assumed_k_share) > 0",
-     "nearfar replay STUDY --parallelism 0.5, and again with 2"},
+     "nearfar replay STUDY --sensitivity"},
     {"fidelity",
      "a prediction that nothing was fitted to was held against the real job",
      "SELECT 'capture ' || c.id || ' has no live run beside a hog or bound to a tier' FROM capture c WHERE "

@@ -27,7 +27,7 @@ struct arguments {
     double far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
     const char *profile_from;
-    bool unfiltered, whole_sequence, reuse_testbed, hog, cold, resume, dry_run, quiet;
+    bool unfiltered, whole_sequence, reuse_testbed, hog, cold, sensitivity, resume, dry_run, quiet;
 };
 
 static const struct nf_option options[] = {
@@ -55,6 +55,7 @@ static const struct nf_option options[] = {
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
     {"profile-from", 0, NF_OPTION_STRING, offsetof(struct arguments, profile_from), "STUDY", "policies that see a profile also plan on this study's latest capture: trained there, tested here"},
     {"cold", 0, NF_OPTION_FLAG, offsetof(struct arguments, cold), NULL, "every trial also cold: one step from empty caches, nothing warmed up; in no curve"},
+    {"sensitivity", 0, NF_OPTION_FLAG, offsetof(struct arguments, sensitivity), NULL, "every trial also at k/2 and 2k, unfiltered, with the other kind of store and the other page size, one factor at a time"},
     {"background", 0, NF_OPTION_STRING, offsetof(struct arguments, background), "LIST", "every trial also under contention from other CPUs: read:50%@far, write:2GB@near, mixed:max@far (commas between several)"},
     {"again", 0, NF_OPTION_LIST, offsetof(struct arguments, again), "SOURCE", "instead of timing it, capture the replay itself (framework, page-fault, exact) and compare it with the capture"},
     {"resume", 0, NF_OPTION_FLAG, offsetof(struct arguments, resume), NULL, "go on with the study's latest replay where it stopped, with the options it was begun with"},
@@ -233,6 +234,8 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
         wrong = "--scale wants a number in (0, 1]";
     if (!wrong && !(a->parallelism > 0 && a->parallelism <= 64))
         wrong = "--parallelism wants a number in (0, 64]";
+    if (!wrong && a->sensitivity && (a->unfiltered || a->parallelism != 1))
+        wrong = "--sensitivity varies the parallelism and the cache filter itself: neither --parallelism nor --unfiltered beside it";
     if (!wrong && a->store && strcmp(a->store, "regular") && strcmp(a->store, "non-temporal"))
         wrong = "--store wants regular or non-temporal";
     if (!wrong && a->despite && check_despite(a->despite))
@@ -271,6 +274,7 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->hog = a->hog;
     o->cold = a->cold;
     o->profile_from = a->profile_from;
+    o->sensitivity = a->sensitivity;
     o->background = a->background;
     o->dry_run = a->dry_run;
     o->quiet = a->quiet;
@@ -356,7 +360,7 @@ static int watch_again(const struct nf_command *self, const struct parsed *p, in
 
     if (a->policies.n || a->tiers.n || a->near || a->mode || a->until || a->background || a->store || a->far_latency_x > 0 ||
         a->far_bandwidth_x > 0 || a->parallelism != 1 || a->llc_bytes || a->batch_bytes || a->unfiltered || a->whole_sequence ||
-        a->reuse_testbed || a->hog || a->cold || a->profile_from || a->resume || a->dry_run || a->despite)
+        a->reuse_testbed || a->hog || a->cold || a->sensitivity || a->profile_from || a->resume || a->dry_run || a->despite)
         return nf_command_usage(self, "--again times nothing: only --capture, --scale, --threads, --cpu, --seed and --quiet may "
                                 "stand beside it");
     return nf_again_command(&r, argc, argv);

@@ -17,6 +17,7 @@
 #include "pool/tier-binding.h"
 #include "replay/background.h"
 #include "replay/measure.h"
+#include "replay/pages.h"
 #include "replay/pin.h"
 
 enum {
@@ -103,30 +104,6 @@ static int take_chase(void *chase, double *ns)
     return 0;
 }
 
-static bool takes_pages(const struct nf_tier *t)
-{
-    for (const struct nf_option *o = t->ops->options; o && o->name; o++)
-        if (!strcmp(o->name, "page"))
-            return true;
-    return false;
-}
-
-/* The tier again with pages of another size: its options without theirs, and the new one. */
-static int open_with_pages(const struct run *r, uint32_t number, const char *page, struct nf_tier *out)
-{
-    const struct nf_tier *t = &r->o->tiers[number];
-    char spec[2 * sizeof t->spec], copy[sizeof t->spec], *rest = copy, *item;
-    size_t at;
-
-    snprintf(copy, sizeof copy, "%s", t->spec);
-    item = strsep(&rest, ":");
-    at = (size_t)snprintf(spec, sizeof spec, "%s:page=%s", item, page);
-    while ((item = strsep(&rest, ",")))
-        if (*item && strncmp(item, "page=", 5))
-            at += (size_t)snprintf(spec + at, sizeof spec - at, ",%s", item);
-    return nf_tier_open(t->name, spec, &r->o->local, out);
-}
-
 /* Of the mapping that holds the address, the bytes on transparent huge pages; 0 where the kernel does not say. */
 static uint64_t huge_bytes(const void *memory)
 {
@@ -193,10 +170,10 @@ static int latencies(struct run *r, uint32_t number)
     struct nf_tier variant;
     int rc = 0;
 
-    if (!takes_pages(&r->o->tiers[number]))
+    if (!nf_pages_has(&r->o->tiers[number]))
         return latency(r, number, &r->o->tiers[number], "as mapped");
     for (int i = 0; i < 2 && !rc; i++) {
-        rc = open_with_pages(r, number, asked[i][0], &variant);
+        rc = nf_pages_open(&r->o->tiers[number], asked[i][0], &r->o->local, &variant);
         if (!rc)
             rc = latency(r, number, &variant, asked[i][1]);
         nf_tier_close(&variant);
@@ -213,7 +190,7 @@ static int latencies(struct run *r, uint32_t number)
 
 static const char *page_of(const struct nf_tier *t)
 {
-    return !takes_pages(t) ? "as mapped" : strstr(t->spec, "page=thp") ? "2m" : "4k";
+    return !nf_pages_has(t) ? "as mapped" : nf_pages_huge(t) ? "2m" : "4k";
 }
 
 static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads,

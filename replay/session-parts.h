@@ -20,6 +20,7 @@
 #include "replay/team.h"
 #include "replay/testbed.h"
 #include "replay/trials.h"
+#include "replay/factors.h"
 
 struct nf_session {
     struct nf_study *study;
@@ -47,6 +48,7 @@ struct nf_session {
     uint64_t batch_bytes; /* half for arrays that stay in memory, half for the batch that is read in */
     struct nf_batches batches;
     struct nf_stale stale; /* stream NULL: policies plan on what is replayed */
+    struct nf_factors factors; /* where the sensitivity is asked for */
     struct nf_counters *counters; /* NULL: none works here */
     uint64_t started_ns;
     char despite[128]; /* spoilers that are there and were asked to be gone on with: "load,thp" */

@@ -183,6 +183,9 @@ void nf_session_describe(const struct nf_session *s, uint64_t need)
                 s->n_cpus > s->threads ? "" : ", which it shares with the replay: fewer --threads would leave it one");
     if (s->stale.stream)
         fprintf(out, "stale profile: policies that see one also plan on that of %s\n", s->stale.source);
+    if (s->o->sensitivity)
+        fprintf(out, "sensitivity: every trial also at k/2 and 2k, unfiltered, with other stores%s\n",
+                s->trials.varied >> NF_FACTOR_PAGES & 1 ? ", with other pages" : "");
     if (s->o->cold)
         fprintf(out, "cold: every trial also from empty caches, one step each without warm-up\n");
     fprintf(out, "time: about %s\n", nf_format_ns(text, (double)trials * estimate_trial_ns(s, need)));

@@ -16,6 +16,7 @@
 #include "replay/interference.h"
 #include "replay/ledger.h"
 #include "replay/memory.h"
+#include "replay/pages.h"
 #include "replay/scale.h"
 #include "replay/variant.h"
 
@@ -57,6 +58,7 @@ struct nf_engine_config nf_session_configure(const struct nf_session *s, const s
         c.between = nf_batches_between;
         c.between_ctx = (void *)&s->batches;
     }
+    nf_factors_apply(&s->factors, t->variant, &c);
     return c;
 }
 
@@ -72,9 +74,10 @@ static void report(const struct nf_session *s, const struct nf_trials_one *t)
         return;
     if (r->done)
         nf_format_ns(left, spent / r->done * (r->planned - r->kept - r->done));
-    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s%s; %s left", r->kept + r->done + 1, r->planned,
+    nf_progress("trial %u of %u: %s, near %.0f %%, %s%s%s%s%s; %s left", r->kept + r->done + 1, r->planned,
                 s->trials.policies[t->policy].ops->name, 100 * t->near_share, nf_overlap_name(t->overlap),
-                t->hog ? ", beside a hog" : "", t->background ? ", under contention" : t->cold ? ", cold" : t->stale ? ", another capture's profile" : "", left);
+                t->hog ? ", beside a hog" : "", t->background ? ", under contention" : t->cold ? ", cold" : t->stale ? ", another capture's profile" : "",
+                t->variant ? ", " : "", nf_factor_name(t->variant, s->o->store, &s->testbed), left);
 }
 
 static int start_background(const struct nf_session *s, const struct nf_trials_one *t, struct nf_background **out)
@@ -146,7 +149,8 @@ static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32
     struct nf_background *background = NULL;
     struct nf_interference before, after;
     char speed[NF_UNITS_TEXT];
-    unsigned reads = s->batches.reads;
+    const struct nf_batches *batches = t->variant == NF_FACTOR_UNFILTERED ? &s->factors.batches : &s->batches;
+    unsigned reads = batches->reads;
     int rc;
 
     *bps = 0;
@@ -158,7 +162,7 @@ static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32
     if (!rc)
         rc = c.pool.policy->recompute ? run_varied(s, &c, trial) : nf_trial_run(&c, trial);
     nf_background_stop(background, bps);
-    trial->batches = s->batches.reads - reads;
+    trial->batches = batches->reads - reads;
     if (!rc && contenders && trial->status == NF_TRIAL_OK && !*trial->message)
         snprintf(trial->message, sizeof trial->message, "the %s moved %s/s", t->hog ? "hog" : "background",
                  nf_format_bytes(speed, *bps));
@@ -174,13 +178,13 @@ static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32
 }
 
 /* "thp" or "4k" where every arena has the same, "mixed" where not. */
-static const char *page_of(const struct nf_testbed *t)
+static const char *page_of(const struct nf_tier *tiers, uint32_t n_tiers)
 {
     uint32_t huge = 0;
 
-    for (uint32_t i = 0; i < t->n_tiers; i++)
-        huge += strstr(t->tiers[i].spec, "page=thp") != NULL;
-    return !huge ? "4k" : huge == t->n_tiers ? "thp" : "mixed";
+    for (uint32_t i = 0; i < n_tiers; i++)
+        huge += nf_pages_huge(&tiers[i]);
+    return !huge ? "4k" : huge == n_tiers ? "thp" : "mixed";
 }
 
 static int run_and_record(struct nf_session *s, uint32_t block, uint32_t position, uint32_t number)
@@ -192,14 +196,15 @@ static int run_and_record(struct nf_session *s, uint32_t block, uint32_t positio
         .policy = &s->trials.policies[t->policy],
         .plan = t,
         .near_bytes = nf_session_near_bytes(s, t),
-        .parallelism_scale = s->o->parallelism_scale,
+        .parallelism_scale = nf_session_configure(s, t, block).parallelism_scale,
         .floored_share = s->residual.floored_share,
         .evidence = s->testbed.tiers[s->testbed.n_tiers - 1].facts.evidence,
         .n_tiers = s->testbed.n_tiers,
-        .variant = t->stale ? "stale-profile" : "",
+        .variant = t->stale ? "stale-profile" : nf_factor_name(t->variant, s->o->store, &s->testbed),
         .profile_from = t->stale ? s->stale.source : "",
         .profile_matched = t->stale ? nf_stale_share(&s->stale, s->steady) : 1,
-        .page = page_of(&s->testbed),
+        .page = t->variant == NF_FACTOR_PAGES ? page_of(s->factors.paged, s->factors.n_tiers)
+                                               : page_of(s->testbed.tiers, s->testbed.n_tiers),
         .background = t->background ? s->o->background : "",
         .despite = s->despite,
     };

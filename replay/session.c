@@ -109,6 +109,21 @@ static int wish_background(struct nf_session *s)
     return rc ? rc : nf_background_check(s->background, s->n_background, named, name_tiers(s->o, named));
 }
 
+/* Which factors can be varied here; what cannot is said. */
+static uint32_t wish_factors(const struct nf_session *s)
+{
+    const struct nf_replay_options *o = s->o;
+    uint32_t all = (1u << NF_FACTORS) - (1u << (NF_FACTOR_NONE + 1));
+    char why[128];
+
+    if (!o->sensitivity)
+        return 0;
+    if (nf_factors_pages_probe("", o->tiers, o->n_tiers, why, sizeof why))
+        return all;
+    nf_info("sensitivity: the page size is not varied: %s", why);
+    return all & ~(1u << NF_FACTOR_PAGES);
+}
+
 static int wish(struct nf_session *s)
 {
     const struct nf_replay_options *o = s->o;
@@ -123,6 +138,7 @@ static int wish(struct nf_session *s)
         .background = o->background,
         .cold = o->cold,
         .stale = o->profile_from,
+        .factors = wish_factors(s),
     };
     int rc = wish_background(s);
 
@@ -216,6 +232,8 @@ static int prepare_classes(struct nf_session *s)
         rc = check_recompute(s);
     if (!rc && s->stale.stream)
         rc = nf_stale_match(&s->stale, s->stream, s->steady, llc, cache);
+    if (!rc && s->o->sensitivity)
+        rc = nf_factors_init(&s->factors, s->stream, cache, s->o->seed, &s->testbed, s->batch_bytes / 2);
     return rc ? rc : nf_spill_settle();
 }
 
@@ -294,6 +312,8 @@ static int check_options(const struct nf_replay_options *o)
         return nf_fail(-EINVAL, "a stop rule needs room for at least %d blocks, not %u", NF_REPLAY_BLOCKS_MIN, o->blocks);
     if (!(o->scale > 0 && o->scale <= 1))
         return nf_fail(-EINVAL, "the scale is above 0 and at most 1, not %g", o->scale);
+    if (o->sensitivity && (o->unfiltered || o->parallelism_scale != 1))
+        return nf_fail(-EINVAL, "the sensitivity varies the parallelism and the cache filter itself, from the assumed ones");
     if (!(o->parallelism_scale > 0))
         return nf_fail(-EINVAL, "the parallelism scale is above 0, not %g", o->parallelism_scale);
     for (size_t i = 0; i < o->n_near_shares; i++) {
@@ -354,6 +374,7 @@ static void session_deinit(struct nf_session *s)
     nf_counters_close(s->counters);
     nf_batches_deinit(&s->batches);
     nf_stale_deinit(&s->stale);
+    nf_factors_deinit(&s->factors);
     free(s->scripts);
     free(s->profiles);
     nf_residual_deinit(&s->residual);

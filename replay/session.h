@@ -41,6 +41,7 @@ struct nf_replay_options {
     bool whole_sequence;         /* replay all captured steps in order instead of the steady one */
     bool reuse_testbed;          /* take the tiers' numbers from the study when it has this machine's */
     bool cold;                   /* every trial also cold: one cycle from empty caches, nothing warmed up */
+    bool sensitivity;            /* every plain trial again at k/2 and 2k, unfiltered, with other stores, with other pages */
     bool hog;                    /* all-near trials beside a bandwidth hog as well */
     const char *background;      /* every trial also under this contention (replay/background.h); NULL: none */
     const char *despite;         /* spoilers (nf_spoiler_names) to go on with, "load,thp"; NULL: none */

@@ -34,7 +34,7 @@ static uint32_t reference_of(const struct nf_trials *t, uint32_t trial)
 {
     for (uint32_t i = 0; i < t->n; i++) {
         if (nf_trials_is_all_near(t->policies[t->v[i].policy].ops) && t->v[i].overlap == t->v[trial].overlap &&
-            t->v[i].hog == t->v[trial].hog && t->v[i].cold == t->v[trial].cold)
+            t->v[i].hog == t->v[trial].hog && t->v[i].cold == t->v[trial].cold && !t->v[i].variant)
             return i;
     }
     return UINT32_MAX;
@@ -50,7 +50,8 @@ double nf_stop_rule_width(const struct nf_stop_rule *r, uint32_t n_blocks, uint6
         double low, high;
         size_t n = 0;
 
-        if (reference == i || reference == UINT32_MAX)
+        /* What hangs on an assumption is no slowdown to be known. */
+        if (reference == i || reference == UINT32_MAX || t->v[i].variant)
             continue;
         for (uint32_t block = 0; block < n_blocks; block++) {
             double mine = r->step_ns[(size_t)block * t->n + i], near = r->step_ns[(size_t)block * t->n + reference];

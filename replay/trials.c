@@ -158,6 +158,13 @@ static int add_trials(trial_array *list, const policy_array *policies, const str
             trial.stale = true;
             if (!rc && wish->stale && ops->semantics.sees_profile && !ops->recompute)
                 rc = nf_array_push(list, trial);
+            trial.stale = false;
+            for (int v = NF_FACTOR_NONE + 1; v < NF_FACTORS && !rc; v++) {
+                trial.variant = (enum nf_factor)v;
+                if (wish->factors >> v & 1)
+                    rc = nf_array_push(list, trial);
+            }
+            trial.variant = NF_FACTOR_NONE;
         }
     }
     if (!rc && wish->hog)
@@ -173,7 +180,7 @@ int nf_trials_init(struct nf_trials *t, const struct nf_trials_wish *wish)
 
     for (size_t i = 0; i < wish->n_overlaps && !rc; i++)
         rc = add_trials(&trials, &policies, wish, wish->overlaps[i]);
-    *t = (struct nf_trials){policies.v, trials.v, (uint32_t)policies.n, (uint32_t)trials.n};
+    *t = (struct nf_trials){policies.v, trials.v, (uint32_t)policies.n, (uint32_t)trials.n, wish->factors};
     return rc;
 }
 

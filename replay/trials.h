@@ -12,6 +12,17 @@ struct nf_trials_policy {
     char options[192]; /* "key=value,..." */
 };
 
+/* What of a trial is changed to see how much hangs on it (replay/factors.h). */
+enum nf_factor {
+    NF_FACTOR_NONE,
+    NF_FACTOR_HALF_K,     /* every parallelism halved */
+    NF_FACTOR_TWICE_K,    /* and doubled */
+    NF_FACTOR_UNFILTERED, /* no cache filter: every visited byte is charged */
+    NF_FACTOR_STORE,      /* the other kind of store */
+    NF_FACTOR_PAGES,      /* pages of the other size */
+    NF_FACTORS
+};
+
 struct nf_trials_one {
     uint32_t policy; /* index into nf_trials.policies */
     double near_share;
@@ -20,12 +31,14 @@ struct nf_trials_one {
     bool background; /* beside the contention asked for */
     bool cold;       /* one cycle from empty caches, nothing warmed up */
     bool stale;      /* planned on another capture's profile */
+    enum nf_factor variant;
 };
 
 struct nf_trials {
     struct nf_trials_policy *policies; /* the first is all-near */
     struct nf_trials_one *v; /* of one block */
     uint32_t n_policies, n;
+    uint32_t varied; /* bit per enum nf_factor that there are trials of */
 };
 
 struct nf_trials_wish {
@@ -39,6 +52,7 @@ struct nf_trials_wish {
     bool background; /* every trial but those a second time, under contention: paired with the plain one of its block */
     bool cold;       /* every plain trial a second time, cold: paired likewise */
     bool stale;      /* and those of policies that see a profile a second time with another capture's: paired likewise */
+    uint32_t factors; /* bit per enum nf_factor: every plain trial again with each, paired likewise */
 };
 
 /* all-near is always among them: slowdowns are measured against it. It and all-far come once per overlap mode, the
