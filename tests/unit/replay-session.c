@@ -22,60 +22,9 @@
 #include "replay/session.h"
 #include "replay/spoilers.h"
 #include "replay/trials.h"
+#include "tests/unit/replay-bed.h"
 
 enum { PAGE = NF_PAGE_BYTES };
-
-static char folder[] = "/tmp/nearfar-replay-XXXXXX";
-static char path[64];
-static int64_t invocation;
-
-static int64_t scalar(struct nf_study *s, const char *sql)
-{
-    struct nf_query *q;
-    int64_t v;
-
-    if (nf_study_query_text(s, sql, &q) || nf_query_step(q) != 1)
-        fail_msg("%s: %s", sql, nf_error_text(0));
-    v = nf_query_i64(q, 0);
-    nf_query_done(q);
-    return v;
-}
-
-static void execute(struct nf_study *s, const char *sql)
-{
-    struct nf_query *q;
-
-    if (nf_study_query(s, sql, &q) || nf_query_run(q))
-        fail_msg("%s: %s", sql, nf_error_text(0));
-}
-
-/* One class: a parameter of 4 MiB read by op 0 and updated by op 1, a temporary of 4 MiB between them, 2 ms an op. */
-static void write_visits(struct nf_study *s)
-{
-    const struct nf_visit v[] = {
-        {.op = 0, .tensor = 0, .bytes = 1024 * PAGE, .run = 1024 * PAGE, .stride = 1024 * PAGE, .touches_q8 = 256},
-        {.op = 0, .tensor = 1, .bytes = 1024 * PAGE, .run = 1024 * PAGE, .stride = 1024 * PAGE, .touches_q8 = 256,
-         .rw = NF_RW_WRITE},
-        {.op = 1, .tensor = 1, .bytes = 1024 * PAGE, .run = 1024 * PAGE, .stride = 1024 * PAGE, .touches_q8 = 256},
-        {.op = 1, .tensor = 0, .bytes = 1024 * PAGE, .run = 1024 * PAGE, .stride = 1024 * PAGE, .touches_q8 = 256,
-         .rw = NF_RW_UPDATE},
-    };
-    const uint64_t tensor_bytes[] = {1024 * PAGE, 1024 * PAGE};
-    struct nf_visit_codec *c = nf_visit_codec_new();
-    struct nf_query *q;
-    const void *data;
-    size_t size, raw;
-    uint32_t crc;
-
-    assert_int_equal(nf_visit_encode(c, v, 4, tensor_bytes, 2, &data, &size, &raw, &crc), 0);
-    assert_int_equal(nf_study_query(s, "INSERT INTO visit_chunk VALUES(1, 0, 0, 1, 4, ?1, ?2, ?3, ?4)", &q), 0);
-    nf_query_bind_i64(q, 1, NF_VISIT_CODEC);
-    nf_query_bind_i64(q, 2, crc);
-    nf_query_bind_i64(q, 3, (int64_t)raw);
-    nf_query_bind_blob(q, 4, data, size);
-    assert_int_equal(nf_query_run(q), 0);
-    nf_visit_codec_free(c);
-}
 
 /* The same bytes in the same ops, page by page: enough visits for a file. */
 static void write_many_visits(struct nf_study *s)
@@ -101,39 +50,18 @@ static void write_many_visits(struct nf_study *s)
     nf_query_bind_i64(q, 3, (int64_t)raw);
     nf_query_bind_blob(q, 4, data, size);
     assert_int_equal(nf_query_run(q), 0);
-    execute(s, "UPDATE step_class SET visits = 4096");
+    replay_bed_execute(s, "UPDATE step_class SET visits = 4096");
     nf_visit_codec_free(c);
     free(v);
 }
 
+/* A parameter of 4 MiB and a temporary of 4 MiB, 2 ms an op. */
 static struct nf_study *write_study(bool timed)
 {
-    char *argv[] = {"test"};
-    struct nf_study *s;
+    static const uint64_t pages[] = {1024, 1024};
+    const struct replay_bed_shape shape = {.pages = pages, .n = 2, .untimed = !timed};
 
-    unlink(path);
-    assert_int_equal(nf_study_open(path, NF_STUDY_CREATE, &s), 0);
-    invocation = nf_record_invocation(s, 1, argv);
-    assert_true(invocation > 0);
-    assert_int_equal(nf_study_name(s, ""), 1);
-    execute(s, "INSERT INTO capture(id, invocation_id, job, job_number, threads, status) VALUES(1, 1, '[]', 1, 1, "
-               "'complete')");
-    execute(s, "INSERT INTO pass(id, capture_id, kind, source, access_evidence) VALUES(1, 1, 3, 'framework', 1)");
-    execute(s, "INSERT INTO step_class(id, capture_id, number, hash, op_hash, allocation_hash, ops, visits, "
-               "visited_bytes, peak_live_bytes, bare_step_ns, correction_factor) VALUES(1, 1, 0, 1, 1, 1, 2, 4, "
-               "16777216, 8388608, 4e6, 1)");
-    execute(s, "INSERT INTO step VALUES(1, 0, 0, 1, 4000000, 1, 1), (1, 0, 1, 1, 4000000, 1, 1)");
-    execute(s, "INSERT INTO op(class_id, number, name_id, module_id, phase, microbatch, thread, regime, timed, "
-               "dur_p50_ns) VALUES(1, 0, 1, 1, 1, 0, 0, 1, 1, 2e6), (1, 1, 1, 1, 2, 0, 0, 2, 1, 2e6)");
-    if (!timed)
-        execute(s, "UPDATE step_class SET correction_factor = 0");
-    execute(s, "INSERT INTO tensor(id, capture_id, class_id, carry_slot, bytes, dtype_id, shape_id, name_id, module_id, "
-               "birth_regime, tracked) VALUES(1, 1, NULL, 0, 4194304, 1, 1, 1, 1, 0, 1), (2, 1, 1, NULL, 4194304, 1, "
-               "1, 1, 1, 1, 1)");
-    execute(s, "INSERT INTO lifetime VALUES(1, 0, 1, -1, 2147483647, 0, 0, 1073741824), (1, 1, 2, 0, 1, NULL, NULL, "
-               "2147483648)");
-    write_visits(s);
-    return s;
+    return replay_bed_study(&shape);
 }
 
 static const double shares[] = {0.5, 1};
@@ -144,7 +72,7 @@ static struct nf_replay_options small_replay(void)
 {
     struct nf_replay_options o = NF_REPLAY_OPTIONS_INIT;
 
-    o.invocation = invocation;
+    o.invocation = replay_bed_invocation();
     o.policies = policies;
     o.n_policies = 2;
     o.near_shares = shares;
@@ -155,6 +83,20 @@ static struct nf_replay_options small_replay(void)
     return o;
 }
 
+/* The same on tiers that need not be measured. */
+static struct nf_replay_options quick_replay(struct nf_study *s)
+{
+    static const char *const tiers[] = {"null", "emulated"};
+    struct nf_replay_options o = small_replay();
+
+    replay_bed_know_tiers(s, tiers[1]);
+    o.tiers = tiers;
+    o.n_tiers = 2;
+    o.reuse_testbed = true;
+    o.blocks = 1;
+    return o;
+}
+
 static void replays_a_study(void **state)
 {
     struct nf_study *s = write_study(true);
@@ -162,31 +104,31 @@ static void replays_a_study(void **state)
     struct nf_replay_result r;
     int rc;
 
-    execute(s, "INSERT INTO testbed VALUES(7, 1, 1, 1, 4096, '{}')");
-    execute(s, "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, peak_live_bytes, planned_trials, blocks, "
+    replay_bed_execute(s, "INSERT INTO testbed VALUES(7, 1, 1, 1, 4096, '{}')");
+    replay_bed_execute(s, "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, peak_live_bytes, planned_trials, blocks, "
                "threads, llc_filter_bytes) VALUES(1, 1, 7, 1, 1, 1, 1, 1, 1)");
     rc = nf_replay_run(s, &o, &r);
     if (rc)
         fail_msg("%d: %s", rc, nf_error_text(rc));
-    assert_int_equal(scalar(s, "SELECT status = 'partial' FROM replay WHERE id = 1"), 1); /* its writer is dead */
-    assert_int_equal(scalar(s, "SELECT status = 'complete' FROM replay WHERE id = 2"), 1);
+    assert_int_equal(replay_bed_int(s, "SELECT status = 'partial' FROM replay WHERE id = 1"), 1); /* its writer is dead */
+    assert_int_equal(replay_bed_int(s, "SELECT status = 'complete' FROM replay WHERE id = 2"), 1);
     assert_int_equal(r.planned, 2 * 2 * 4);
     assert_int_equal(r.done, r.planned);
     assert_int_equal(r.failed, 0);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial"), 16);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM (SELECT DISTINCT block, position FROM trial)"), 16);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE policy = 'all-near' AND near_share = 1"), 4);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE policy = 'all-far' AND near_share = 0 AND near_bytes = "
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial"), 16);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM (SELECT DISTINCT block, position FROM trial)"), 16);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE policy = 'all-near' AND near_share = 1"), 4);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE policy = 'all-far' AND near_share = 0 AND near_bytes = "
                                "0"), 4);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial_tier"), 32);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial_tier"), 32);
     /* Every visited byte is on one of the tiers, whatever the policy: 3 steps of 12 MiB read, 8 MiB written. */
-    assert_int_equal(scalar(s, "SELECT count(*) FROM (SELECT sum(read_bytes) r, sum(write_bytes) w FROM trial_tier GROUP "
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM (SELECT sum(read_bytes) r, sum(write_bytes) w FROM trial_tier GROUP "
                                "BY trial_id) WHERE r = 3 * 12582912 AND w = 3 * 8388608"), 16);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE overlap = 1 AND wall_ns < 3 * 4000000"), 0);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE json_array_length(step_ns) <> 3"), 0);
-    assert_int_equal(scalar(s, "SELECT min(n) >= 9 FROM (SELECT count(*) n FROM tier_sample GROUP BY testbed_id, "
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE overlap = 1 AND wall_ns < 3 * 4000000"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE json_array_length(step_ns) <> 3"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT min(n) >= 9 FROM (SELECT count(*) n FROM tier_sample GROUP BY testbed_id, "
                                "tier_number, what, parallelism)"), 1);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM tier WHERE number = 1 AND target_latency_ns > 0 AND latency_ns >= "
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM tier WHERE number = 1 AND target_latency_ns > 0 AND latency_ns >= "
                                "0.99 * target_latency_ns"), 1);
 
     /* Again, with the numbers in the study: no new testbed. Every trial has its pair under contention. */
@@ -196,16 +138,16 @@ static void replays_a_study(void **state)
     rc = nf_replay_run(s, &o, &r);
     if (rc)
         fail_msg("%d: %s", rc, nf_error_text(rc));
-    assert_int_equal(scalar(s, "SELECT count(*) FROM testbed"), 2);
-    assert_int_equal(r.testbed, scalar(s, "SELECT max(id) FROM testbed"));
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM testbed"), 2);
+    assert_int_equal(r.testbed, replay_bed_int(s, "SELECT max(id) FROM testbed"));
     assert_int_equal(r.done, o.background ? 16 : 8);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE replay_id = 3 AND (background <> '') <> (background_bps "
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE replay_id = 3 AND (background <> '') <> (background_bps "
                                "> 0)"), 0);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE replay_id = 3 AND background = ''"), 8);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial a JOIN trial b USING (replay_id, block, policy, near_share, "
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE replay_id = 3 AND background = ''"), 8);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial a JOIN trial b USING (replay_id, block, policy, near_share, "
                                "overlap) WHERE replay_id = 3 AND a.background = '' AND b.background <> ''"),
                      o.background ? 8 : 0);
-    assert_int_equal(scalar(s, "SELECT sum(batches) + (SELECT sum(batch_bytes) FROM replay) FROM trial"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT sum(batches) + (SELECT sum(batch_bytes) FROM replay) FROM trial"), 0);
 
     /* Again, the stream in files, an op at a time: the same bytes. */
     write_many_visits(s);
@@ -215,42 +157,39 @@ static void replays_a_study(void **state)
     if (rc)
         fail_msg("%d: %s", rc, nf_error_text(rc));
     assert_int_equal(r.done, 8);
-    assert_int_equal(scalar(s, "SELECT batch_bytes FROM replay WHERE id = 4"), 4096);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE replay_id = 4 AND batches >= 2 * steps AND status = 'ok'"), 8);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM (SELECT sum(read_bytes) r, sum(write_bytes) w FROM trial_tier JOIN trial "
+    assert_int_equal(replay_bed_int(s, "SELECT batch_bytes FROM replay WHERE id = 4"), 4096);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE replay_id = 4 AND batches >= 2 * steps AND status = 'ok'"), 8);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM (SELECT sum(read_bytes) r, sum(write_bytes) w FROM trial_tier JOIN trial "
                                "ON trial_id = id WHERE replay_id = 4 GROUP BY trial_id) WHERE r = 3 * 12582912 AND w = 3 * "
                                "8388608"), 8);
-    assert_int_equal(scalar(s, "SELECT sum(page_faults) FROM trial WHERE replay_id = 4"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT sum(page_faults) FROM trial WHERE replay_id = 4"), 0);
     nf_study_close(s);
 }
 
 static void keeps_what_was_done(void **state)
 {
     struct nf_study *s = write_study(true);
-    struct nf_replay_options o = small_replay();
+    struct nf_replay_options o = quick_replay(s);
     volatile sig_atomic_t stop = 0;
     struct nf_replay_result r;
 
     o.stop = &stop;
-    o.reuse_testbed = true;
-    o.blocks = 1;
     assert_int_equal(nf_replay_run(s, &o, &r), 0);
     stop = 1; /* the calibration already meets it */
     assert_int_equal(nf_replay_run(s, &o, &r), NF_REPLAY_E_STOPPED);
     assert_int_equal(r.done, 0);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial"), 8);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial"), 8);
     nf_study_close(s);
 }
 
 static void untimed_captures_run_as_fast_as_possible(void **state)
 {
     struct nf_study *s = write_study(false);
-    struct nf_replay_options o = small_replay();
+    struct nf_replay_options o = quick_replay(s);
     struct nf_replay_result r;
 
-    o.blocks = 1;
     assert_int_equal(nf_replay_run(s, &o, &r), 0);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE overlap = 0"), 4);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE overlap = 0"), 4);
     assert_int_equal(r.planned, 4);
     nf_study_close(s);
 }
@@ -259,16 +198,15 @@ static void untimed_captures_are_not_paced(void **state)
 {
     static const enum nf_overlap asap[] = {NF_OVERLAP_ASAP}, paced[] = {NF_OVERLAP_ASAP, NF_OVERLAP_NONE};
     struct nf_study *s = write_study(false);
-    struct nf_replay_options o = small_replay();
+    struct nf_replay_options o = quick_replay(s);
     struct nf_replay_result r;
 
-    o.blocks = 1;
     o.overlaps_asked = true;
     o.overlaps = paced;
     o.n_overlaps = 2;
     assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL);
     assert_non_null(strstr(nf_error_text(-EINVAL), "holds no op times, and overlap=none paces by them: --mode asap"));
-    assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM replay"), 0);
     o.overlaps = asap;
     o.n_overlaps = 1;
     assert_int_equal(nf_replay_run(s, &o, &r), 0);
@@ -284,7 +222,7 @@ static void a_dry_run_writes_nothing(void **state)
     char text[4096] = "";
 
     nf_study_close(s);
-    assert_int_equal(nf_study_open(path, NF_STUDY_READ, &s), 0);
+    assert_int_equal(nf_study_open(replay_bed_path(), NF_STUDY_READ, &s), 0);
     o.dry_run = true;
     o.out = fmemopen(text, sizeof text, "w");
     assert_int_equal(nf_replay_run(s, &o, &r), 0);
@@ -292,11 +230,11 @@ static void a_dry_run_writes_nothing(void **state)
     assert_non_null(strstr(text, "trials: 16 (8 a block, 2 blocks), 3 policies"));
     assert_non_null(strstr(text, "peak live 8.00 MiB"));
     assert_null(strstr(text, "batch of the stream"));
-    assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM replay"), 0);
     nf_study_close(s);
 
     /* A stream in files takes memory for a batch: half the budget. */
-    assert_int_equal(nf_study_open(path, NF_STUDY_WRITE, &s), 0);
+    assert_int_equal(nf_study_open(replay_bed_path(), NF_STUDY_WRITE, &s), 0);
     write_many_visits(s);
     o.batch_bytes = 4096;
     o.out = fmemopen(text, sizeof text, "w");
@@ -341,15 +279,15 @@ static void refuses_in_words(void **state)
     assert_int_equal(nf_replay_run(s, &o, &r), -EINVAL); /* before any tier is opened */
     assert_non_null(strstr(nf_error_text(-EINVAL), "no tier 'away' for a background; there are: near, pool, far2"));
     o = small_replay();
-    execute(s, "UPDATE tensor SET bytes = 1 << 50");
+    replay_bed_execute(s, "UPDATE tensor SET bytes = 1 << 50");
     assert_int_equal(nf_replay_run(s, &o, &r), -ENOMEM);
     assert_non_null(strstr(nf_error_text(-ENOMEM), "--scale"));
-    assert_int_equal(scalar(s, "SELECT count(*) FROM replay"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM replay"), 0);
     o.dry_run = true;
     o.out = fmemopen(text, sizeof text, "w");
     assert_int_equal(nf_replay_run(s, &o, &r), -ENOMEM);
     fclose(o.out);
-    snprintf(mend, sizeof mend, "; mend: nearfar replay %s --scale ", path);
+    snprintf(mend, sizeof mend, "; mend: nearfar replay %s --scale ", replay_bed_path());
     assert_non_null(strstr(text, mend));
     assert_true(atof(strstr(text, mend) + strlen(mend)) > 0);
     nf_study_close(s);
@@ -457,8 +395,8 @@ static void put(const char *file, const char *text)
     char full[256], *slash;
     FILE *f;
 
-    snprintf(full, sizeof full, "%s%s", folder, file);
-    for (slash = strchr(full + strlen(folder) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    snprintf(full, sizeof full, "%s%s", replay_bed_folder(), file);
+    for (slash = strchr(full + strlen(replay_bed_folder()) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         mkdir(full, 0700);
         *slash = '/';
@@ -471,7 +409,7 @@ static void put(const char *file, const char *text)
 
 static void names_what_spoils(void **state)
 {
-    const struct nf_spoilers_of of = {.root = folder};
+    const struct nf_spoilers_of of = {.root = replay_bed_folder()};
     struct nf_spoiler s[NF_SPOILERS_MAX];
     bool governor = false, load = false, demotion = false, limit = false;
     size_t n;
@@ -515,11 +453,11 @@ static void watches_isolated_cpus(void **state)
 {
     const int cpus[] = {2, 3}, beside[] = {0};
     char later[64];
-    struct nf_spoilers_of of = {.root = folder, .root_later = later, .cpus = cpus, .n_cpus = 2};
+    struct nf_spoilers_of of = {.root = replay_bed_folder(), .root_later = later, .cpus = cpus, .n_cpus = 2};
     struct nf_spoiler s[NF_SPOILERS_MAX];
     const char *found = NULL;
 
-    snprintf(later, sizeof later, "%s/later", folder);
+    snprintf(later, sizeof later, "%s/later", replay_bed_folder());
     put("/sys/devices/system/cpu/isolated", "2-3\n");
     put("/proc/stat", "cpu 9 9 9 9 9 9 9 9\ncpu2 10 0 0 100 0 0 0 0\ncpu3 10 0 0 100 0 0 0 0\n");
     put("/later/proc/stat", "cpu 9 9 9 9 9 9 9 9\ncpu2 11 0 0 104 0 0 0 0\ncpu3 10 0 0 105 0 0 0 0\n");
@@ -544,44 +482,27 @@ static void watches_isolated_cpus(void **state)
 static void refuses_what_spoils(void **state)
 {
     struct nf_study *s = write_study(false);
-    struct nf_replay_options o = small_replay();
+    struct nf_replay_options o = quick_replay(s);
     struct nf_replay_result r;
 
     put("/proc/loadavg", "0.10 1.0 1.0 1/100 4\n");
     put("/proc/sys/kernel/numa_balancing", "1\n");
     put("/sys/kernel/mm/numa/demotion_enabled", "1\n");
     put("/sys/devices/system/node/has_memory", "0-1\n");
-    o.root = folder;
-    o.blocks = 1;
+    o.root = replay_bed_folder();
     assert_int_equal(nf_replay_run(s, &o, &r), -ENODEV);
     assert_non_null(strstr(nf_error_text(-ENODEV), "--despite numa-balancing,demotion "));
     o.despite = "demotion,thp";
     assert_int_equal(nf_replay_run(s, &o, &r), -ENODEV);
     assert_non_null(strstr(nf_error_text(-ENODEV), "--despite numa-balancing "));
-    assert_int_equal(scalar(s, "SELECT (SELECT count(*) FROM replay) + (SELECT count(*) FROM testbed)"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM replay"), 0);
     o.despite = "demotion,thp,numa-balancing";
     assert_int_equal(nf_replay_run(s, &o, &r), 0);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE despite = 'numa-balancing,demotion'"), 4);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE despite = 'numa-balancing,demotion'"), 4);
     put("/sys/devices/system/node/has_memory", "0\n");
     assert_int_equal(nf_replay_run(s, &o, &r), 0);
-    assert_int_equal(scalar(s, "SELECT count(*) FROM trial WHERE despite = ''"), 4);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE despite = ''"), 4);
     nf_study_close(s);
-}
-
-static int make_folder(void **state)
-{
-    if (!mkdtemp(folder))
-        return -1;
-    snprintf(path, sizeof path, "%s/t.nf", folder);
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 int main(void)
@@ -601,5 +522,5 @@ int main(void)
         cmocka_unit_test(refuses_what_spoils),
     };
 
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, replay_bed_setup, replay_bed_teardown);
 }
