@@ -10,6 +10,7 @@
 #include "analyze/gnuplot.h"
 #include "core/base/buf.h"
 #include "core/base/error.h"
+#include "replay/background.h"
 
 enum { PLOT_TIMEOUT_MS = 30000 };
 
@@ -84,8 +85,8 @@ int nf_tiers_print_figures(const struct nf_testbed *b, enum nf_table_format form
 static const char *terminal(const char *path)
 {
     static const char *const known_endings[][2] = {
-        {".svg", "svg size 900,600 dynamic font 'sans,13'"},
-        {".png", "png size 900,600"},
+        {".svg", "svg size 1000,680 dynamic font 'sans,13'"},
+        {".png", "png size 1000,680"},
         {".pdf", "pdfcairo size 9,6"},
     };
     size_t n = strlen(path);
@@ -104,7 +105,7 @@ int nf_tiers_plot_check(const char *path)
 }
 
 /* A curve of one tier and mix as a data block; the idle point begins each. Returns its points. */
-static unsigned curve(const struct nf_testbed *b, uint32_t tier, const char *traffic, struct nf_buf *script)
+static unsigned curve(const struct nf_testbed *b, uint32_t tier, const char *traffic, unsigned mix, struct nf_buf *script)
 {
     unsigned n = 0;
 
@@ -114,7 +115,7 @@ static unsigned curve(const struct nf_testbed *b, uint32_t tier, const char *tra
         if (f->tier != tier || strcmp(f->what, "loaded") || (*f->traffic && strcmp(f->traffic, traffic)))
             continue;
         if (!n)
-            nf_buf_printf(script, "$t%u%s << E\n", tier, traffic);
+            nf_buf_printf(script, "$t%u_%u << E\n", tier, mix);
         nf_buf_printf(script, "%.6g %.6g %d\n", f->traffic_bps / 1e9, f->value, f->stable);
         n++;
     }
@@ -131,29 +132,32 @@ static void plain(const char *text, struct nf_buf *b)
             nf_buf_add(b, text, 1);
 }
 
+/* A colour for each mix, a shape and a dash for each tier. */
 static unsigned write_script(const struct nf_testbed *b, const char *path, struct nf_buf *script)
 {
-    static const char *const mixes[] = {"read", "mixed", "write"};
     struct nf_buf plots = {0};
-    unsigned n = 0, color = 0;
+    unsigned n = 0;
 
     nf_buf_printf(script,
-                  "set terminal %s\nset output 'picture'\nset title 'latency of one TLB-local chain beside traffic'\n"
-                  "set xlabel 'traffic of the other threads, GB/s'\nset ylabel 'latency, ns'\nset key below\n"
-                  "set yrange [0:*]\nset grid\n", terminal(path));
+                  "set terminal %s\nset output 'picture'\nset title 'Latency of one TLB-local chain beside traffic'\n"
+                  "set xlabel 'traffic of the other threads, GB/s'\nset ylabel 'latency, ns'\n"
+                  "set key outside bottom center horizontal maxcols 3 samplen 3 width -1\n"
+                  "set yrange [0:*]\nset xrange [0:*]\nset grid\n", terminal(path));
     for (uint32_t i = 0; i < b->n_tiers; i++)
-        for (int m = 0; m < 3; m++) {
-            color++;
-            if (!curve(b, i, mixes[m], script))
+        for (unsigned m = 0; m < NF_BACKGROUND_KINDS; m++) {
+            const char *mix = nf_background_kind_name(m);
+
+            if (!curve(b, i, mix, m, script))
                 continue;
-            nf_buf_printf(&plots, "%s$t%u%s using 1:2 with linespoints lc %u pt 7 title '", n ? ", " : "plot ", i,
-                          mixes[m], color);
+            nf_buf_printf(&plots, "%s$t%u_%u using 1:2 with linespoints lc %u dt %u pt %u lw 1.5 title '", n ? ", " : "plot ", i, m,
+                          m + 1, i % 4 + 1, i % 4 * 2 + 5);
             plain(b->tiers[i].name, &plots);
-            nf_buf_printf(&plots, ", %s, %s'", mixes[m], nf_evidence_name(b->tiers[i].facts.evidence));
-            nf_buf_printf(&plots, ", $t%u%s using 1:($3 > 0 ? NaN : $2) with points lc rgb 'red' pt 4 ps 1.6 title '%s'",
-                          i, mixes[m], n ? "" : "unstable");
+            nf_buf_printf(&plots, ", %s, %s'", mix, nf_evidence_name(b->tiers[i].facts.evidence));
+            nf_buf_printf(&plots, ", $t%u_%u using 1:($3 > 0 ? NaN : $2) with points lc rgb 'red' pt 4 ps 1.8 notitle", i, m);
             n++;
         }
+    if (n)
+        nf_buf_puts(&plots, ", NaN with points lc rgb 'red' pt 4 ps 1.8 title 'unstable'");
     nf_buf_puts(script, plots.data ? plots.data : "");
     nf_buf_puts(script, "\n");
     script->failed = script->failed || plots.failed;

@@ -26,24 +26,40 @@ static const uint64_t CATCH_UP_NS = 5000000;
 
 /* --- what is asked for --- */
 
+/* Accesses of one turn. */
+static const struct {
+    const char *name;
+    uint8_t reads, writes;
+    enum nf_store store;
+} kinds[NF_BACKGROUND_KINDS] = {
+    [NF_BACKGROUND_READ] = {"read", 1, 0, NF_STORE_REGULAR},
+    [NF_BACKGROUND_WRITE] = {"write", 0, 1, NF_STORE_REGULAR},
+    [NF_BACKGROUND_MIXED] = {"mixed", 1, 1, NF_STORE_REGULAR},
+    [NF_BACKGROUND_MOSTLY_READ] = {"mostly-read", 2, 1, NF_STORE_REGULAR},
+    [NF_BACKGROUND_STREAM_OUT] = {"stream-out", 0, 1, NF_STORE_NON_TEMPORAL},
+};
+
 const char *nf_background_kind_name(enum nf_background_kind kind)
 {
-    static const char *const names[] = {"read", "write", "mixed"};
+    return kinds[kind].name;
+}
 
-    return names[kind];
+double nf_background_read_share(enum nf_background_kind kind)
+{
+    double fetched = kinds[kind].store == NF_STORE_REGULAR ? kinds[kind].writes : 0, reads = kinds[kind].reads + fetched;
+
+    return reads / (reads + kinds[kind].writes);
 }
 
 static int parse_kind(const char *text, size_t n, enum nf_background_kind *out)
 {
-    for (int k = NF_BACKGROUND_READ; k <= NF_BACKGROUND_MIXED; k++) {
-        const char *name = nf_background_kind_name(k);
-
-        if (strlen(name) == n && !memcmp(name, text, n)) {
+    for (int k = 0; k < NF_BACKGROUND_KINDS; k++) {
+        if (strlen(kinds[k].name) == n && !memcmp(kinds[k].name, text, n)) {
             *out = k;
             return 0;
         }
     }
-    return nf_fail(-EINVAL, "background '%.*s': there are read, write and mixed", (int)n, text);
+    return nf_fail(-EINVAL, "background '%.*s': there are read, write, mixed, mostly-read and stream-out", (int)n, text);
 }
 
 /* text may be cut. */
@@ -139,11 +155,12 @@ void nf_background_flow_init(struct nf_background_flow *f, const struct nf_tier 
     *f = (struct nf_background_flow){.tier = tier, .bps = bps, .begun_ns = now_ns};
 }
 
-uint64_t nf_background_charge(struct nf_background_flow *f, enum nf_rw rw, uint64_t payload, uint64_t start_ns)
+uint64_t nf_background_charge(struct nf_background_flow *f, enum nf_rw rw, enum nf_store store, uint64_t payload,
+                              uint64_t start_ns)
 {
     /* A stream has many lines under way: it costs bandwidth, and its latency hides. */
     struct nf_tier_charge c = {
-        .read_bytes = payload,
+        .read_bytes = rw != NF_RW_READ && store == NF_STORE_NON_TEMPORAL ? 0 : payload,
         .write_bytes = rw == NF_RW_READ ? 0 : payload,
         .parallelism = 1,
     };
@@ -224,12 +241,12 @@ static void *work(void *arg)
 {
     struct worker *w = arg;
     struct nf_background *b = w->of;
-    const struct nf_kernels *kernels = nf_kernels_best();
+    const struct nf_kernels kernels = nf_kernels_storing(nf_kernels_best(), kinds[w->kind].store);
+    unsigned reads = kinds[w->kind].reads, of_turn = reads + kinds[w->kind].writes, turn = 0;
     struct nf_background_flow flow;
     struct nf_pace pace;
     struct nf_pin pin;
-    uint64_t start, carried, half = w->bytes / 2, at = 0;
-    bool writes = w->kind == NF_BACKGROUND_WRITE;
+    uint64_t start, carried, half = w->bytes / 2, at[NF_RW_COUNT] = {0};
 
     if (nf_pin_init(&pin, w->cpu))
         nf_warn("the background is not pinned: %s", nf_error_text(0));
@@ -238,16 +255,14 @@ static void *work(void *arg)
     start = nf_pace_now(&pace);
     nf_background_flow_init(&flow, w->tier, w->bps, start);
     for (carried = start; !stopping(b);) {
-        enum nf_rw rw = writes ? NF_RW_WRITE : NF_RW_READ;
+        enum nf_rw rw = turn < reads ? NF_RW_READ : NF_RW_WRITE;
         uint64_t begin = carried ? carried : nf_pace_now(&pace), deadline, end;
 
         /* Two streams through two halves: what is read was not just written. */
-        kernels->touch[rw](w->memory + (writes ? half : 0) + at, PIECE, PIECE, 1);
-        if (w->kind == NF_BACKGROUND_MIXED)
-            writes = !writes;
-        if (w->kind != NF_BACKGROUND_MIXED || !writes)
-            at = (at + PIECE) % half;
-        deadline = nf_background_charge(&flow, rw, PIECE, begin);
+        kernels.touch[rw](w->memory + (rw == NF_RW_WRITE ? half : 0) + at[rw], PIECE, PIECE, 1);
+        at[rw] = (at[rw] + PIECE) % half;
+        turn = (turn + 1) % of_turn;
+        deadline = nf_background_charge(&flow, rw, kinds[w->kind].store, PIECE, begin);
         atomic_store_explicit(&w->moved, flow.bytes, memory_order_relaxed);
         end = wait_until(b, &pace, deadline);
         carried = end < deadline + NF_PACE_GAP_NS ? deadline : 0;

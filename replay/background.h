@@ -6,13 +6,24 @@
 
 #include "core/model/words.h"
 #include "pool/tier.h"
+#include "replay/kernel.h"
 
-enum nf_background_kind { NF_BACKGROUND_READ, NF_BACKGROUND_WRITE, NF_BACKGROUND_MIXED /* a read, a write, in turn */ };
-/* "read", "write", "mixed". */
+/* What is issued, and what the memory sees of it: a plain store fetches its line before it is written back. */
+enum nf_background_kind {
+    NF_BACKGROUND_READ,
+    NF_BACKGROUND_WRITE,       /* plain stores: a read for each write */
+    NF_BACKGROUND_MIXED,       /* a read, a plain store, in turn: two reads for each write */
+    NF_BACKGROUND_MOSTLY_READ, /* two reads, a plain store: three reads for each write */
+    NF_BACKGROUND_STREAM_OUT,  /* non-temporal stores: writes only */
+    NF_BACKGROUND_KINDS
+};
+/* "read", "write", "mixed", "mostly-read", "stream-out". */
 const char *nf_background_kind_name(enum nf_background_kind kind);
+/* Reads as a share of the traffic, 0 to 1. */
+double nf_background_read_share(enum nf_background_kind kind);
 
 /* Rates are of traffic, the bytes that move between the caches and the memory: a byte read counts once, a byte
- * stored twice (it is fetched before and written back after). */
+ * stored twice (it is fetched before and written back after), a byte streamed out once. */
 struct nf_background_spec {
     enum nf_background_kind kind;
     double share;  /* of the tier's measured read bandwidth, (0, 1]; 0: bps says */
@@ -38,7 +49,8 @@ struct nf_background_flow {
 void nf_background_flow_init(struct nf_background_flow *f, const struct nf_tier *tier, double bps, uint64_t now_ns);
 /* Charges `payload` bytes whose access began at start_ns to the tier. Returns when the next piece may begin: not before
  * the tier lets this one end, nor ahead of the rate. */
-uint64_t nf_background_charge(struct nf_background_flow *f, enum nf_rw rw, uint64_t payload, uint64_t start_ns);
+uint64_t nf_background_charge(struct nf_background_flow *f, enum nf_rw rw, enum nf_store store, uint64_t payload,
+                              uint64_t start_ns);
 
 /* --- threads --- */
 

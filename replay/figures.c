@@ -254,7 +254,7 @@ static int bandwidths(struct run *r, uint32_t tier)
     int rc = 0;
 
     progress(r, tier, "bandwidth by mix and threads");
-    for (int kind = NF_BACKGROUND_READ; kind <= NF_BACKGROUND_MIXED; kind++)
+    for (int kind = 0; kind < NF_BACKGROUND_KINDS; kind++)
         for (unsigned threads = 1; threads <= most && !rc; threads *= 2)
             rc = bandwidth(r, tier, kind, threads);
     return rc;
@@ -295,7 +295,7 @@ static int loaded_curves(struct run *r, uint32_t tier)
         return rc;
     nf_chase_link(c, SET_BYTES, true);
     rc = loaded(r, tier, c, NF_BACKGROUND_READ, 0, 0);
-    for (int kind = NF_BACKGROUND_READ; kind <= NF_BACKGROUND_MIXED; kind++)
+    for (int kind = 0; kind < NF_BACKGROUND_KINDS; kind++)
         for (size_t i = 0; i < sizeof offers / sizeof *offers && !rc; i++)
             rc = loaded(r, tier, c, kind, threads, offers[i]);
     if (!rc)

@@ -28,8 +28,6 @@ enum {
     BAND_BYTES = PIECES << 20,
     GATHER_STRETCH = 1024,
     GATHER_LINES = PIECES * 2 * GATHER_STRETCH, /* their numbers, 64 KiB, stay in the second-level cache */
-    LOCAL_BYTES = 65536,  /* a TLB-local chase stays in so much before it goes elsewhere: 16 pages fit any first-level
-                             TLB */
     KNEE_RUNS = 9,
     KNEE_SIZES_MAX = 40,
 };
@@ -81,7 +79,7 @@ static int keep(struct bench *b, const char *what, const char *unit, uint64_t se
 
 /* --- pointer chase --- */
 
-/* A random order of all lines. local: in blocks of LOCAL_BYTES, both levels in random order. */
+/* A random order of all lines. local: in blocks of NF_CHASE_LOCAL_BYTES, both levels in random order. */
 struct order {
     struct nf_rows outer, inner;
     uint64_t lines;
@@ -91,14 +89,14 @@ struct order {
 static void order_init(struct order *o, uint64_t bytes, bool local)
 {
     *o = (struct order){.lines = bytes / NF_LINE_BYTES, .local = local};
-    nf_rows_init(&o->outer, local ? bytes / LOCAL_BYTES : o->lines, bytes);
-    nf_rows_init(&o->inner, LOCAL_BYTES / NF_LINE_BYTES, bytes + 1);
+    nf_rows_init(&o->outer, local ? bytes / NF_CHASE_LOCAL_BYTES : o->lines, bytes);
+    nf_rows_init(&o->inner, NF_CHASE_LOCAL_BYTES / NF_LINE_BYTES, bytes + 1);
 }
 
 /* Number of the i-th line. */
 static inline uint64_t order_line(const struct order *o, uint64_t i)
 {
-    const uint64_t block = LOCAL_BYTES / NF_LINE_BYTES;
+    const uint64_t block = NF_CHASE_LOCAL_BYTES / NF_LINE_BYTES;
 
     return o->local ? nf_rows_at(&o->outer, i / block) * block + nf_rows_at(&o->inner, i % block)
                     : nf_rows_at(&o->outer, i);
@@ -106,7 +104,7 @@ static inline uint64_t order_line(const struct order *o, uint64_t i)
 
 enum { CHAINS_MAX = 1 << (NF_MEASURE_CHAINS - 1) };
 
-/* Links all lines of the first `bytes` (a multiple of LOCAL_BYTES) into one cycle. starts: entry points of CHAINS_MAX
+/* Links all lines of the first `bytes` (a multiple of NF_CHASE_LOCAL_BYTES) into one cycle. starts: entry points of CHAINS_MAX
  * chains, spread evenly. */
 static void link_lines(struct bench *b, uint64_t bytes, bool local, char **starts)
 {
@@ -272,7 +270,7 @@ static uint64_t working_set(const struct nf_measure_options *o)
         bytes = (uint64_t)UINT32_MAX * NF_LINE_BYTES;
     if (bytes < 2 * BAND_BYTES)
         bytes = 2 * BAND_BYTES;
-    return bytes / LOCAL_BYTES * LOCAL_BYTES;
+    return bytes / NF_CHASE_LOCAL_BYTES * NF_CHASE_LOCAL_BYTES;
 }
 
 static int bench_init(struct bench *b, struct nf_tier *tier, uint32_t number, const struct nf_measure_options *options,
@@ -434,7 +432,7 @@ int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *option
         rc = nf_fail(-EINVAL, "tier '%s' injects delay: its latency curve says nothing about the caches", near->name);
     for (double bytes = (double)second_level / 2; !rc && n < KNEE_SIZES_MAX && bytes <= (double)b.bytes;
          bytes *= M_SQRT2) {
-        sizes[n] = (uint64_t)bytes / LOCAL_BYTES * LOCAL_BYTES;
+        sizes[n] = (uint64_t)bytes / NF_CHASE_LOCAL_BYTES * NF_CHASE_LOCAL_BYTES;
         if (!options->quiet)
             nf_progress("measuring the last-level cache: working set %s", nf_format_bytes(text, (double)sizes[n]));
         rc = knee_point(&b, sizes[n], &latency[n]);
@@ -490,7 +488,7 @@ const void *nf_chase_memory(const struct nf_chase *c, uint64_t *bytes)
 
 void nf_chase_link(struct nf_chase *c, uint64_t bytes, bool local)
 {
-    link_lines(&c->b, bytes / LOCAL_BYTES * LOCAL_BYTES, local, c->at);
+    link_lines(&c->b, bytes / NF_CHASE_LOCAL_BYTES * NF_CHASE_LOCAL_BYTES, local, c->at);
     warm_up(&c->b, bytes, c->at);
 }
 

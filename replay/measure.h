@@ -65,6 +65,8 @@ int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *option
  * no knee. */
 uint64_t nf_measure_knee(const uint64_t *sizes, double *latency_ns, uint32_t n, uint64_t floor_bytes);
 
+/* A TLB-local chase stays in so much before it goes elsewhere: 16 pages fit any first-level TLB. */
+enum { NF_CHASE_LOCAL_BYTES = 65536 };
 /* A pointer chase that is measured again and again, under conditions that are the caller's to change. */
 struct nf_chase;
 /* Pins the calling thread, maps `bytes` on the tier (0: the default working set) and proves where they are.

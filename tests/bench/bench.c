@@ -24,6 +24,7 @@ static const struct group {
     {"kernel", bench_kernel},
     {"copy", bench_copy},
     {"peers", bench_peers},
+    {"tiers", bench_tiers},
     {"pool", bench_pool},
     {"delay", bench_delay},
     {"replay", bench_replay},
@@ -38,6 +39,14 @@ static void quartet(const double *values, unsigned n, double out[3])
     memcpy(sorted, values, n * sizeof *values);
     for (unsigned i = 0; i < 3; i++)
         out[i] = nf_quantile(sorted, n, at[i]);
+}
+
+double bench_median(const double *values, unsigned n)
+{
+    double sorted[4096];
+
+    memcpy(sorted, values, n * sizeof *values);
+    return nf_quantile(sorted, n, 0.5);
 }
 
 int bench_row(struct bench *b, const struct bench_row *row, void *state)
@@ -105,6 +114,15 @@ int bench_row(struct bench *b, const struct bench_row *row, void *state)
         quartet(ratio, b->rounds, r);
         printf("  %6.3g x %-25s %9.4g %-9s [%.4g .. %.4g]  ratio [%.3g .. %.3g]\n", r[1], row->contender[c], q[1],
                row->unit, q[0], q[2], r[0], r[2]);
+        if (c == 1 && (row->ratio_least > 0 || row->ratio_most > 0)) {
+            bool met = r[1] >= row->ratio_least && (!(row->ratio_most > 0) || r[1] <= row->ratio_most);
+
+            if (row->ratio_most > 0)
+                printf("  %-8s target %g to %g x: %s\n", "", row->ratio_least, row->ratio_most, met ? "met" : "MISSED");
+            else
+                printf("  %-8s target >= %g x: %s\n", "", row->ratio_least, met ? "met" : "MISSED");
+            b->missed += !met;
+        }
     }
     fflush(stdout);
     return 0;

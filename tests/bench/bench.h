@@ -22,6 +22,7 @@ struct bench_row {
     const char *contender[BENCH_CONTENDERS_MAX]; /* names; the first NULL ends them */
     double target;                               /* of ours, in the unit; 0: none */
     bool lower_is_better;                        /* of the unit; and of the target, which is then an upper bound */
+    double ratio_least, ratio_most;              /* of the median paired ratio to the first peer; 0: none */
     bool up_to_peer;                             /* the target holds as far as the first peer, a limit, reaches it */
     /* One short run of a contender; the value in the row's unit, or negative when it failed (and has said why). */
     double (*run)(void *state, unsigned contender);
@@ -41,6 +42,8 @@ void bench_values(struct bench *b, const char *name, const char *unit, const dou
 /* Runs whose median is to lie within a share of a target. */
 void bench_within(struct bench *b, const char *name, const char *unit, const double *values, unsigned n, double target,
                   double tolerance);
+/* Of n <= 4096 values, left as they are. */
+double bench_median(const double *values, unsigned n);
 /* Keeps a value from being optimised away. */
 static inline void bench_keep(uint64_t value)
 {
@@ -58,5 +61,6 @@ int bench_kernel(struct bench *b);
 int bench_copy(struct bench *b);
 int bench_peers(struct bench *b);
 int bench_pool(struct bench *b);
+int bench_tiers(struct bench *b);
 int bench_delay(struct bench *b);
 int bench_replay(struct bench *b);

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; i < n; i++) {
             const struct nf_background_spec *s = &specs[i];
 
-            if (!(s->share >= 0 && s->share <= 1) || (s->share > 0 && s->bps) || s->kind > NF_BACKGROUND_MIXED)
+            if (!(s->share >= 0 && s->share <= 1) || (s->share > 0 && s->bps) || s->kind >= NF_BACKGROUND_KINDS)
                 abort();
             if (!*s->tier || !memchr(s->tier, '\0', sizeof s->tier))
                 abort();

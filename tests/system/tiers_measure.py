@@ -10,14 +10,15 @@ drawn = ['--plot', 'curves.svg'] if shutil.which('gnuplot') else []
 done = nearfar('tiers', '--figures', '--json', '-o', 'testbed.nf', *drawn, '--cpu', min(os.sched_getaffinity(0)))
 if not check(done.returncode == 0, f'measured: {done.stderr[-300:]}'):
     finish()
+MIXES = {'read', 'write', 'mixed', 'mostly-read', 'stream-out'}
 figures = json.loads(done.stdout)
 of = {what: [f for f in figures if f['what'] == what] for what in ('latency', 'bandwidth', 'loaded', 'copy', 'fault')}
 check({f['locality'] for f in of['latency']} == {'tlb-local', 'random'} and len(of['latency']) >= 12,
       f'{len(of["latency"])} latencies by page, locality and working set')
-check({f['traffic'] for f in of['bandwidth']} == {'read', 'write', 'mixed'}, f'{len(of["bandwidth"])} bandwidths')
+check({f['traffic'] for f in of['bandwidth']} == MIXES, f'{len(of["bandwidth"])} bandwidths')
 check({f['tier'] for f in of['copy']} == {'near to far', 'far to near'}, 'copies both ways')
 if len(os.sched_getaffinity(0)) > 1:
-    check({f['traffic'] for f in of['loaded']} == {'', 'read', 'write', 'mixed'}, f'{len(of["loaded"])} points of loaded latency')
+    check({f['traffic'] for f in of['loaded']} == MIXES | {''}, f'{len(of["loaded"])} points of loaded latency')
     check(not drawn or '<svg' in (WORK / 'curves.svg').read_text(), 'their picture')
 check(len(of['fault']) == 1 and 50 < of['fault'][0]['ns'] < 1e6, f'a page fault: {[f["ns"] for f in of["fault"]]} ns')
 largest = {f['tier']: f['ns'] for f in of['latency'] if f['page'] == '4k' and f['locality'] == 'tlb-local' and

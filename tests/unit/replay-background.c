@@ -46,7 +46,28 @@ static void parses(void **state)
             fail_msg("'%s' was taken", wrong[i]);
     }
     nf_background_parse("walk:50%@far", s, 3, &n);
-    assert_non_null(strstr(nf_error_text(0), "read, write and mixed"));
+    assert_non_null(strstr(nf_error_text(0), "read, write, mixed, mostly-read and stream-out"));
+}
+
+static void mixes(void **state)
+{
+    static const double shares[NF_BACKGROUND_KINDS] = {1, 1.0 / 2, 2.0 / 3, 3.0 / 4, 0};
+    struct nf_background_flow f;
+    struct nf_tier t = {0};
+
+    for (int k = 0; k < NF_BACKGROUND_KINDS; k++)
+        assert_true(nf_background_read_share(k) > shares[k] - 1e-9 && nf_background_read_share(k) < shares[k] + 1e-9);
+    /* A plain store is fetched and written back; a streamed one only written. */
+    if (nf_tier_open("plain", "null", NULL, &t))
+        fail_msg("%s", nf_error_text(0));
+    nf_background_flow_init(&f, &t, 0, 0);
+    nf_background_charge(&f, NF_RW_WRITE, NF_STORE_REGULAR, PIECE, 0);
+    assert_int_equal(f.bytes, 2 * PIECE);
+    nf_background_charge(&f, NF_RW_WRITE, NF_STORE_NON_TEMPORAL, PIECE, 0);
+    assert_int_equal(f.bytes, 3 * PIECE);
+    nf_background_charge(&f, NF_RW_READ, NF_STORE_NON_TEMPORAL, PIECE, 0);
+    assert_int_equal(f.bytes, 4 * PIECE);
+    nf_tier_close(&t);
 }
 
 static void open_emulated(struct nf_tier *t)
@@ -69,9 +90,9 @@ static double left_beside(const struct nf_tier *t, double bps, enum nf_rw rw, do
     nf_background_flow_init(&other, t, bps, from);
     while (me < to || it < to) {
         if (it <= me)
-            it = nf_background_charge(&other, rw, PIECE, it);
+            it = nf_background_charge(&other, rw, NF_STORE_REGULAR, PIECE, it);
         else
-            me = nf_background_charge(&mine, NF_RW_READ, PIECE, me);
+            me = nf_background_charge(&mine, NF_RW_READ, NF_STORE_REGULAR, PIECE, me);
     }
     *background = (double)other.bytes / BPS;
     return (double)mine.bytes / BPS;
@@ -108,22 +129,22 @@ static void keeps_its_schedule(void **state)
     open_emulated(&t);
     nf_background_flow_init(&f, &t, 1e9, from);
     for (int i = 0; i < 1000; i++)
-        next = nf_background_charge(&f, NF_RW_READ, PIECE, next);
+        next = nf_background_charge(&f, NF_RW_READ, NF_STORE_REGULAR, PIECE, next);
     assert_true(next - from == (uint64_t)(1000.0 * PIECE)); /* 1 ns a byte */
     /* Held up for 3 ms it catches up, for a second it does not. */
-    next = nf_background_charge(&f, NF_RW_READ, PIECE, next + 3000000);
+    next = nf_background_charge(&f, NF_RW_READ, NF_STORE_REGULAR, PIECE, next + 3000000);
     for (int i = 0; i < 999; i++)
-        next = nf_background_charge(&f, NF_RW_READ, PIECE, next);
+        next = nf_background_charge(&f, NF_RW_READ, NF_STORE_REGULAR, PIECE, next);
     assert_true(next - from == (uint64_t)(2000.0 * PIECE));
     assert_int_equal(f.forgiven_ns, 0);
-    next = nf_background_charge(&f, NF_RW_READ, PIECE, next + 1000000000);
+    next = nf_background_charge(&f, NF_RW_READ, NF_STORE_REGULAR, PIECE, next + 1000000000);
     for (int i = 0; i < 1000; i++)
-        next = nf_background_charge(&f, NF_RW_READ, PIECE, next);
+        next = nf_background_charge(&f, NF_RW_READ, NF_STORE_REGULAR, PIECE, next);
     assert_true(next - from > (uint64_t)(3000.0 * PIECE) + 1000000000);
     assert_in_range(f.forgiven_ns, 990000000, 1010000000);
     /* A store moves its bytes twice. */
     f.bytes = 0;
-    nf_background_charge(&f, NF_RW_WRITE, PIECE, next);
+    nf_background_charge(&f, NF_RW_WRITE, NF_STORE_REGULAR, PIECE, next);
     assert_int_equal(f.bytes, 2 * PIECE);
     nf_tier_close(&t);
 }
@@ -245,7 +266,7 @@ static void refuses_in_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parses),
+        cmocka_unit_test(parses), cmocka_unit_test(mixes),
         cmocka_unit_test(shares_the_tier),
         cmocka_unit_test(keeps_its_schedule),
         cmocka_unit_test(keeps_its_rate),
