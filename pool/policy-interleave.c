@@ -19,8 +19,9 @@
 #include "pool/policies.h"
 
 /* Weights are whole parts of this many, so that shares are exact and equal on every machine. 1024: a tenth of a
- * percent, finer than any bandwidth is measured. */
-enum { WEIGHT_SUM = 1024 };
+ * percent, finer than any bandwidth is measured. Whole numbers that the kernel takes as weights (1 to 255; 0: no page)
+ * stay as they are, so that page counts are the kernel's. */
+enum { WEIGHT_SUM = 1024, KERNEL_WEIGHT_MAX = 255 };
 
 struct options {
     const char *weights;
@@ -38,7 +39,7 @@ static const struct options defaults = {.ratio = -1};
 
 struct interleave {
     const struct nf_policy_env *env;
-    uint32_t weight[NF_TIER_MAX]; /* sum WEIGHT_SUM */
+    uint32_t weight[NF_TIER_MAX], sum;
     uint32_t dealt[NF_TIER_MAX];  /* parts of a page owed to the tier: storages of one page alternate too */
 };
 
@@ -65,19 +66,27 @@ static int parse_weights(const char *text, uint32_t n, double *weight)
     return 0;
 }
 
-/* Largest remainders go to the first tiers: the parts sum up exactly. */
-static void round_weights(const double *weight, uint32_t n, uint32_t *parts)
+/* Largest remainders go to the first tiers: the parts sum up exactly. Returns their sum. */
+static uint32_t round_weights(const double *weight, uint32_t n, uint32_t *parts)
 {
     double sum = 0, seen = 0;
     uint32_t given = 0;
+    bool whole = true;
 
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         sum += weight[i];
+        whole = whole && weight[i] <= KERNEL_WEIGHT_MAX && weight[i] == (double)(uint32_t)weight[i];
+    }
+    for (uint32_t i = 0; i < n && whole; i++)
+        parts[i] = (uint32_t)weight[i];
+    if (whole)
+        return (uint32_t)sum;
     for (uint32_t i = 0; i < n; i++) {
         seen += weight[i];
         parts[i] = (uint32_t)(seen / sum * WEIGHT_SUM + 0.5) - given;
         given += parts[i];
     }
+    return WEIGHT_SUM;
 }
 
 static void weigh_evenly(const struct nf_policy_env *env, double *weight)
@@ -130,7 +139,7 @@ static int open_weighing(const struct nf_policy_env *env, void (*weigh)(const st
     if (!p)
         return nf_fail(-ENOMEM, "no memory");
     p->env = env;
-    round_weights(weight, env->n_tiers, p->weight);
+    p->sum = round_weights(weight, env->n_tiers, p->weight);
     *policy = p;
     return 0;
 }
@@ -160,9 +169,9 @@ static int place(void *policy, const struct nf_policy_tensor *t, struct nf_polic
 
     /* Shares by weight; what rounding leaves is the last tier's. */
     for (uint32_t i = 0; i < env->n_tiers; i++) {
-        uint64_t due = p->dealt[i] + pages * p->weight[i], share = due / WEIGHT_SUM, room;
+        uint64_t due = p->dealt[i] + pages * p->weight[i], share = due / p->sum, room;
 
-        p->dealt[i] = due % WEIGHT_SUM;
+        p->dealt[i] = due % p->sum;
         if (i + 1 == env->n_tiers || share > left)
             share = left;
         room = nf_placement_room(env, i) / NF_PAGE_BYTES;

@@ -84,6 +84,11 @@ static uint64_t near_pages(const char *name, const char *options, const double *
 static void test_shares(void **state)
 {
     const double three_to_one[2] = {30e9, 10e9};
+    const uint64_t sizes[] = {1, 45, 4095};
+
+    /* As MPOL_WEIGHTED_INTERLEAVE with these weights, which the guest's kernel confirms. */
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        assert_int_equal(near_pages("weighted", "weights=5:2", NULL, 4095, sizes[i]), 2925);
 
     /* Storages of one page alternate in the same proportion as the pages of a large one. */
     for (uint64_t size = 1; size <= 1024; size *= 4) {

@@ -38,6 +38,13 @@ def captured(size=65536, steps=6):
     return WORK / 'job.nf', kernels
 
 
+def built(name):
+    """A helper of these tests, compiled."""
+    program = WORK / name
+    subprocess.run(['gcc', '-O1', SOURCE / f'tests/testbed/{name}.c', '-o', program], check=True)
+    return program
+
+
 def nodes(result, name):
     return {row['node']: row for row in json.loads(result.text(name)) if row['kind'] == 'node'}
 
@@ -299,7 +306,38 @@ cp job.nf $OUT/''', [study, *plugins])
     check('migrates pages between nodes in place' in result.text('doctor'), 'doctor knows the mover')
 
 
-PARTS = {'movers': movers, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
+WEIGHTED, PREFERRED_MANY = 6, 5  # of the kernel's memory policies
+
+
+def interleave():
+    """Weighted interleave by a kernel that has it, and by the pool on one that has not, put as many pages on each node."""
+    weights, pages, size = (5, 3), 1032, 1 << 18  # what the job holds: whole rounds of 8, so that where one starts is the same
+    study, _ = captured(size=size, steps=4)
+    script = f'''
+kernel=/sys/kernel/mm/mempolicy/weighted_interleave
+[ ! -e $kernel ] || {{ echo {weights[0]} >$kernel/node0; echo {weights[1]} >$kernel/node1; }}
+~/memory spread {WEIGHTED} {pages} >$OUT/kernel
+~/memory spread {PREFERRED_MANY} {pages} >$OUT/preferred
+cp job.nf /tmp/job.nf && cd /tmp
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy weighted:weights={weights[0]}:{weights[1]} --near 100% --mode asap --blocks 1 --steps 2
+rc=$?
+cp job.nf $OUT/
+exit $rc'''
+    counts = {}
+    for version in '6.12', '6.1':
+        result = boot('A', version, script, [study, built('memory')])
+        emulated = rows(result, 'job.nf', "SELECT t.status, t.proofs, tt.peak_bytes / 4096 FROM trial t JOIN trial_tier tt ON "
+                        "tt.trial_id = t.id WHERE t.policy LIKE 'weighted%' ORDER BY t.id, tt.tier_number")
+        check(emulated and all(status == 'ok' and proofs >= 2 for status, proofs, _ in emulated), f'{version}: proved: {emulated}')
+        counts[version] = [n for _, _, n in emulated][:2], result.text('kernel').strip()
+        check(result.text('preferred').split() == [str(pages), '0'], f'{version}: preferred-many takes the nearest that has '
+              f'room: {result.text("preferred").strip()}')
+    expected = [pages * w // sum(weights) for w in weights]
+    check(counts['6.12'] == (expected, ' '.join(map(str, expected))), f'6.12: the pool and the kernel: {counts["6.12"]}')
+    check(counts['6.1'] == (expected, 'refused: Invalid argument'), f'6.1: the pool, the kernel having none: {counts["6.1"]}')
+
+
+PARTS = {'interleave': interleave, 'movers': movers, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
 if __name__ == '__main__':
     PARTS[sys.argv[3]]()
     finish()

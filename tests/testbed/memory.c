@@ -1,0 +1,73 @@
+/* What the guest's tests ask the kernel itself to do with memory, without nearfar.
+ *   memory spread MODE PAGES   pages bound by a policy of this number over nodes 0 and 1: prints how many are on each
+ *   memory take NODE MIB SECONDS   takes and locks memory of a node, says so, and goes after a while */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, BIND = 2 };
+
+static char *mapped(size_t bytes, int mode, unsigned long nodes)
+{
+    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        perror("mmap");
+        exit(1);
+    }
+    madvise(memory, bytes, MADV_NOHUGEPAGE);
+    if (syscall(SYS_mbind, memory, bytes, mode, &nodes, 8 * sizeof nodes + 1, 0)) {
+        printf("refused: %s\n", strerror(errno));
+        exit(3);
+    }
+    return memory;
+}
+
+static int spread(int mode, size_t pages)
+{
+    char *memory = mapped(pages * PAGE, mode, 3);
+    unsigned long on[2] = {0};
+
+    for (size_t i = 0; i < pages; i++) {
+        void *page = memory + i * PAGE;
+        int node = -1;
+
+        memory[i * PAGE] = 1;
+        if (syscall(SYS_move_pages, 0, 1ul, &page, NULL, &node, 0) || node < 0 || node > 1) {
+            fprintf(stderr, "page %zu is on node %d\n", i, node);
+            return 1;
+        }
+        on[node]++;
+    }
+    printf("%lu %lu\n", on[0], on[1]);
+    return 0;
+}
+
+/* Page by page, so that what is there already is pushed out rather than this refused. */
+static int take(int node, size_t mib, unsigned seconds)
+{
+    size_t bytes = mib << 20;
+    char *memory = mapped(bytes, BIND, 1ul << node);
+
+    for (size_t at = 0; at < bytes; at += PAGE)
+        memory[at] = 1;
+    if (mlock(memory, bytes))
+        perror("mlock");
+    printf("taken\n");
+    fflush(stdout);
+    sleep(seconds);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 4 && !strcmp(argv[1], "spread"))
+        return spread(atoi(argv[2]), strtoul(argv[3], NULL, 10));
+    if (argc == 5 && !strcmp(argv[1], "take"))
+        return take(atoi(argv[2]), strtoul(argv[3], NULL, 10), (unsigned)atoi(argv[4]));
+    return 2;
+}
