@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,86 @@ struct nf_mapped {
     NF_ARRAY(struct extent) extents; /* by offset */
 };
 
+/* --- memory that disappears --- */
+
+/* A device that is unbound, or a file that is cut short, answers an access with SIGBUS. All ranges that are mapped now, for its
+ * handler, which may take no lock. */
+struct watched {
+    _Atomic uintptr_t start; /* 0: a free place */
+    size_t bytes;
+    atomic_bool lost;
+};
+
+enum { WATCHED_MAX = 1024 };
+static struct watched watched[WATCHED_MAX];
+static struct sigaction handled_before;
+static pthread_once_t handler_once = PTHREAD_ONCE_INIT;
+
+static struct watched *watched_at(uintptr_t address)
+{
+    for (size_t i = 0; address && i < WATCHED_MAX; i++) {
+        uintptr_t start = atomic_load(&watched[i].start);
+
+        if (start > 1 && start <= address && address - start < watched[i].bytes)
+            return &watched[i];
+    }
+    return NULL;
+}
+
+/* Whoever used the memory goes on with an empty one in its place; the next proof of placement says what became of it. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    struct watched *w = watched_at((uintptr_t)info->si_addr);
+    int error = errno;
+
+    if (w && mmap((void *)atomic_load(&w->start), w->bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
+        atomic_store(&w->lost, true);
+    else
+        sigaction(SIGBUS, &handled_before, NULL); /* not ours: the access is repeated, and handled as before */
+    errno = error;
+}
+
+static void install_handler(void)
+{
+    struct sigaction ours = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_RESTART};
+
+    sigemptyset(&ours.sa_mask);
+    sigaction(SIGBUS, &ours, &handled_before);
+}
+
+/* Without a free place the range is not watched: losing it ends the process. */
+static void watch(void *memory, size_t bytes)
+{
+    for (size_t i = 0; i < WATCHED_MAX; i++) {
+        uintptr_t none = 0;
+
+        if (!atomic_compare_exchange_strong(&watched[i].start, &none, 1)) /* 1: being filled */
+            continue;
+        watched[i].bytes = bytes;
+        atomic_store(&watched[i].lost, false);
+        atomic_store(&watched[i].start, (uintptr_t)memory);
+        return;
+    }
+}
+
+static void unwatch(void *memory)
+{
+    struct watched *w = watched_at((uintptr_t)memory);
+
+    if (w)
+        atomic_store(&w->start, 0);
+}
+
+static int lost(const struct nf_mapped *m, const void *memory)
+{
+    const struct watched *w = watched_at((uintptr_t)memory);
+
+    return w && atomic_load(&w->lost) ? nf_fail(-EXDEV, "%s disappeared while it was in use: an access to it was a bus error "
+                                                "(unbound, offlined or cut short by somebody)", m->name)
+                                      : 0;
+}
+
 int nf_mapped_new(int fd, const char *name, const struct nf_mapped_options *o, struct nf_mapped **out)
 {
     struct nf_mapped *m = calloc(1, sizeof *m);
@@ -48,6 +130,7 @@ int nf_mapped_new(int fd, const char *name, const struct nf_mapped_options *o, s
         close(fd);
         return nf_fail(-ENOMEM, "no memory");
     }
+    pthread_once(&handler_once, install_handler);
     m->fd = fd;
     m->o = *o;
     pthread_mutex_init(&m->lock, NULL);
@@ -207,15 +290,22 @@ int nf_mapped_map(struct nf_mapped *m, size_t bytes, void **memory)
             munmap(e.memory, e.bytes);
     }
     pthread_mutex_unlock(&m->lock);
-    for (size_t i = 0; !rc && i < bytes; i += NF_PAGE_BYTES)
+    if (rc)
+        return rc;
+    watch(e.memory, e.bytes);
+    for (size_t i = 0; i < bytes; i += NF_PAGE_BYTES)
         *(volatile char *)(e.memory + i) = 0;
-    if (!rc)
+    rc = lost(m, e.memory);
+    if (rc)
+        nf_mapped_unmap(m, e.memory, bytes);
+    else
         *memory = e.memory;
     return rc;
 }
 
 void nf_mapped_unmap(struct nf_mapped *m, void *memory, size_t bytes)
 {
+    unwatch(memory);
     pthread_mutex_lock(&m->lock);
     munmap(memory, whole(m, bytes));
     for (size_t i = 0; i < m->extents.n; i++)
@@ -253,6 +343,9 @@ int nf_mapped_verify(struct nf_mapped *m, const void *memory, size_t bytes)
 
     if (want < 0)
         return nf_fail(-EXDEV, "%p is no memory of %s", memory, m->name);
+    rc = lost(m, memory);
+    if (rc)
+        return rc;
     f = open_list();
     if (!f)
         return -EIO;

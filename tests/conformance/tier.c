@@ -246,6 +246,34 @@ static void test_file_proves(void **state)
     nf_tier_close(&t);
 }
 
+/* A file that is cut short under its users costs nobody his life: the proof says it, and so does the next mapping. */
+static void test_file_disappears(void **state)
+{
+    char path[] = "/tmp/nearfar-tier-XXXXXX", spec[128];
+    int fd = mkstemp(path);
+    struct nf_tier t;
+    char *memory;
+
+    assert_true(fd >= 0);
+    snprintf(spec, sizeof spec, "file:path=%s", path);
+    assert_int_equal(nf_tier_open("far", spec, NULL, &t), 0);
+    assert_int_equal(t.ops->map(t.state, BYTES, (void **)&memory), 0);
+    memset(memory, 1, BYTES);
+    assert_int_equal(t.ops->verify(t.state, memory, BYTES), 0);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    memset(memory, 2, BYTES);
+    assert_int_equal(memory[BYTES - 1], 2);
+    assert_int_equal(t.ops->verify(t.state, memory, BYTES), -EXDEV);
+    assert_non_null(strstr(nf_error_text(-EXDEV), "disappeared"));
+    t.ops->unmap(t.state, memory, BYTES);
+    assert_int_equal(t.ops->map(t.state, BYTES, (void **)&memory), 0);
+    assert_int_equal(t.ops->verify(t.state, memory, BYTES), 0);
+    t.ops->unmap(t.state, memory, BYTES);
+    nf_tier_close(&t);
+    close(fd);
+    unlink(path);
+}
+
 /* What a file holds is not overwritten unless that is asked for. */
 static void test_file_is_kept(void **state)
 {
@@ -640,7 +668,7 @@ int main(int argc, char **argv)
     };
     static const struct CMUnitTest once[] = {
         cmocka_unit_test(test_unknown_lists), cmocka_unit_test(test_incomplete), cmocka_unit_test(test_numa_proves),
-        cmocka_unit_test(test_file_proves), cmocka_unit_test(test_file_is_kept), cmocka_unit_test(test_trace_writes),
+        cmocka_unit_test(test_file_proves), cmocka_unit_test(test_file_disappears), cmocka_unit_test(test_file_is_kept), cmocka_unit_test(test_trace_writes),
         cmocka_unit_test_teardown(test_targets, close_left),
         cmocka_unit_test_teardown(test_no_rounding_loss, close_left),
         cmocka_unit_test_teardown(test_idle_is_not_saved, close_left),
