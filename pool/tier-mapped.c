@@ -55,7 +55,7 @@ struct watched {
 enum { WATCHED_MAX = 1024 };
 static struct watched watched[WATCHED_MAX];
 static struct sigaction handled_before;
-static pthread_once_t handler_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t handler_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct watched *watched_at(uintptr_t address)
 {
@@ -82,12 +82,18 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     errno = error;
 }
 
+/* Somebody else may have taken the signal since the last time. */
 static void install_handler(void)
 {
-    struct sigaction ours = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct sigaction ours = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_RESTART}, now;
 
     sigemptyset(&ours.sa_mask);
-    sigaction(SIGBUS, &ours, &handled_before);
+    pthread_mutex_lock(&handler_lock);
+    if (!sigaction(SIGBUS, NULL, &now) && now.sa_sigaction != on_bus_error) {
+        handled_before = now;
+        sigaction(SIGBUS, &ours, NULL);
+    }
+    pthread_mutex_unlock(&handler_lock);
 }
 
 /* Without a free place the range is not watched: losing it ends the process. */
@@ -130,7 +136,7 @@ int nf_mapped_new(int fd, const char *name, const struct nf_mapped_options *o, s
         close(fd);
         return nf_fail(-ENOMEM, "no memory");
     }
-    pthread_once(&handler_once, install_handler);
+    install_handler();
     m->fd = fd;
     m->o = *o;
     pthread_mutex_init(&m->lock, NULL);

@@ -13,7 +13,7 @@ struct nf_mapped_options {
 };
 
 /* Takes the descriptor; name is for messages. Memory whose device or file disappears while it is used is replaced by empty
- * memory, which the next nf_mapped_verify reports: the first call here installs the process's handler of SIGBUS for that, which
+ * memory, which the next nf_mapped_verify reports: this installs the process's handler of SIGBUS for that, which
  * leaves bus errors elsewhere to the handler before it. 0 or -errno (cause set; the descriptor is closed then too). */
 int nf_mapped_new(int fd, const char *name, const struct nf_mapped_options *o, struct nf_mapped **out);
 /* All memory is unmapped by then. */
