@@ -337,7 +337,43 @@ exit $rc'''
     check(counts['6.1'] == (expected, 'refused: Invalid argument'), f'6.1: the pool, the kernel having none: {counts["6.1"]}')
 
 
-PARTS = {'interleave': interleave, 'movers': movers, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
+def gone():
+    """A tier that disappears mid-trial, a devdax unbound and a node offlined, ends the trial with a clear error; the study stays
+    whole, and the replay ends by itself."""
+    study, _ = captured()
+    result = boot('C', '6.1', '''
+cp job.nf /tmp/job.nf && cd /tmp
+how="--mode asap --blocks 1 --near 50% --policy all-far"
+nearfar replay -q job.nf --tier numa:node=0 --tier dax $how --steps 1 || exit 1
+nearfar replay -q job.nf --tier numa:node=0 --tier dax $how --reuse-testbed --steps 5000 &
+pid=$!
+until grep -q dax0.0 /proc/$pid/maps || [ ! -d /proc/$pid ]; do sleep 0.05; done
+echo dax0.0 >/sys/bus/dax/drivers/device_dax/unbind
+wait $pid
+echo dax $? >>$OUT/codes
+echo dax0.0 >/sys/bus/dax/drivers/device_dax/bind
+dax_to_ram || exit 1
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=$FAR $how --steps 1 || exit 1
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=$FAR $how --reuse-testbed --steps 5000 &
+pid=$!
+until grep -q "bind:$FAR anon.*N$FAR=[0-9][0-9]" /proc/$pid/numa_maps || [ ! -d /proc/$pid ]; do sleep 0.05; done
+for block in /sys/devices/system/node/node$FAR/memory*; do echo offline >$block/state; done
+wait $pid
+echo node $? >>$OUT/codes
+cp job.nf $OUT/''', [study])
+    codes = result.text('codes').split()
+    check(codes[0::2] == ['dax', 'node'] and all(code in ('1', '3') for code in codes[1::2]), f'ended by itself, in failure: {codes}')
+    said = [message for message, in rows(result, 'job.nf', "SELECT message FROM trial WHERE status = 'failed' ORDER BY id")]
+    said += [line for line in result.console.splitlines() if line.startswith('nearfar: ') and 'failed' in line]
+    for what in 'dax0.0 disappeared while it was in use', 'not on node 1':
+        check(any(what in message for message in said), f'says: {what}')
+    if len(codes) < 4 or not all(any(what in m for m in said) for what in ('disappeared', 'not on node 1')):
+        print(said, result.console[-5000:])
+    check(rows(result, 'job.nf', 'PRAGMA integrity_check') == [('ok',)], 'the study is whole')
+    check(len(rows(result, 'job.nf', "SELECT 1 FROM trial WHERE status = 'ok'")) >= 4, 'with the trials before it')
+
+
+PARTS = {'gone': gone, 'interleave': interleave, 'movers': movers, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
 if __name__ == '__main__':
     PARTS[sys.argv[3]]()
     finish()
