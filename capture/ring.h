@@ -82,6 +82,7 @@ struct nf_ring_header {
     /* Where tensors live when the arena is on (capture/preload/arena.h); base is stored last, 0 before. */
     _Atomic uint64_t arena_base, arena_bytes;
     _Atomic uint64_t boundaries; /* times its page table was emptied */
-    char pad3[40];
+    uint64_t op_boundaries;      /* ops whose beginning a job said that is asked to (core/base/job-placer.h) */
+    char pad3[32];
 };
 _Static_assert(sizeof(struct nf_ring_header) % 64 == 0, "slots start on a cache line");

@@ -531,6 +531,7 @@ int nf_capture_time_job(const struct nf_capture_options *o, const struct nf_capt
     if (!rc) {
         rc = follow(&s, &job);
         out->job_status = job.exit_status;
+        out->boundaries = s.ring.header->op_boundaries;
         parameter_sha256(nf_reduce_totals(s.reduce), out->parameter_sha256);
         if (!rc && nf_job_interrupted())
             rc = nf_fail(NF_CAPTURE_E_JOB, "interrupted");

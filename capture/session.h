@@ -39,6 +39,7 @@ struct nf_capture_timing {
     uint32_t n;
     int job_status;
     char parameter_sha256[65]; /* of its final parameters, or "unknown" */
+    uint64_t boundaries;       /* ops whose beginning it said, where it was asked to */
 };
 /* The job once, bare: its step times and nothing stored. Optional: prepare and attach as in capture/job.h.
  * 0, NF_CAPTURE_E_*, -errno. */

@@ -11,12 +11,14 @@
 #include "cmd/command.h"
 #include "core/base/buf.h"
 #include "core/base/error.h"
+#include "core/base/job-placer.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/model/stats.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
 #include "live/binding.h"
+#include "live/plan-file.h"
 #include "live/plan.h"
 #include "live/residence.h"
 #include "replay/background.h"
@@ -30,7 +32,7 @@ struct arguments {
 
 static const struct nf_option options[] = {
     {"bind", 'b', NF_OPTION_STRING, offsetof(struct arguments, bind), "RULE", "bind the job's memory near, far, interleave or weighted, alternately with the job alone"},
-    {"policy", 'p', NF_OPTION_STRING, offsetof(struct arguments, policy), "NAME", "place the job's tensors by this policy's plan, alternately with the job alone ('name:key=value'; one that does not migrate)"},
+    {"policy", 'p', NF_OPTION_STRING, offsetof(struct arguments, policy), "NAME", "place the job's tensors by this policy's plan, alternately with the job alone ('name:key=value'; what it moves is moved between the job's operators)"},
     {"near", 'n', NF_OPTION_STRING, offsetof(struct arguments, near), "SHARE", "near capacity of the plan as a share of peak live: 20%"},
     {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to bind to or to place on, near first: numa:node=0 (repeat; default the local node, then the others)"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "run the job alternately alone and beside a bandwidth hog on another CPU"},
@@ -41,9 +43,10 @@ static const struct nf_option options[] = {
     {0},
 };
 
-/* The last: under the plan beside a hog, to be held against the job beside one. */
-enum kind { ALONE, HOG, BIND, POLICY, POLICY_HOG, KINDS };
-static const char *const kind_names[KINDS] = {"alone", "hog", "bind", "policy", "policy-hog"};
+/* BOUNDARIES: the job says where its operators begin and nobody acts on it: what that costs a plan that moves. The last: under the
+ * plan beside a hog, to be held against the job beside one. */
+enum kind { ALONE, HOG, BIND, BOUNDARIES, POLICY, POLICY_HOG, KINDS };
+static const char *const kind_names[KINDS] = {"alone", "hog", "bind", "boundaries", "policy", "policy-hog"};
 
 /* What is placed, and where. */
 struct placed {
@@ -52,6 +55,7 @@ struct placed {
     double near_share;
     struct nf_live_tiers tiers;
     struct nf_live_plan plan;
+    struct nf_stream *stream; /* owned */
 };
 
 struct runs {
@@ -71,6 +75,7 @@ struct runs {
 struct one {
     const struct nf_live_binding *binding; /* NULL: unbound */
     struct nf_live_placing *placing;       /* NULL: not placed */
+    bool boundaries;                       /* it is to say where ops begin */
     struct nf_residence_watch *watch;
 };
 
@@ -78,6 +83,8 @@ static int enter(void *context)
 {
     const struct one *one = context;
 
+    if (one->boundaries && setenv(NF_BOUNDARIES_ENV, "1", 1))
+        return -errno;
     if (one->placing)
         return nf_live_placing_enter(one->placing);
     return one->binding ? nf_live_binding_enter(one->binding) : 0;
@@ -96,7 +103,8 @@ struct row {
     enum kind kind;
     double hog_bps;
     struct nf_live_placed where; /* kinds POLICY */
-    char message[256];
+    char message[512];
+    char deviation[256]; /* from the plan's step; "": none */
 };
 
 static bool is_placed(enum kind kind)
@@ -120,8 +128,10 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
                       : nf_study_query(r->study, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, "
                                                  "exit_status, steps, step_ns, evidence, binding, background_bps, "
                                                  "parameter_sha256, message, policy, policy_options, near_share, near_bytes, "
-                                                 "near_peak_bytes, placed, unplaced) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
-                                                 "?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)", &q);
+                                                 "near_peak_bytes, placed, unplaced, moves, moved_bytes, boundaries, due_moves, "
+                                                 "absent_moves, followed_steps, right_pages, wrong_pages, deviation) VALUES(?1, ?2, ?3, "
+                                                 "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, "
+                                                 "?23, ?24, ?25, ?26, ?27, ?28)", &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, r->invocation);
         nf_query_bind_i64(q, 2, r->capture);
@@ -142,6 +152,15 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
         nf_query_bind_i64(q, 17, (int64_t)row->where.near_peak_bytes);
         nf_query_bind_i64(q, 18, (int64_t)row->where.placed);
         nf_query_bind_i64(q, 19, (int64_t)row->where.unplaced);
+        nf_query_bind_i64(q, 20, (int64_t)row->where.asked_moves);
+        nf_query_bind_i64(q, 21, (int64_t)row->where.asked_bytes);
+        nf_query_bind_i64(q, 22, (int64_t)t->boundaries);
+        nf_query_bind_i64(q, 23, (int64_t)row->where.due_moves);
+        nf_query_bind_i64(q, 24, (int64_t)row->where.absent_moves);
+        nf_query_bind_i64(q, 25, row->where.followed_steps);
+        nf_query_bind_i64(q, 26, (int64_t)row->where.right_pages);
+        nf_query_bind_i64(q, 27, (int64_t)row->where.wrong_pages);
+        nf_query_bind_text(q, 28, row->deviation);
         rc = nf_query_run(q);
     }
     nf_buf_deinit(&steps);
@@ -175,6 +194,70 @@ static int judge_residence(const struct nf_live_binding *b, const struct nf_resi
     }
     snprintf(text, size, "%.1f %% of %s on its nodes", 100 * share, nf_format_bytes(bytes, (double)r->total));
     return share >= least ? 0 : nf_fail(-EXDEV, "bound %s, but only %s", b->text, text);
+}
+
+/* The name of an operator of the capture. */
+static const char *op_name(const struct nf_stream *s, uint64_t hash)
+{
+    for (uint32_t c = 0; c < s->n_classes; c++) {
+        for (uint32_t i = 0; i < s->classes[c].n_ops; i++) {
+            if (nf_job_name_hash(s->names[s->classes[c].ops[i].name]) == hash)
+                return s->names[s->classes[c].ops[i].name];
+        }
+    }
+    return "an operator the capture does not know";
+}
+
+static void describe_deviation(const struct placed *p, const struct nf_live_placed *w, char *text, size_t size)
+{
+    const struct nf_step_class *c = &p->stream->classes[nf_stream_steady_class(p->stream)];
+    const char *planned = w->deviation_op < c->n_ops ? p->stream->names[c->ops[w->deviation_op].name] : "its end";
+    unsigned step = w->deviation_step + 1;
+
+    switch ((enum nf_plan_deviation)w->deviation) {
+    case NF_PLAN_FOLLOWS: *text = '\0'; break;
+    case NF_PLAN_OTHER_OP:
+        snprintf(text, size, "operator %u of step %u is %s, planned was %s", w->deviation_op + 1, step, op_name(p->stream, w->deviation_name),
+                 planned);
+        break;
+    case NF_PLAN_FEWER_OPS:
+        snprintf(text, size, "step %u ended after %llu operators, planned were %u, next %s", step, (unsigned long long)w->deviation_count,
+                 c->n_ops, planned);
+        break;
+    case NF_PLAN_MORE_OPS:
+        snprintf(text, size, "step %u went on with %s after the %u operators that were planned", step, op_name(p->stream, w->deviation_name),
+                 c->n_ops);
+        break;
+    case NF_PLAN_OTHER_SIZES:
+        snprintf(text, size, "%llu moves of step %u found no storage of the planned size", (unsigned long long)w->deviation_count, step);
+        break;
+    }
+}
+
+/* What was moved, and whether the job went on as planned. */
+static int judge_moves(const struct placed *p, struct row *row)
+{
+    const struct nf_live_placed *w = &row->where;
+    size_t at = strlen(row->message), size = sizeof row->message;
+    char bytes[NF_UNITS_TEXT];
+
+    if (!p->plan.n_ops)
+        return 0;
+    describe_deviation(p, w, row->deviation, sizeof row->deviation);
+    at += (size_t)snprintf(row->message + at, size - at, "; %llu of %llu moves asked for in %u steps, %s", (unsigned long long)w->asked_moves,
+                           (unsigned long long)w->due_moves, w->followed_steps, nf_format_bytes(bytes, (double)w->asked_bytes));
+    if (w->cancelled_bytes && at < size)
+        at += (size_t)snprintf(row->message + at, size - at, ", %s no longer wanted when their turn came", nf_format_bytes(bytes, (double)w->cancelled_bytes));
+    if (w->right_pages + w->wrong_pages && at < size)
+        at += (size_t)snprintf(row->message + at, size - at, ", %llu of %llu pages on their node", (unsigned long long)w->right_pages,
+                               (unsigned long long)(w->right_pages + w->wrong_pages));
+    if (*row->deviation && at < size)
+        snprintf(row->message + at, size - at, "; moving stopped: %s", row->deviation);
+    if (*row->deviation)
+        nf_warn("the job is not the step that was planned: %s; nothing was moved from there on", row->deviation);
+    if (w->wrong_pages)
+        return nf_fail(-EXDEV, "%llu pages are not on the node of their tier: %s", (unsigned long long)w->wrong_pages, row->message);
+    return 0;
 }
 
 /* Whether the plan was followed. */
@@ -229,7 +312,8 @@ static int judge_parameters(struct runs *r, enum kind kind, const char *sha256)
 static int run_once(struct runs *r, unsigned repetition, enum kind kind)
 {
     struct nf_live_placing placing = {0};
-    struct one one = {.binding = kind == BIND ? r->binding : NULL, .placing = is_placed(kind) ? &placing : NULL};
+    struct one one = {.binding = kind == BIND ? r->binding : NULL, .placing = is_placed(kind) ? &placing : NULL,
+                      .boundaries = kind == BOUNDARIES || (is_placed(kind) && r->placed->plan.n_ops)};
     const struct nf_capture_time_options with = {.prepare = enter, .attach = watch, .context = &one};
     struct row row = {.repetition = repetition, .kind = kind};
     struct nf_capture_timing timing = {0};
@@ -254,10 +338,14 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
         nf_live_placing_read(&placing, &row.where);
     if (!rc && one.placing)
         rc = judge_placing(r->placed, &row.where, row.message, sizeof row.message);
+    if (!rc && one.placing)
+        rc = judge_moves(r->placed, &row);
+    if (!rc && kind == BOUNDARIES)
+        snprintf(row.message, sizeof row.message, "%llu operators counted", (unsigned long long)timing.boundaries);
     if (!rc)
         rc = judge_parameters(r, kind, timing.parameter_sha256);
     nf_live_placing_deinit(&placing);
-    if (timing.n && (!rc || kind == BIND))
+    if (timing.n && (!rc || kind == BIND || row.where.wrong_pages))
         late = record(r, &row, &timing);
     if (!rc)
         rc = late;
@@ -297,8 +385,11 @@ static void conclude(const struct runs *r, enum kind kind, unsigned n)
         fprintf(stderr, "  %s%s: %.3f x the job %s [%.3f .. %.3f] over %zu pairs\n", kind_names[kind], what, middle,
                 against == HOG ? "beside a hog" : "alone", low, high, pairs);
     }
+    if (kind == BOUNDARIES)
+        fprintf(stderr, "  that is what it costs to see where operators begin: it is in the placed job's times, too\n");
     if (kind == POLICY && r->placed->tiers.evidence == NF_EVIDENCE_ASSUMED)
-        fprintf(stderr, "  this machine has one memory node: far is as fast as near, so this is what placing costs, not what far does\n");
+        fprintf(stderr, "  this machine has one memory node: far is as fast as near, so this is what placing costs, not what far does%s\n",
+                r->placed->plan.n_ops ? "; moves were asked for and counted, and no page went anywhere" : "");
     if (kind == POLICY && *r->parameters && !r->parameters_differ)
         fprintf(stderr, "  final parameters are bit for bit those of the job alone\n");
     free(ratio);
@@ -336,7 +427,6 @@ static int run_all(struct runs *r, const enum kind *kinds, unsigned n_kinds, uns
 /* "name:key=value" and a share into a plan. */
 static int make_plan(struct runs *r, const struct arguments *a, struct placed *p, char *name, size_t size)
 {
-    struct nf_stream *stream = NULL;
     double shares[2];
     size_t n_shares = 0, n = strcspn(a->policy, ":");
     int rc;
@@ -355,16 +445,15 @@ static int make_plan(struct runs *r, const struct arguments *a, struct placed *p
     p->near_share = shares[0];
     rc = nf_live_tiers_find(r->study, a->tiers.v, a->tiers.n, &p->tiers);
     if (!rc)
-        rc = nf_record_stream_load(r->study, r->capture, &stream);
-    if (!rc && !stream->n_classes)
+        rc = nf_record_stream_load(r->study, r->capture, &p->stream);
+    if (!rc && !p->stream->n_classes)
         rc = nf_fail(-ENOENT, "capture %lld has no steps to plan", (long long)r->capture);
     if (!rc) {
-        const struct nf_live_plan_wish wish = {.stream = stream, .tiers = &p->tiers, .policy = p->policy, .options = p->options,
+        const struct nf_live_plan_wish wish = {.stream = p->stream, .tiers = &p->tiers, .policy = p->policy, .options = p->options,
                                                .near_share = p->near_share, .llc_bytes = r->llc_bytes, .seed = a->seed};
 
         rc = nf_live_plan_init(&p->plan, &wish);
     }
-    nf_stream_free(stream);
     r->placed = p;
     return rc;
 }
@@ -432,10 +521,6 @@ static int run(const struct nf_command *self, int argc, char **argv)
     }
     if (a.bind)
         kinds[n_kinds++] = BIND;
-    if (a.policy)
-        kinds[n_kinds++] = POLICY;
-    if (a.policy && a.hog)
-        kinds[n_kinds++] = POLICY_HOG;
     o.cpu = (int)a.cpu;
     o.quiet = true;
     rc = nf_study_open(argv[first], NF_STUDY_WRITE, &r.study);
@@ -450,12 +535,19 @@ static int run(const struct nf_command *self, int argc, char **argv)
     }
     r.llc_bytes = nf_record_llc(r.study);
     rc = a.policy ? make_plan(&r, &a, &placed, name, sizeof name) : 0;
+    if (a.policy && placed.plan.n_ops)
+        kinds[n_kinds++] = BOUNDARIES;
+    if (a.policy)
+        kinds[n_kinds++] = POLICY;
+    if (a.policy && a.hog)
+        kinds[n_kinds++] = POLICY_HOG;
     if (!rc)
         rc = run_all(&r, kinds, n_kinds, (unsigned)a.repetitions, a.seed);
     snprintf(message, sizeof message, "%s", rc ? nf_error_text(rc) : "");
     nf_record_invocation_end(r.study, r.invocation, rc ? "failed" : "complete", message);
     nf_study_close(r.study);
     nf_live_plan_deinit(&placed.plan);
+    nf_stream_free(placed.stream);
     for (unsigned k = 0; k < KINDS; k++)
         free(r.median_ns[k]);
     if (!rc)

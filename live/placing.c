@@ -99,5 +99,18 @@ void nf_live_placing_read(const struct nf_live_placing *p, struct nf_live_placed
         .early = atomic_load(&f->early),
         .jobs = atomic_load(&f->jobs),
         .steady_steps = atomic_load(&f->steady_steps),
+        .due_moves = atomic_load(&f->due_moves),
+        .asked_moves = atomic_load(&f->asked_moves),
+        .asked_bytes = atomic_load(&f->asked_bytes),
+        .absent_moves = atomic_load(&f->absent_moves),
+        .cancelled_bytes = atomic_load(&f->cancelled_bytes),
+        .right_pages = atomic_load(&f->right_pages),
+        .wrong_pages = atomic_load(&f->wrong_pages),
+        .deviation_name = atomic_load(&f->deviation_name),
+        .deviation_count = atomic_load(&f->deviation_count),
+        .deviation = atomic_load(&f->deviation),
+        .deviation_step = atomic_load(&f->deviation_step),
+        .deviation_op = atomic_load(&f->deviation_op),
+        .followed_steps = atomic_load(&f->followed_steps),
     };
 }

@@ -7,6 +7,7 @@
 
 #include "core/base/array.h"
 #include "core/base/error.h"
+#include "core/base/job-placer.h"
 #include "core/model/profile.h"
 #include "live/plan-file.h"
 #include "pool/pool.h"
@@ -18,6 +19,12 @@ enum { NO_HANDLE = UINT32_MAX, STEADY_CYCLES = 3 };
 typedef NF_ARRAY(struct nf_plan_entry) entry_array;
 typedef NF_ARRAY(struct nf_plan_group) group_array;
 typedef NF_ARRAY(uint8_t) tier_array;
+typedef NF_ARRAY(struct nf_plan_move) move_array;
+
+/* Bytes of a storage on each tier when last looked at. */
+struct seen {
+    uint64_t bytes[NF_TIER_MAX];
+};
 
 /* Where the storages of the steady step lay, by number and page. */
 struct play {
@@ -33,6 +40,13 @@ struct play {
     entry_array entries;
     group_array groups;
     uint32_t *by_birth, *by_death; /* numbers, in that order */
+    uint32_t *operands, *operand_of; /* of the running op: handles; 1 + index of the last one by number */
+    uint8_t *rw;
+    struct seen *seen;
+    struct nf_plan_op *ops; /* of the step, and one for its end */
+    move_array moves;
+    uint64_t moves_made;    /* by the pool, when last looked */
+    uint32_t *entry_of;     /* by number of the steady step; NF_PLAN_NONE: none */
 };
 
 static uint64_t pages_of(const struct nf_tensor *t)
@@ -94,6 +108,86 @@ static void release(struct play *p, uint32_t *handle)
     *handle = NO_HANDLE;
 }
 
+/* The op's operands, each once. Returns how many. */
+static uint32_t list_operands(struct play *p, uint32_t op)
+{
+    const struct nf_op *o = &p->c->ops[op];
+    uint32_t n = 0;
+
+    for (uint32_t i = o->first_visit; i < o->first_visit + o->n_visits; i++) {
+        const struct nf_visit *v = &p->c->visits[i];
+        uint32_t known = p->operand_of[v->tensor];
+
+        if (!v->bytes)
+            continue;
+        if (known && known <= n && p->operands[known - 1] == p->handles[v->tensor]) {
+            if (p->rw[known - 1] != v->rw)
+                p->rw[known - 1] = NF_RW_UPDATE;
+            continue;
+        }
+        p->operands[n] = p->handles[v->tensor];
+        p->rw[n++] = v->rw;
+        p->operand_of[v->tensor] = n;
+    }
+    return n;
+}
+
+/* Whether it lies elsewhere than when it was last looked at. */
+static bool look(struct play *p, uint32_t number)
+{
+    const struct nf_pool_storage *s = nf_pool_storage(p->pool, p->handles[number]);
+    bool moved = false;
+
+    for (uint32_t t = 0; t < p->w->tiers->n; t++) {
+        moved |= p->seen[number].bytes[t] != s->piece[t].bytes;
+        p->seen[number].bytes[t] = s->piece[t].bytes;
+    }
+    return moved;
+}
+
+/* All of a storage that is to be near, or all that is not: room is made before it is taken. */
+static int push_moves(struct play *p, uint32_t number, bool near)
+{
+    const struct nf_pool_storage *s = nf_pool_storage(p->pool, p->handles[number]);
+    uint64_t run;
+    uint32_t tier;
+
+    for (uint64_t at = 0; at < s->bytes; at += run) {
+        struct nf_plan_move m = {.storage = number, .first_page = (uint32_t)(at / NF_PAGE_BYTES)};
+
+        nf_pool_locate(s, at, &tier, &run);
+        run = run < s->bytes - at ? run : s->bytes - at;
+        m.to_tier = tier;
+        m.n_pages = (uint32_t)(run / NF_PAGE_BYTES);
+        if ((tier == 0) == near && nf_array_push(&p->moves, m))
+            return nf_fail(-ENOMEM, "out of memory for the plan's moves");
+    }
+    return 0;
+}
+
+/* What moved since the last op began (op n_ops: the step ends), storages that were born since left out. */
+static int note_moves(struct play *p, uint32_t op)
+{
+    struct nf_pool_stats stats;
+    uint32_t *moved = p->operand_of, n = 0; /* free between two ops */
+    int rc = 0;
+
+    p->ops[op].first_move = (uint32_t)p->moves.n;
+    nf_pool_stats(p->pool, &stats);
+    if (stats.moves == p->moves_made)
+        return 0;
+    p->moves_made = stats.moves;
+    for (uint32_t i = 0; i < p->c->n_tensors; i++) {
+        if (p->handles[i] != NO_HANDLE && look(p, i) && p->c->tensors[i].bytes >= NF_PLAN_MIN_BYTES)
+            moved[n++] = i;
+    }
+    for (uint32_t i = 0; i < 2 * n && !rc; i++)
+        rc = push_moves(p, moved[i % n], i >= n);
+    memset(moved, 0, n * sizeof *moved);
+    p->ops[op].n_moves = (uint32_t)p->moves.n - p->ops[op].first_move;
+    return rc;
+}
+
 /* Where its pages are now. */
 static int note(struct play *p, uint32_t number)
 {
@@ -104,6 +198,7 @@ static int note(struct play *p, uint32_t number)
     if (p->handles[number] == NO_HANDLE)
         return 0;
     s = nf_pool_storage(p->pool, p->handles[number]);
+    look(p, number);
     p->pages_at[number] = p->page_tiers.n;
     for (; at < s->bytes; at += run) {
         nf_pool_locate(s, at, &tier, &run);
@@ -147,12 +242,44 @@ static void leave_step(struct play *p)
         release(p, &p->handles[i]);
 }
 
+/* An op as the job will have it: its storages are born, moves are over, it runs. */
+static int play_op(struct play *p, uint32_t op, uint32_t *born, bool last)
+{
+    uint32_t first = *born, n;
+    int rc = 0;
+
+    for (; *born < p->c->n_tensors && p->c->tensors[p->by_birth[*born]].birth == (int32_t)op && !rc; (*born)++)
+        rc = allocate(p, p->by_birth[*born], op);
+    if (rc)
+        return rc;
+    n = list_operands(p, op);
+    for (uint32_t i = 0; i < n; i++) {
+        if (p->operands[i] == NO_HANDLE)
+            return nf_fail(-EBADMSG, "op %u visits a tensor that is not alive", op);
+    }
+    rc = nf_pool_begin(p->pool, op, p->operands, p->rw, n);
+    if (rc)
+        return rc;
+    rc = nf_pool_settle(p->pool); /* as if moves had time enough */
+    for (uint32_t i = first; i < *born && last && !rc; i++)
+        rc = note(p, p->by_birth[i]);
+    memset(p->operand_of, 0, p->c->n_tensors * sizeof *p->operand_of);
+    if (!rc && last)
+        rc = note_moves(p, op);
+    if (!rc)
+        rc = nf_pool_end(p->pool, op);
+    return rc ? rc : nf_pool_settle(p->pool);
+}
+
 static int play_step(struct play *p, bool last)
 {
     uint32_t born = 0, dead = 0;
+    struct nf_pool_stats stats;
     nf_regime regime = 0;
     int rc = enter_step(p);
 
+    nf_pool_stats(p->pool, &stats);
+    p->moves_made = stats.moves;
     for (uint32_t i = 0; i < p->c->n_tensors && last && !rc; i++)
         rc = note(p, i); /* those that were carried in */
     while (born < p->c->n_tensors && p->c->tensors[p->by_birth[born]].birth < 0)
@@ -161,14 +288,12 @@ static int play_step(struct play *p, bool last)
         if (p->c->ops[op].regime != regime)
             nf_pool_enter(p->pool, p->c->ops[op].regime);
         regime = p->c->ops[op].regime;
-        for (; born < p->c->n_tensors && p->c->tensors[p->by_birth[born]].birth == (int32_t)op && !rc; born++) {
-            rc = allocate(p, p->by_birth[born], op);
-            if (!rc && last)
-                rc = note(p, p->by_birth[born]);
-        }
-        for (; dead < p->c->n_tensors && p->c->tensors[p->by_death[dead]].death <= (int32_t)op; dead++)
+        rc = play_op(p, op, &born, last);
+        for (; !rc && dead < p->c->n_tensors && p->c->tensors[p->by_death[dead]].death <= (int32_t)op; dead++)
             release(p, &p->handles[p->by_death[dead]]);
     }
+    if (!rc && last)
+        rc = note_moves(p, p->c->n_ops);
     if (!rc)
         leave_step(p);
     return rc;
@@ -212,12 +337,22 @@ static int play(struct play *p)
     p->pages_at = malloc((n + (size_t)1) * sizeof *p->pages_at);
     p->by_birth = in_order(p->c, earlier_birth);
     p->by_death = in_order(p->c, earlier_death);
-    if (!p->handles || !p->carry || !p->pages_at || !p->by_birth || !p->by_death)
+    p->operands = malloc((n + (size_t)1) * sizeof *p->operands);
+    p->operand_of = calloc(n + (size_t)1, sizeof *p->operand_of);
+    p->rw = malloc(n + (size_t)1);
+    p->seen = calloc(n + (size_t)1, sizeof *p->seen);
+    p->ops = calloc(p->c->n_ops + (size_t)1, sizeof *p->ops);
+    p->entry_of = malloc((n + (size_t)1) * sizeof *p->entry_of);
+    if (!p->handles || !p->carry || !p->pages_at || !p->by_birth || !p->by_death || !p->operands || !p->operand_of || !p->rw ||
+        !p->seen || !p->ops || !p->entry_of)
         return nf_fail(-ENOMEM, "out of memory for %u storages", n);
     for (uint32_t i = 0; i < n; i++) {
         p->handles[i] = NO_HANDLE;
         p->pages_at[i] = UINT64_MAX;
+        p->entry_of[i] = NF_PLAN_NONE;
     }
+    for (uint32_t i = 0; i < p->c->n_ops; i++)
+        p->ops[i].name = nf_job_name_hash(p->w->stream->names[p->c->ops[i].name]);
     for (uint32_t i = 0; i < slots; i++)
         p->carry[i] = NO_HANDLE;
     rc = prepare_profiles(p);
@@ -232,7 +367,10 @@ static int play(struct play *p)
 
 static int push_entry(struct play *p, const struct nf_tensor *t, uint64_t pages_at)
 {
-    const struct nf_plan_entry e = {.bytes = t->bytes, .address = t->address, .pages_at = pages_at, .pages = (uint32_t)pages_of(t)};
+    const char *name = p->w->stream->names[t->name];
+    const struct nf_plan_entry e = {.bytes = t->bytes, .address = t->address, .pages_at = pages_at, .pages = (uint32_t)pages_of(t),
+                                    .slot = t->carry_out != NF_CARRY_NONE ? t->carry_out : t->carry_in,
+                                    .name = *name ? nf_job_tensor_hash(name, t->role) : 0};
 
     return nf_array_push(&p->entries, e) ? nf_fail(-ENOMEM, "out of memory for the plan") : 0;
 }
@@ -260,8 +398,11 @@ static int push_group(struct play *p, const struct nf_step_class *c, bool carrie
         int32_t slot = t->carry_out != NF_CARRY_NONE ? t->carry_out : t->carry_in;
         uint64_t at = c == p->c ? p->pages_at[order[i]] : carried_pages(p, slot);
 
-        if ((carried || t->birth >= 0) && t->bytes >= NF_PLAN_MIN_BYTES && at != UINT64_MAX)
-            rc = push_entry(p, t, at);
+        if (!(carried || t->birth >= 0) || t->bytes < NF_PLAN_MIN_BYTES || at == UINT64_MAX)
+            continue;
+        if (c == p->c && !carried)
+            p->entry_of[order[i]] = (uint32_t)p->entries.n;
+        rc = push_entry(p, t, at);
     }
     free(order);
     g.n = (uint32_t)p->entries.n - g.first;
@@ -270,9 +411,28 @@ static int push_group(struct play *p, const struct nf_step_class *c, bool carrie
     return rc;
 }
 
+static bool is_moving(const struct nf_policy_ops *policy)
+{
+    const struct nf_policy_semantics *s = &policy->semantics;
+
+    return s->access != NF_ACCESS_IN_PLACE || s->demote != NF_DEMOTE_NEVER || s->mover != NF_MOVER_NONE;
+}
+
 static size_t eights(size_t bytes)
 {
     return (bytes + 7) / 8 * 8;
+}
+
+static struct nf_plan_storage storage_of(const struct play *p, uint32_t number)
+{
+    const struct nf_tensor *t = &p->c->tensors[number];
+    struct nf_plan_storage s = {.slot = t->carry_in, .entry = p->entry_of[number]};
+
+    if (p->pages_at[number] != UINT64_MAX && t->bytes >= NF_PLAN_MIN_BYTES) {
+        s.pages_at = p->pages_at[number];
+        s.pages = (uint32_t)pages_of(t);
+    }
+    return s;
 }
 
 static int write_file(struct play *p, struct nf_live_plan *out)
@@ -284,6 +444,9 @@ static int write_file(struct play *p, struct nf_live_plan *out)
                              .n_groups = (uint32_t)p->groups.n, .n_entries = (uint32_t)p->entries.n,
                              .before = (uint32_t)p->groups.n - 1, .steady = p->steady, .n_page_tiers = p->page_tiers.n};
 
+    bool moves = is_moving(p->w->policy);
+    char *at;
+
     memcpy(f.magic, NF_PLAN_MAGIC, sizeof f.magic);
     for (uint32_t i = 0; i < NF_PLAN_TIERS; i++)
         f.node[i] = i < p->w->tiers->n ? p->w->tiers->node[i] : -1;
@@ -291,7 +454,19 @@ static int write_file(struct play *p, struct nf_live_plan *out)
     f.groups_at = f.sequence_at + eights(n_sequence * sizeof(uint32_t));
     f.entries_at = f.groups_at + eights(p->groups.n * sizeof *p->groups.v);
     f.page_tiers_at = f.entries_at + eights(p->entries.n * sizeof *p->entries.v);
-    out->size = f.page_tiers_at + eights(p->page_tiers.n);
+    f.storages_at = f.page_tiers_at + eights(p->page_tiers.n);
+    if (moves) {
+        f.n_storages = p->c->n_tensors;
+        f.n_ops = p->c->n_ops;
+        f.n_moves = (uint32_t)p->moves.n;
+        f.n_slots = s->n_carry;
+        f.helper = p->w->policy->semantics.sync == NF_SYNC_HELPER;
+    }
+    f.ops_at = f.storages_at + eights(f.n_storages * sizeof(struct nf_plan_storage));
+    f.moves_at = f.ops_at + (moves ? (f.n_ops + (uint64_t)1) * sizeof *p->ops : 0);
+    out->size = f.moves_at + eights(f.n_moves * sizeof *p->moves.v);
+    out->n_ops = f.n_ops;
+    out->n_moves = f.n_moves;
     out->data = calloc(1, out->size);
     if (!out->data)
         return nf_fail(-ENOMEM, "out of memory for the plan");
@@ -305,6 +480,13 @@ static int write_file(struct play *p, struct nf_live_plan *out)
         memcpy(out->data + f.entries_at, p->entries.v, p->entries.n * sizeof *p->entries.v);
     if (p->page_tiers.n)
         memcpy(out->data + f.page_tiers_at, p->page_tiers.v, p->page_tiers.n);
+    at = out->data + f.storages_at;
+    for (uint32_t i = 0; i < f.n_storages; i++, at += sizeof(struct nf_plan_storage))
+        *(struct nf_plan_storage *)(void *)at = storage_of(p, i);
+    if (moves)
+        memcpy(out->data + f.ops_at, p->ops, (f.n_ops + (size_t)1) * sizeof *p->ops);
+    if (f.n_moves)
+        memcpy(out->data + f.moves_at, p->moves.v, f.n_moves * sizeof *p->moves.v);
     return 0;
 }
 
@@ -314,9 +496,9 @@ static int check(const struct nf_live_plan_wish *w)
 
     if (!(w->near_share > 0 && w->near_share <= 1))
         return nf_fail(-EINVAL, "a near share lies above 0 %% and at most at 100 %%, not at %g %%", 100 * w->near_share);
-    if (s->access != NF_ACCESS_IN_PLACE || s->demote != NF_DEMOTE_NEVER || s->mover != NF_MOVER_NONE)
-        return nf_fail(-EINVAL, "policy %s moves storages while the job runs, and a job's own memory stays where it is: only "
-                                "policies without migration can be told to it", w->policy->name);
+    if (s->samples || s->mover == NF_MOVER_KERNEL)
+        return nf_fail(-EINVAL, "what policy %s does depends on the time and the accesses it sees while it runs, and a plan is made "
+                                "beforehand: only a replay can follow it", w->policy->name);
     if (w->policy->recompute)
         return nf_fail(-EINVAL, "policy %s runs operators again, and a job cannot be made to do so by what allocates its memory: "
                                 "only a replay can", w->policy->name);
@@ -357,6 +539,13 @@ int nf_live_plan_init(struct nf_live_plan *out, const struct nf_live_plan_wish *
     free(p.pages_at);
     free(p.by_birth);
     free(p.by_death);
+    free(p.operands);
+    free(p.operand_of);
+    free(p.rw);
+    free(p.seen);
+    free(p.ops);
+    free(p.entry_of);
+    nf_array_free(&p.moves);
     nf_array_free(&p.page_tiers);
     nf_array_free(&p.entries);
     nf_array_free(&p.groups);

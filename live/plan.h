@@ -1,7 +1,7 @@
 #pragma once
 /* A policy's placements of a captured stream, played through a pool on no particular memory, as a plan that the job's
- * preloaded placer follows (live/plan-file.h). Only policies that leave a storage where it is born can be told to a job:
- * its memory is its own between two operators. */
+ * preloaded placer follows (live/plan-file.h): where each storage is born, and of a policy that migrates what moves before
+ * each op of the steady step, as if moves had time enough. */
 #include <stdint.h>
 
 #include "core/model/stream.h"
@@ -21,6 +21,7 @@ struct nf_live_plan {
     size_t size;
     uint64_t near_bytes, peak_bytes;
     uint32_t storages; /* of the steady step that have a page or more */
+    uint32_t n_ops, n_moves; /* of the steady step; n_ops 0: the policy moves nothing */
 };
 
 struct nf_live_plan_wish {
@@ -32,7 +33,7 @@ struct nf_live_plan_wish {
     uint64_t llc_bytes, seed;
 };
 
-/* 0; -EINVAL (a policy that moves; a bad share or option), -ENOSPC (it cannot place the stream), -ENOMEM, with the cause
+/* 0; -EINVAL (a policy that recomputes, samples or leaves its pages to the kernel; a bad share or option), -ENOSPC (it cannot place the stream), -ENOMEM, with the cause
  * set. Caller deinits in every case. */
 int nf_live_plan_init(struct nf_live_plan *p, const struct nf_live_plan_wish *wish);
 void nf_live_plan_deinit(struct nf_live_plan *p);
@@ -55,5 +56,9 @@ struct nf_live_placed {
     uint64_t early_placed, early; /* blocks before the steady steps: by plan, all */
     uint32_t jobs;                /* processes that trained under it */
     uint32_t steady_steps;        /* that they ended */
+    /* Moves, as in live/plan-file.h. */
+    uint64_t due_moves, asked_moves, asked_bytes, absent_moves, cancelled_bytes, right_pages, wrong_pages;
+    uint64_t deviation_name, deviation_count;
+    uint32_t deviation, deviation_step, deviation_op, followed_steps; /* deviation: enum nf_plan_deviation */
 };
 void nf_live_placing_read(const struct nf_live_placing *p, struct nf_live_placed *out);

@@ -94,7 +94,7 @@ struct nf_annotate_string_ {
 
 struct nf_annotate_state_ {
     int captured; /* 0: not looked yet, 1: yes, -1: no */
-    int wants_ops, wants_visits, training, depth;
+    int wants_ops, wants_visits, wants_boundaries, training, depth;
     pthread_t thread;
     uint32_t module, phase, microbatch;
     uint64_t op_began_ns;
@@ -111,6 +111,8 @@ struct nf_annotate_state_ {
     int (*hook_op)(const uint64_t *words, uint32_t n);
     void (*hook_op_begins)(void); /* may be missing */
     void (*hook_foreign)(uint64_t address);
+    void (*hook_boundary)(uint64_t op); /* may be missing, as the next */
+    void (*hook_named)(uint64_t address, uint64_t name);
     int (*hook_text)(uint32_t id, const char *text, uint32_t length);
     int (*hook_mark)(uint32_t mark, uint32_t name, uint32_t module, uint64_t a);
     int (*hook_step)(void);
@@ -144,6 +146,16 @@ NF_ANNOTATE_FN_ uint64_t nf_annotate_now_ns_(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* FNV-1a, as nearfar's core/base/job-placer.h has it. */
+NF_ANNOTATE_FN_ uint64_t nf_annotate_hash_(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325ull;
+
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3ull;
+    return hash;
 }
 
 /* The number of a text; 0 for none. */
@@ -192,6 +204,8 @@ NF_ANNOTATE_FN_ int nf_annotate_look_(void)
     *(void **)&s->hook_op = dlsym(program, "nf_hook_op");
     *(void **)&s->hook_op_begins = dlsym(program, "nf_hook_op_begins");
     *(void **)&s->hook_foreign = dlsym(program, "nf_hook_foreign");
+    *(void **)&s->hook_boundary = dlsym(program, "nf_hook_boundary");
+    *(void **)&s->hook_named = dlsym(program, "nf_hook_named");
     *(void **)&s->hook_text = dlsym(program, "nf_hook_text");
     *(void **)&s->hook_mark = dlsym(program, "nf_hook_mark");
     *(void **)&s->hook_step = dlsym(program, "nf_hook_step");
@@ -204,6 +218,7 @@ NF_ANNOTATE_FN_ int nf_annotate_look_(void)
     s->thread = pthread_self();
     s->wants_ops = strcmp(pass, "bare") != 0;
     s->wants_visits = !strcmp(pass, "access");
+    s->wants_boundaries = getenv("NEARFAR_BOUNDARIES") && !s->wants_ops && s->hook_boundary && s->hook_named;
     s->captured = 1;
     atexit(nf_annotate_close_);
     memset(&mark, 0, sizeof mark);
@@ -294,7 +309,11 @@ NF_ANNOTATE_FN_ void nf_annotate_tensor(const void *tensor, size_t bytes, const 
     struct nf_annotate_state_ *s = &nf_annotate_state_;
     struct nf_annotate_event_ e, *known;
 
-    if (!tensor || !nf_annotate_on_() || !s->wants_visits)
+    if (!tensor || !nf_annotate_on_())
+        return;
+    if (s->wants_boundaries && name)
+        s->hook_named((uint64_t)(uintptr_t)tensor, (nf_annotate_hash_(name) ^ (uint64_t)role) * 0x100000001b3ull);
+    if (!s->wants_visits)
         return;
     memset(&e, 0, sizeof e);
     e.kind = NF_ANNOTATE_EVENT_TENSOR_;
@@ -364,11 +383,15 @@ NF_ANNOTATE_FN_ void nf_annotate_op_begin(const char *name)
 {
     struct nf_annotate_state_ *s = &nf_annotate_state_;
 
-    if (!nf_annotate_on_() || !s->wants_ops)
+    if (!nf_annotate_on_() || !(s->wants_ops || s->wants_boundaries))
         return;
     if (s->depth++)
         return;
     nf_annotate_begin_training(1);
+    if (s->wants_boundaries) {
+        s->hook_boundary(nf_annotate_hash_(name ? name : ""));
+        return;
+    }
     if (!nf_annotate_reserve_((void **)&s->words, 0, &s->room_words, NF_ANNOTATE_OP_WORDS_, sizeof *s->words))
         return;
     s->words[0] = nf_annotate_text_(name) | (uint64_t)s->module << 32;

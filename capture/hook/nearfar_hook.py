@@ -212,6 +212,8 @@ class Hook:
         self.optimizer = None       # weak reference to the last-created one
         self.final_parameters = ()  # its parameters, kept for the hash at exit
         self.is_access = pass_kind == "access"
+        self.says_boundaries = pass_kind == "bare" and ring.boundary is not None
+        self.says_tensors = self.is_access or self.says_boundaries  # what the lasting ones are
 
     # --- trouble ---
 
@@ -274,7 +276,7 @@ class Hook:
         state.thread = threading.get_ident()
         self.ring.mark(ring_module.MARK_RUNTIME, name=str(torch.__version__), module=platform.python_version(),
                        a=torch.get_num_threads())
-        self.watching = self.pass_kind != "bare"
+        self.watching = self.pass_kind != "bare" or self.says_boundaries
         if not self.watching:
             # Nothing but the steps is wanted from here on.
             self.patches.undo(torch.nn.Module)
@@ -289,7 +291,8 @@ class Hook:
         if self.seat is not None or not self.watching or torch._C._len_torch_dispatch_stack():
             return
         self.recorder = Recorder(self.ring, self.state, self.fail, self.notice)
-        mode = self.recorder.access_mode() if self.is_access else self.recorder.timing_mode()
+        mode = (self.recorder.access_mode() if self.is_access else
+                self.recorder.boundary_mode() if self.says_boundaries else self.recorder.timing_mode())
         seat = DirectSeat if hasattr(torch._C, "_set_torch_dispatch_mode") else StackSeat
         self.seat = seat(mode, self.patches, self.state)
 
@@ -404,7 +407,7 @@ class Hook:
                 if state.microbatch == 0:
                     self.names.unannounced = True
                 self.announce_inputs(args, kwargs)
-        if self.names.unannounced and self.is_access and self.recorder is not None:
+        if self.names.unannounced and self.says_tensors and self.recorder is not None:
             self.announce_parameters()
         state.depth += 1
 
@@ -443,7 +446,7 @@ class Hook:
         state = self.state
         state.microbatch = min(state.microbatch + 1, 0xffff) if counts else state.microbatch
         self.ring.mark(ring_module.MARK_BACKWARD_ENDS)
-        if self.is_access and self.recorder is not None:
+        if self.says_tensors and self.recorder is not None:
             self.announce_gradients()
 
     def wrap_backward(self, name):
@@ -570,12 +573,17 @@ class Hook:
         self.wrapped_steps.add(step)
 
     def step_ended(self, optimizer):
-        if self.is_access and self.recorder is not None:
+        if self.says_tensors and self.recorder is not None:
             self.announce_optimizer(optimizer)
         self.say_devices()
         self.ring.resend()
         self.ring.step()
         self.state.microbatch = 0
+        if self.says_boundaries and self.says_tensors:
+            # What lasts is known by now: from here on ops alone are counted.
+            self.says_tensors = False
+            self.patches.undo(torch.nn.Module)
+            self.patches.undo(torch.autograd)
         if self.optimizer is not None and self.optimizer() is optimizer:
             self.keep_parameters(optimizer)
 

@@ -15,6 +15,18 @@ def event(kind, id=0, name=0, module=0, address=0, a=0, b=0, c=0):
     return _EVENT.pack(0, kind, 0, 0, 0, 0, 0, 0, id, name, module, address, a, b, c)
 
 
+def name_hash(text):
+    """FNV-1a, as core/base/job-placer.h has it."""
+    value = 0xcbf29ce484222325
+    for byte in text.encode("utf-8", "replace"):
+        value = (value ^ byte) * 0x100000001b3 & 0xffffffffffffffff
+    return value
+
+
+def tensor_hash(name, role):
+    return (name_hash(name) ^ role) * 0x100000001b3 & 0xffffffffffffffff
+
+
 class Ring:
     """Raises AttributeError when the library was not preloaded."""
 
@@ -35,6 +47,9 @@ class Ring:
         self.foreign = function("nf_hook_foreign", uint64, result=None)
         # Only the exact source wants to hear of an op before it runs.
         self.op_begins = function("nf_hook_op_begins", result=None) if os.environ.get("NEARFAR_EXACT") else None
+        # A job that places blocks as it goes says where its ops begin, and nothing else of them.
+        self.boundary = function("nf_hook_boundary", uint64, result=None) if os.environ.get("NEARFAR_BOUNDARIES") else None
+        self.named = function("nf_hook_named", uint64, uint64, result=None)
         self.step = function("nf_hook_step")
         self.close = function("nf_hook_close", result=None)
         self._emit = function("nf_hook_emit", chars, uint32)

@@ -190,6 +190,21 @@ NF_EXPORT void nf_hook_op_begins(void)
         nf_boundary_flush(NF_TOUCH_OUTSIDE);
 }
 
+NF_EXPORT void nf_hook_boundary(uint64_t op)
+{
+    if (!ring)
+        return;
+    ring->op_boundaries++;
+    if (&nf_job_placer_library)
+        nf_job_placer_library.boundary(op);
+}
+
+NF_EXPORT void nf_hook_named(uint64_t address, uint64_t name)
+{
+    if (ring && &nf_job_placer_library && nf_job_placer_library.owns((const void *)(uintptr_t)address))
+        nf_job_placer_library.named((const void *)(uintptr_t)address, name);
+}
+
 NF_EXPORT int nf_hook_text(uint32_t id, const char *text, uint32_t length)
 {
     uint32_t pieces = length ? (length + NF_RING_TEXT - 1) / NF_RING_TEXT : 1;

@@ -24,6 +24,10 @@ int nf_hook_op(const uint64_t *words, uint32_t n_words);
 void nf_hook_foreign(uint64_t address);
 /* An op begins. Optional: sets what was touched since the last one ended apart from it, under the exact source. */
 void nf_hook_op_begins(void);
+/* An op begins whose name has this hash (core/base/job-placer.h): counted, and told to the library that places blocks. */
+void nf_hook_boundary(uint64_t op);
+/* The hash of the name and role of the storage at an address, for that library. */
+void nf_hook_named(uint64_t address, uint64_t name);
 /* The text of a number > 0, any length. 0; -1 when it was lost: say it again later. */
 int nf_hook_text(uint32_t id, const char *text, uint32_t length);
 /* A mark with its values (enum nf_mark). The training mark sets the clock for the first step and gets its time here. */

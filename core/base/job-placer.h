@@ -3,6 +3,25 @@
  * allocator. It is found by its symbol: absent, the reference is NULL and blocks come from where they always came from. */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* Set in a job that is to say where its ops begin, though nothing of them is recorded. */
+#define NF_BOUNDARIES_ENV "NEARFAR_BOUNDARIES"
+
+/* FNV-1a over 64 bits (Fowler, Noll, Vo) of a name, and of a tensor's name and role. The hook in Python and
+ * nearfar_annotate.h have the same. */
+static inline uint64_t nf_job_name_hash(const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325ull;
+
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 0x100000001b3ull;
+    return hash;
+}
+static inline uint64_t nf_job_tensor_hash(const char *name, unsigned role)
+{
+    return (nf_job_name_hash(name) ^ role) * 0x100000001b3ull;
+}
 
 struct nf_job_placer {
     /* A block for an aligned allocation; NULL: the next allocator is to be asked. Thread-safe, as all of these. */
@@ -15,6 +34,10 @@ struct nf_job_placer {
     /* The first training step begins; a step has ended. */
     void (*training)(void);
     void (*step)(void);
+    /* An op begins whose name has this hash: only from jobs that are asked to say so (NF_BOUNDARIES_ENV). */
+    void (*boundary)(uint64_t op);
+    /* What an owned block is, by the hash of its name and role; before the first step ends. */
+    void (*named)(const void *block, uint64_t name);
 };
 
 extern const struct nf_job_placer nf_job_placer_library __attribute__((weak, visibility("default")));

@@ -2,7 +2,8 @@
  *
  * Blocks lie in one range of addresses. A block of the plan comes to the place that its captured address had before, so
  * that pages keep their tier from step to step; where they do not, they are bound to its node (and moved there). Within
- * a step blocks come in the plan's order; one that is missing or added shifts nothing, as sizes are compared. */
+ * a step blocks come in the plan's order; one that is missing or added shifts nothing, as sizes are compared. A plan may also
+ * move blocks when ops begin: their pages go to another node and keep their addresses. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mempolicy.h>
@@ -16,12 +17,16 @@
 
 #include "core/base/job-placer.h"
 #include "core/model/stream.h"
+#include "live/follow.h"
 #include "live/plan-file.h"
+#include "live/preload/move-thread.h"
 #include "pool/arena.h"
 
 /* How far a block is looked for: library scratch comes and goes between the plan's. */
 enum { LOOK_AHEAD = 256 };
-enum { NO_ENTRY = UINT32_MAX, NO_TIER = 0xff };
+enum { NO_ENTRY = UINT32_MAX, NO_TIER = 0xff, NOWHERE = UINT32_MAX };
+/* Where pages are is looked at once, at the end of this followed step: the first ones have pages that nobody touched yet. */
+enum { CHECKED_STEP = 2 };
 
 struct block {
     uint32_t entry; /* NO_ENTRY: not of the plan */
@@ -41,6 +46,11 @@ static struct {
     uint8_t *tier;        /* of each page, NO_TIER before its first use */
     struct block *blocks; /* by first page */
     uint8_t *taken;       /* by entry of the running group */
+    uint32_t *born_at;    /* first page of the running step's block, by entry; NOWHERE: none. NULL: nothing moves */
+    uint32_t *holder;     /* the same of what a slot carries */
+    const struct nf_plan_storage *storages;
+    struct nf_follower follower;
+    bool moves, checked;
     uint32_t group, cursor, step;
     uint64_t near_pages;
     bool training, child;
@@ -62,6 +72,36 @@ static void *zeroes(size_t bytes)
 static bool fits(uint64_t at, uint64_t n, size_t each, uint64_t size)
 {
     return at % 8 == 0 && at <= size && n <= (size - at) / each;
+}
+
+static bool moves_are_sound(const struct nf_plan_file *f, uint64_t size)
+{
+    const struct nf_plan_entry *entries = (const void *)((const char *)f + f->entries_at);
+    const struct nf_plan_storage *storages = (const void *)((const char *)f + f->storages_at);
+    const struct nf_plan_op *ops = (const void *)((const char *)f + f->ops_at);
+    const struct nf_plan_move *moves = (const void *)((const char *)f + f->moves_at);
+
+    if (f->n_ops == UINT32_MAX || f->n_slots > NF_PLAN_SLOTS_MAX || !fits(f->storages_at, f->n_storages, sizeof *storages, size) ||
+        !fits(f->ops_at, f->n_ops + (uint64_t)1, sizeof *ops, size) || !fits(f->moves_at, f->n_moves, sizeof *moves, size))
+        return false;
+    for (uint32_t i = 0; i < f->n_entries; i++) {
+        if (entries[i].slot >= (int64_t)f->n_slots)
+            return false;
+    }
+    for (uint32_t i = 0; i < f->n_storages; i++) {
+        if (storages[i].slot >= (int64_t)f->n_slots || (storages[i].slot < 0 && storages[i].entry != NF_PLAN_NONE && storages[i].entry >= f->n_entries) ||
+            storages[i].pages_at > f->n_page_tiers || storages[i].pages > f->n_page_tiers - storages[i].pages_at)
+            return false;
+    }
+    for (uint32_t i = 0; i <= f->n_ops; i++) {
+        if (ops[i].first_move > f->n_moves || ops[i].n_moves > f->n_moves - ops[i].first_move)
+            return false;
+    }
+    for (uint32_t i = 0; i < f->n_moves; i++) {
+        if (moves[i].storage >= f->n_storages || moves[i].to_tier >= f->n_tiers)
+            return false;
+    }
+    return true;
 }
 
 /* Whether every index of the file stays inside it. */
@@ -95,7 +135,7 @@ static bool is_sound(const struct nf_plan_file *f, uint64_t size)
         if (tiers[i] >= f->n_tiers)
             return false;
     }
-    return true;
+    return !f->n_ops || moves_are_sound(f, size);
 }
 
 static struct nf_plan_file *map_plan(const char *path)
@@ -125,6 +165,8 @@ static void enter_group(uint32_t group)
     memset(placer.taken, 0, placer.groups[group].n);
 }
 
+static bool move(void *context, const struct nf_plan_move *m);
+
 static void take_lock(void)
 {
     pthread_mutex_lock(&placer.lock);
@@ -140,6 +182,7 @@ static void go_on_in_child(void)
 {
     pthread_mutex_init(&placer.lock, NULL);
     placer.child = true;
+    nf_move_thread_forget();
 }
 
 __attribute__((constructor)) static void begin(void)
@@ -164,6 +207,17 @@ __attribute__((constructor)) static void begin(void)
         nf_arena_init(&placer.arena, placer.n_pages) || pthread_atfork(take_lock, give_lock, go_on_in_child))
         return;
     memset(placer.tier, NO_TIER, placer.n_pages);
+    if (f->n_ops) {
+        placer.storages = (const void *)((const char *)f + f->storages_at);
+        placer.born_at = zeroes((f->n_entries + (size_t)1) * sizeof *placer.born_at);
+        placer.holder = zeroes((f->n_slots + (size_t)1) * sizeof *placer.holder);
+        if (!placer.born_at || !placer.holder)
+            return;
+        memset(placer.born_at, 0xff, f->n_entries * sizeof *placer.born_at);
+        memset(placer.holder, 0xff, f->n_slots * sizeof *placer.holder);
+        nf_follower_init(&placer.follower, f, move, NULL);
+        placer.moves = true;
+    }
     enter_group(f->before);
     placer.plan = f;
 }
@@ -202,12 +256,21 @@ static void bind_run(uint32_t first, uint32_t pages, uint8_t tier)
         count(&placer.plan->bound_bytes, bytes);
 }
 
+static void tell_near(void)
+{
+    uint64_t near = placer.near_pages * NF_PAGE_BYTES;
+
+    atomic_store_explicit(&placer.plan->near_bytes, near, memory_order_relaxed);
+    if (near > atomic_load_explicit(&placer.plan->near_peak_bytes, memory_order_relaxed))
+        atomic_store_explicit(&placer.plan->near_peak_bytes, near, memory_order_relaxed);
+}
+
 /* Gives each page its tier: that of the plan; what the plan does not know goes last, so that near is the plan's alone. */
 static void place_pages(uint32_t first, uint32_t pages, uint32_t entry)
 {
     struct nf_plan_file *f = placer.plan;
     const uint8_t *want = entry == NO_ENTRY ? NULL : placer.page_tiers + placer.entries[entry].pages_at;
-    uint64_t room = f->capacity / NF_PAGE_BYTES, near;
+    uint64_t room = f->capacity / NF_PAGE_BYTES;
     uint32_t run = 0;
 
     for (uint32_t i = 0; i < pages; i++) {
@@ -229,12 +292,8 @@ static void place_pages(uint32_t first, uint32_t pages, uint32_t entry)
     }
     if (run)
         bind_run(first + pages - run, run, placer.tier[first + pages - 1]);
-    if (placer.child)
-        return;
-    near = placer.near_pages * NF_PAGE_BYTES;
-    atomic_store_explicit(&f->near_bytes, near, memory_order_relaxed);
-    if (near > atomic_load_explicit(&f->near_peak_bytes, memory_order_relaxed))
-        atomic_store_explicit(&f->near_peak_bytes, near, memory_order_relaxed);
+    if (!placer.child)
+        tell_near();
 }
 
 static void count_block(size_t bytes, bool found)
@@ -247,6 +306,145 @@ static void count_block(size_t bytes, bool found)
     } else {
         count(&f->early, 1);
         count(&f->early_placed, found);
+    }
+}
+
+/* --- moves --- */
+
+static void move_pages(uint32_t first, uint32_t n, uint8_t tier)
+{
+    uint64_t room = placer.plan->capacity / NF_PAGE_BYTES;
+    struct nf_move_run run = {.tier = tier};
+    uint32_t end = first + n;
+
+    for (uint32_t i = first; i <= end; i++) {
+        bool goes = i < end && placer.tier[i] != run.tier;
+
+        if (goes && !run.tier && placer.near_pages >= room) {
+            count(&placer.plan->spilled_bytes, NF_PAGE_BYTES);
+            goes = false;
+        }
+        if (goes) {
+            placer.near_pages += !run.tier;
+            placer.near_pages -= !placer.tier[i];
+            placer.tier[i] = run.tier;
+            run.first = run.pages ? run.first : i;
+            run.pages++;
+        } else if (run.pages) {
+            count(&placer.plan->asked_bytes, (uint64_t)run.pages * NF_PAGE_BYTES);
+            if (!placer.plan->helper || !nf_move_thread_post(&run))
+                bind_run(run.first, run.pages, run.tier);
+            run.pages = 0;
+        }
+    }
+    tell_near();
+}
+
+static bool move(void *context, const struct nf_plan_move *m)
+{
+    const struct nf_plan_storage *s = &placer.storages[m->storage];
+    uint32_t first = s->slot >= 0 ? placer.holder[s->slot] : s->entry != NF_PLAN_NONE ? placer.born_at[s->entry] : NOWHERE;
+
+    if (first == NOWHERE || m->n_pages > placer.blocks[first].pages || m->first_page > placer.blocks[first].pages - m->n_pages)
+        return false;
+    move_pages(first + m->first_page, m->n_pages, (uint8_t)m->to_tier);
+    return true;
+}
+
+/* Steps that are not followed leave what lasts where it was born, or where there was room: the planned step begins with each
+ * page where it was in the plan. What leaves near goes first. */
+static void begin_planned(void)
+{
+    for (uint32_t i = 0; i < 2 * placer.plan->n_storages; i++) {
+        const struct nf_plan_storage *s = &placer.storages[i % placer.plan->n_storages];
+        uint32_t first = s->slot >= 0 ? placer.holder[s->slot] : NOWHERE;
+        bool near = i >= placer.plan->n_storages;
+
+        if (first == NOWHERE || placer.blocks[first].pages != s->pages)
+            continue;
+        for (uint32_t k = 0, n; k < s->pages; k += n) {
+            const uint8_t *tier = placer.page_tiers + s->pages_at + k;
+
+            for (n = 1; n < s->pages - k && tier[n] == *tier; n++)
+                ;
+            if ((*tier == 0) == near)
+                move_pages(first + k, n, *tier);
+        }
+    }
+}
+
+/* The pages are elsewhere than was asked: whoever comes next binds them anew. */
+static void cancelled(const struct nf_move_run *run)
+{
+    count(&placer.plan->cancelled_bytes, (uint64_t)run->pages * NF_PAGE_BYTES);
+    for (uint32_t i = run->first; i < run->first + run->pages; i++) {
+        placer.near_pages -= !placer.tier[i];
+        placer.tier[i] = NO_TIER;
+    }
+}
+
+/* A block goes away. */
+static void leave(uint32_t first)
+{
+    uint32_t entry = placer.blocks[first].entry;
+    int32_t slot = entry == NO_ENTRY ? -1 : placer.entries[entry].slot;
+
+    if (entry != NO_ENTRY && placer.born_at[entry] == first)
+        placer.born_at[entry] = NOWHERE;
+    if (slot >= 0 && placer.holder[slot] == first)
+        placer.holder[slot] = NOWHERE;
+    if (placer.plan->helper)
+        nf_move_thread_settle(first, placer.blocks[first].pages, cancelled);
+}
+
+/* On which node each page of the plan's blocks is, as the kernel says. */
+static void check_pages(void)
+{
+    enum { BATCH = 512 };
+    void *pages[BATCH];
+    int node[BATCH];
+    uint8_t tier[BATCH];
+
+    for (uint32_t i = 0; i < placer.n_pages;) {
+        uint32_t n = 0, left = placer.blocks[i].pages;
+
+        if (!left || placer.blocks[i].entry == NO_ENTRY) {
+            i += left ? left : 1;
+            continue;
+        }
+        for (; left; left -= n, i += n) {
+            n = left < BATCH ? left : BATCH;
+            for (uint32_t k = 0; k < n; k++) {
+                pages[k] = placer.memory + (size_t)(i + k) * NF_PAGE_BYTES;
+                tier[k] = placer.tier[i + k];
+            }
+            if (syscall(SYS_move_pages, 0, (unsigned long)n, pages, NULL, node, 0))
+                continue;
+            for (uint32_t k = 0; k < n; k++) {
+                /* A negative number: nobody has touched it. */
+                if (node[k] >= 0 && tier[k] != NO_TIER)
+                    count(node[k] == placer.plan->node[tier[k]] ? &placer.plan->right_pages : &placer.plan->wrong_pages, 1);
+            }
+        }
+    }
+}
+
+/* What the step made that outlives it takes its slot. */
+static void end_moves(void)
+{
+    const struct nf_plan_group *g = &placer.groups[placer.group];
+
+    nf_follower_leave(&placer.follower);
+    if (!placer.checked && placer.plan->node[0] >= 0 && atomic_load(&placer.plan->followed_steps) >= CHECKED_STEP) {
+        placer.checked = true;
+        if (placer.plan->helper)
+            nf_move_thread_drain();
+        check_pages();
+    }
+    for (uint32_t i = g->first; i < g->first + g->n; i++) {
+        if (placer.entries[i].slot >= 0 && placer.born_at[i] != NOWHERE)
+            placer.holder[placer.entries[i].slot] = placer.born_at[i];
+        placer.born_at[i] = NOWHERE;
     }
 }
 
@@ -266,6 +464,8 @@ static void *allocate(size_t alignment, size_t bytes)
         count(&f->refused, 1);
     } else {
         placer.blocks[first] = (struct block){entry, (uint32_t)pages};
+        if (placer.moves && entry != NO_ENTRY)
+            placer.born_at[entry] = first;
         place_pages(first, (uint32_t)pages, entry);
         count_block(bytes, entry != NO_ENTRY);
     }
@@ -291,6 +491,8 @@ static void release(void *block)
 
     pthread_mutex_lock(&placer.lock);
     entry = placer.blocks[first].entry;
+    if (placer.moves && !placer.child)
+        leave(first);
     for (uint32_t i = 0; i < placer.blocks[first].pages; i++)
         placer.near_pages -= !placer.tier[first + i];
     if (placer.blocks[first].pages)
@@ -304,7 +506,7 @@ static void release(void *block)
         placer.cursor = i < placer.cursor ? i : placer.cursor;
     }
     if (!placer.child)
-        atomic_store_explicit(&placer.plan->near_bytes, placer.near_pages * NF_PAGE_BYTES, memory_order_relaxed);
+        tell_near();
     pthread_mutex_unlock(&placer.lock);
     errno = saved_errno;
 }
@@ -321,17 +523,87 @@ static void training(void)
     pthread_mutex_lock(&placer.lock);
     atomic_fetch_add(&placer.plan->jobs, 1);
     placer.training = true;
+    /* Not at load: a job may close its files and fork before it trains. */
+    if (placer.moves && placer.plan->helper)
+        nf_move_thread_start(bind_run);
     pthread_mutex_unlock(&placer.lock);
 }
 
 static void step(void)
 {
+    bool followed;
+
     if (!placer.plan || placer.child || !placer.training)
         return;
     pthread_mutex_lock(&placer.lock);
+    if (placer.moves)
+        end_moves();
     placer.step += placer.step + 1 < placer.plan->n_sequence;
     atomic_fetch_add(&placer.plan->steady_steps, placer.group == placer.plan->steady);
+    followed = placer.group == placer.plan->steady;
     enter_group(placer.sequence[placer.step]);
+    if (placer.moves && !followed && placer.group == placer.plan->steady)
+        begin_planned();
+    if (placer.moves)
+        nf_follower_enter(&placer.follower, placer.group == placer.plan->steady);
+    pthread_mutex_unlock(&placer.lock);
+}
+
+static void boundary(uint64_t op)
+{
+    if (!placer.moves || placer.child || !placer.training)
+        return;
+    pthread_mutex_lock(&placer.lock);
+    nf_follower_op(&placer.follower, op);
+    pthread_mutex_unlock(&placer.lock);
+}
+
+static uint32_t entry_named(uint64_t name, uint32_t pages)
+{
+    const struct nf_plan_group *g = &placer.groups[placer.group];
+
+    for (uint32_t i = g->first; i < g->first + g->n; i++) {
+        if (placer.entries[i].name == name && placer.entries[i].pages == pages)
+            return i;
+    }
+    return NO_ENTRY;
+}
+
+/* A block takes the place of an entry in the plan. */
+static void become(uint32_t first, uint32_t entry)
+{
+    uint32_t pages = placer.blocks[first].pages;
+
+    placer.blocks[first].entry = entry;
+    if (entry != NO_ENTRY)
+        placer.born_at[entry] = first;
+    for (uint32_t i = first; i < first + pages; i++)
+        placer.near_pages -= !placer.tier[i];
+    place_pages(first, pages, entry);
+}
+
+/* Before the first step ends blocks are known by their sizes only: of several of one size each is the right one by its name. */
+static void named(const void *block, uint64_t name)
+{
+    uint32_t first = page_of(block), have, want, other;
+
+    if (!placer.moves || placer.child)
+        return;
+    pthread_mutex_lock(&placer.lock);
+    have = placer.blocks[first].entry;
+    if (placer.group == placer.plan->before && placer.blocks[first].pages && (have == NO_ENTRY || placer.entries[have].name != name) &&
+        (want = entry_named(name, placer.blocks[first].pages)) != NO_ENTRY) {
+        other = placer.born_at[want];
+        if (have != NO_ENTRY)
+            placer.born_at[have] = NOWHERE;
+        if (other == NOWHERE && have != NO_ENTRY)
+            placer.taken[have - placer.groups[placer.group].first] = 0;
+        placer.taken[want - placer.groups[placer.group].first] = 1;
+        if (other != NOWHERE)
+            become(other, have);
+        become(first, want);
+        placer.cursor = 0;
+    }
     pthread_mutex_unlock(&placer.lock);
 }
 
@@ -342,4 +614,6 @@ __attribute__((visibility("default"))) const struct nf_job_placer nf_job_placer_
     .usable = usable,
     .training = training,
     .step = step,
+    .boundary = boundary,
+    .named = named,
 };

@@ -39,10 +39,56 @@ for policy, near in (('near-first', '20%'), ('first-touch', '30%'), ('interleave
     check(peak <= limit and (peak > limit / 2) == (policy != 'all-far'), f'{policy}: near holds {peak} of {limit} bytes')
     check(len(parameters) == 64 and parameters == alone[0][6], f'{policy}: parameters {parameters[:12]}, alone {alone[0][6][:12]}')
     check('bit for bit' in result.stderr, f'{policy}: and says so')
+
+# --- policies that move: every planned move is asked for at its operator, and the job computes what it computes alone ---
+MOVED = ('SELECT kind, moves, due_moves, absent_moves, boundaries, followed_steps, deviation, parameter_sha256, near_peak_bytes, near_bytes '
+         'FROM live_run ORDER BY id')
+
+
+def moved(study, policy, near, command):
+    before = len(rows(study, MOVED))
+    result = nearfar('run', study, '--policy', policy, '--near', near, '--repetitions', 1, '--', *command)
+    return result, {r[0]: r[1:] for r in rows(study, MOVED)[before:]}
+
+
+ops = rows('gpt.nf', 'SELECT ops FROM pass WHERE kind = 3')[0][0]
+for policy, must_move in (('lru', True), ('gap-greedy', False), ('regime-plan', False)):
+    result, runs = moved('gpt.nf', policy, '30%', torch)
+    if not check(result.returncode == 0 and set(runs) == {'alone', 'boundaries', 'policy'}, f'{policy}: {result.stderr[-300:]!r}'):
+        continue
+    asked, due, absent, boundaries, steps, deviation, parameters, peak, limit = runs['policy']
+    check(steps >= 2 and not deviation and absent == 0 and asked == due and (asked > 0 or not must_move),
+          f'{policy}: {asked} of {due} moves asked for in {steps} steps, {absent} without storage, {deviation!r}')
+    check(boundaries == runs['boundaries'][3] == ops, f'{policy}: {boundaries} operators seen, {ops} captured')
+    check(parameters == runs['alone'][6] and len(parameters) == 64, f'{policy}: parameters {parameters[:12]}')
+    check(peak <= limit, f'{policy}: near holds {peak} of {limit} bytes')
+
+train = [kernels, 'train', 65536, 6]
+done = nearfar('capture', '-q', '-o', 'train.nf', '--', *train)
+check(done.returncode == 0, f'train: captured {done.stderr[-200:] if done.returncode else ""!r}')
+result, runs = moved('train.nf', 'lru', '50%', train)
+asked, due, absent, boundaries, steps, deviation, *_ = runs.get('policy', (0,) * 6)
+check(result.returncode == 0 and asked == due > 0 and not absent and steps >= 4 and not deviation,
+      f'train: {asked} of {due} moves in {steps} steps, {deviation!r} {result.stderr[-200:] if result.returncode else ""}')
+
+# --- a job that goes another way is left alone from there on, and its record says where ---
+source = (SOURCE / 'examples/kernels.c').read_text()
+other = WORK / 'other.c'
+begins = source.index('begin("', source.index('run_train'))
+name = source[begins + 7:source.index('"', begins + 7)]
+other.write_text(source[:begins] + 'begin("another::op' + source[begins + 7 + len(name):])
+subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', other, '-o', WORK / 'other', '-ldl', '-lpthread'], check=True)
+result, runs = moved('train.nf', 'lru', '50%', [WORK / 'other', *train[1:]])
+deviation = runs.get('policy', ('',) * 6)[5]
+check(result.returncode == 0 and name in deviation and 'the capture does not know' in deviation and deviation in result.stderr,
+      f'another operator: {deviation!r}')
+check(runs['policy'][4] == 0, 'and no step was followed')
+
 check(whole('gpt.nf'), 'the study is whole')
 
 # --- what is not the job that was captured, or cannot be told to one ---
-refused(nearfar('run', 'gpt.nf', '--policy', 'lru', '--near', '20%', '--', *torch), USAGE, 'lru moves')
+refused(nearfar('run', 'gpt.nf', '--policy', 'hemem', '--near', '20%', '--', *torch), USAGE, 'depends on')
+refused(nearfar('run', 'gpt.nf', '--policy', 'recompute', '--near', '20%', '--', *torch), USAGE, 'operators again')
 refused(nearfar('run', 'gpt.nf', '--policy', 'nothing', '--near', '20%', '--', *torch), USAGE, 'nothing')
 refused(nearfar('run', 'gpt.nf', '--policy', 'near-first', '--near', '20%,40%', '--', *torch), USAGE, '--near')
 refused(nearfar('run', 'gpt.nf', '--near', '20%', '--', *torch), USAGE, '--policy')

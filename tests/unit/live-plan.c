@@ -15,6 +15,7 @@
 
 #include "core/base/error.h"
 #include "core/base/job-placer.h"
+#include "live/follow.h"
 #include "live/plan-file.h"
 #include "live/plan.h"
 #include "pool/policy.h"
@@ -55,7 +56,7 @@ static int make(struct nf_live_plan *plan, const char *policy, double share)
     assert_non_null(found);
     for (uint32_t i = 0; i < OPS; i++) {
         ops[i] = (struct nf_op){.first_visit = i, .n_visits = 1, .dur_ns = 1000, .regime = 1};
-        visits[i] = (struct nf_visit){.op = i, .tensor = i < 1 ? 0 : i < 4 ? i : 1, .bytes = PAGE, .run = PAGE, .stride = PAGE,
+        visits[i] = (struct nf_visit){.op = i, .tensor = (uint32_t[]){0, 2, 3, 1}[i], .bytes = PAGE, .run = PAGE, .stride = PAGE,
                                       .touches_q8 = 256, .rw = NF_RW_READ};
     }
     return nf_live_plan_init(plan, &wish);
@@ -115,8 +116,13 @@ static void refuses_what_cannot_be_told(void **state)
 {
     struct nf_live_plan p;
 
-    assert_int_equal(make(&p, "lru", 0.5), -EINVAL);
-    assert_non_null(strstr(nf_error_text(0), "lru moves"));
+    assert_int_equal(make(&p, "lru-drop", 0.5), 0);
+    nf_live_plan_deinit(&p);
+    assert_int_equal(make(&p, "hemem", 0.5), -EINVAL);
+    assert_non_null(strstr(nf_error_text(0), "hemem does depends on"));
+    nf_live_plan_deinit(&p);
+    assert_int_equal(make(&p, "recompute", 0.5), -EINVAL);
+    assert_non_null(strstr(nf_error_text(0), "operators again"));
     nf_live_plan_deinit(&p);
     assert_int_equal(make(&p, "near-first", 0), -EINVAL);
     nf_live_plan_deinit(&p);
@@ -180,6 +186,8 @@ static void in_a_process(void (*test)(void))
 }
 
 #define MUST(truth) ((truth) ? (void)0 : (fprintf(stderr, "line %d: %s\n", __LINE__, #truth), _exit(1)))
+
+static void op(struct placed *p);
 
 static void follow(void)
 {
@@ -252,7 +260,7 @@ static void spoil(void)
         int status;
 
         if (!pid) {
-            MUST(!make(&p.plan, "near-first", 0.5));
+            MUST(!make(&p.plan, "lru", 0.5));
             memset(p.plan.data + at, 0xff, 4);
             MUST(!nf_live_placing_init(&p.placing, &p.plan, folder));
             setenv(NF_PLAN_ENV, p.placing.path, 1);
@@ -265,6 +273,7 @@ static void spoil(void)
                 if (block)
                     memset(block, 1, 8 * PAGE);
                 p.job->training();
+                op(&p);
                 p.job->step();
             }
             unload(&p);
@@ -293,6 +302,193 @@ static void survives_a_broken_plan(void **state)
     in_a_process(spoil);
 }
 
+/* --- moves --- */
+
+/* lru has room for 5 pages: the parameter (4) is fetched at op 0 and leaves when the activation (8, too large) or the
+ * temporaries (2, ops 1 and 2) want its place. The text: per op, storage > tier. */
+static char *moves_of(const struct nf_live_plan *p, char *text, size_t size)
+{
+    const struct nf_plan_file *f = file_of(p);
+    const struct nf_plan_op *o = (const void *)(p->data + f->ops_at);
+    const struct nf_plan_move *m = (const void *)(p->data + f->moves_at);
+    size_t at = 0;
+
+    *text = '\0';
+    for (uint32_t i = 0; i <= f->n_ops; i++) {
+        for (uint32_t k = o[i].first_move; k < o[i].first_move + o[i].n_moves; k++)
+            at += (size_t)snprintf(text + at, size - at, "%u:%u>%u(%u+%u) ", i, m[k].storage, m[k].to_tier, m[k].first_page, m[k].n_pages);
+    }
+    return text;
+}
+
+struct asked {
+    char text[256];
+    uint32_t absent; /* this storage is not there */
+};
+
+static bool ask(void *context, const struct nf_plan_move *m)
+{
+    struct asked *a = context;
+    size_t at = strlen(a->text);
+
+    snprintf(a->text + at, sizeof a->text - at, "%u>%u ", m->storage, m->to_tier);
+    return m->storage != a->absent;
+}
+
+/* A script of three ops with moves before the second and at the end, followed by a mover that only remembers. */
+struct script {
+    struct nf_plan_file f;
+    struct nf_plan_op ops[4];
+    struct nf_plan_move moves[3];
+};
+static const struct script script = {
+    .f = {.n_ops = 3, .n_moves = 3, .ops_at = offsetof(struct script, ops), .moves_at = offsetof(struct script, moves)},
+    .ops = {{.name = 11}, {.name = 12, .n_moves = 2}, {.name = 13, .first_move = 2}, {.first_move = 2, .n_moves = 1}},
+    .moves = {{.storage = 4, .to_tier = 1}, {.storage = 2, .to_tier = 0}, {.storage = 4, .to_tier = 0}},
+};
+
+static void play_ops(struct nf_follower *f, const char *names_of_ops)
+{
+    nf_follower_enter(f, true);
+    for (; *names_of_ops; names_of_ops++)
+        nf_follower_op(f, (uint64_t)(10 + *names_of_ops - '0'));
+    nf_follower_leave(f);
+}
+
+static void follows_a_script(void **state)
+{
+    struct asked a = {.absent = UINT32_MAX};
+    struct script s = script;
+    struct nf_follower f;
+
+    nf_follower_init(&f, &s.f, ask, &a);
+    nf_follower_enter(&f, false); /* another kind of step: nothing is known of it */
+    nf_follower_op(&f, 99);
+    nf_follower_leave(&f);
+    assert_string_equal(a.text, "");
+    nf_follower_enter(&f, true);
+    nf_follower_op(&f, 11);
+    assert_string_equal(a.text, "");
+    nf_follower_op(&f, 12);
+    assert_string_equal(a.text, "4>1 2>0 ");
+    nf_follower_op(&f, 13);
+    assert_string_equal(a.text, "4>1 2>0 ");
+    nf_follower_leave(&f);
+    assert_string_equal(a.text, "4>1 2>0 4>0 ");
+    play_ops(&f, "123");
+    assert_string_equal(a.text, "4>1 2>0 4>0 4>1 2>0 4>0 ");
+    assert_int_equal(s.f.asked_moves, 6);
+    assert_int_equal(s.f.due_moves, 6);
+    assert_int_equal(s.f.absent_moves, 0);
+    assert_int_equal(s.f.followed_steps, 2);
+    assert_int_equal(s.f.deviation, NF_PLAN_FOLLOWS);
+}
+
+static void notices_another_job(void **state)
+{
+    static const struct {
+        const char *began, *asked;
+        enum nf_plan_deviation how;
+        uint32_t op;
+        uint64_t name, count;
+    } cases[] = {
+        {"113", "", NF_PLAN_OTHER_OP, 1, 11, 2},
+        {"12", "4>1 2>0 ", NF_PLAN_FEWER_OPS, 2, 0, 2},
+        {"", "", NF_PLAN_FEWER_OPS, 0, 0, 0},
+        {"1231", "4>1 2>0 ", NF_PLAN_MORE_OPS, 3, 11, 4},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct asked a = {.absent = UINT32_MAX};
+        struct script s = script;
+        struct nf_follower f;
+
+        nf_follower_init(&f, &s.f, ask, &a);
+        play_ops(&f, cases[i].began);
+        assert_int_equal(s.f.deviation, cases[i].how);
+        assert_int_equal(s.f.deviation_op, cases[i].op);
+        assert_int_equal(s.f.deviation_name, cases[i].name);
+        assert_int_equal(s.f.deviation_count, cases[i].count);
+        play_ops(&f, "123"); /* it goes on as planned, but where its storages are nobody knows any more */
+        assert_string_equal(a.text, cases[i].asked);
+        assert_int_equal(s.f.followed_steps, 0);
+    }
+    {
+        struct asked a = {.absent = 2};
+        struct script s = script;
+        struct nf_follower f;
+
+        nf_follower_init(&f, &s.f, ask, &a);
+        play_ops(&f, "123");
+        play_ops(&f, "123");
+        assert_int_equal(s.f.deviation, NF_PLAN_OTHER_SIZES);
+        assert_int_equal(s.f.deviation_count, 1);
+        assert_int_equal(s.f.asked_moves, 2);
+        assert_int_equal(s.f.absent_moves, 1);
+        assert_string_equal(a.text, "4>1 2>0 4>0 ");
+    }
+}
+
+static void holds_what_moves(void **state)
+{
+    struct nf_live_plan p;
+    char text[256];
+
+    assert_int_equal(make(&p, "lru", 0.35), 0);
+    assert_int_equal(p.n_ops, OPS);
+    assert_string_equal(moves_of(&p, text, sizeof text), "0:0>0(0+4) 1:0>1(0+4) ");
+    nf_live_plan_deinit(&p);
+    assert_int_equal(make(&p, "near-first", 0.5), 0);
+    assert_int_equal(p.n_ops, 0);
+    nf_live_plan_deinit(&p);
+}
+
+static void op(struct placed *p)
+{
+    p->job->boundary(nf_job_name_hash("")); /* the name that all ops of the step have */
+}
+
+/* The moves of the plan reach the blocks, whatever happened before the planned step. */
+static void move_blocks(void)
+{
+    struct placed p;
+    struct nf_live_placed c;
+    char *parameter, *activation, *temporary, *other;
+    uint32_t planned;
+
+    load(&p, "lru", 0.35);
+    parameter = p.job->allocate(64, 4 * PAGE);
+    p.job->training();
+    p.job->step();
+    for (int i = 0; i < 3; i++) {
+        op(&p);
+        activation = p.job->allocate(64, 8 * PAGE);
+        op(&p);
+        temporary = p.job->allocate(64, 2 * PAGE - 100);
+        p.job->release(temporary);
+        op(&p);
+        other = p.job->allocate(64, 2 * PAGE);
+        p.job->release(other);
+        op(&p);
+        if (i == 2)
+            op(&p); /* one too many */
+        p.job->release(activation);
+        p.job->step();
+    }
+    MUST(parameter);
+    planned = p.plan.n_moves;
+    c = unload(&p);
+    MUST(planned && c.due_moves > 2 * planned);
+    MUST(c.asked_moves == c.due_moves && !c.absent_moves && c.followed_steps == 2);
+    MUST(c.deviation == NF_PLAN_MORE_OPS && c.deviation_step == 3 && c.deviation_op == OPS);
+    MUST(c.near_peak_bytes == 4 * PAGE && c.placed == 9 && !c.unplaced);
+}
+
+static void moves_blocks(void **state)
+{
+    in_a_process(move_blocks);
+}
+
 static void needs_its_library(void **state)
 {
     struct nf_live_placing placing;
@@ -310,6 +506,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(holds_what_the_policy_decides), cmocka_unit_test(refuses_what_cannot_be_told),
         cmocka_unit_test(needs_its_library),             cmocka_unit_test(follows_the_plan),
         cmocka_unit_test(leaves_children_their_copy),    cmocka_unit_test(survives_a_broken_plan),
+        cmocka_unit_test(follows_a_script),           cmocka_unit_test(notices_another_job),
+        cmocka_unit_test(holds_what_moves),           cmocka_unit_test(moves_blocks),
     };
 
     if (argc != 2)
