@@ -1,5 +1,6 @@
 """`nearfar run --policy`: a real job placed by a plan computes bit for bit what it computes alone; every block of its steady steps
 follows the plan; near holds no more than it may; other jobs are refused."""
+import os
 import shutil
 import subprocess
 
@@ -63,18 +64,27 @@ for policy, must_move in (('lru', True), ('gap-greedy', False), ('regime-plan', 
     check(parameters == runs['alone'][6] and len(parameters) == 64, f'{policy}: parameters {parameters[:12]}')
     check(peak <= limit, f'{policy}: near holds {peak} of {limit} bytes')
 
-train = [kernels, 'train', 65536, 6]
+# It leaves its parameters behind, as a job in C has no other way to say them.
+source = (SOURCE / 'examples/kernels.c').read_text()
+at = source.rindex('    return 0;')
+(WORK / 'train.c').write_text(source[:at] + '    FILE *left = fopen(getenv("LEFT"), "ab");\n    fwrite(b.data, sizeof(float), n, left);\n    fclose(left);\n' +
+                              source[at:])
+os.environ['LEFT'] = str(WORK / 'left')
+subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', WORK / 'train.c', '-o', WORK / 'train', '-ldl', '-lpthread'], check=True)
+train = [WORK / 'train', 'train', 65536, 6]
 done = nearfar('capture', '-q', '-o', 'train.nf', '--', *train)
 check(done.returncode == 0, f'train: captured {done.stderr[-200:] if done.returncode else ""!r}')
+(WORK / 'left').unlink()
 result, runs = moved('train.nf', 'lru', '50%', train)
+left = (WORK / 'left').read_bytes()
+check(len(left) == 3 * 65536 * 4 and left == 3 * left[:65536 * 4], 'train: the same parameters alone, with boundaries and under the plan')
 asked, due, absent, boundaries, steps, deviation, *_ = runs.get('policy', (0,) * 6)
 check(result.returncode == 0 and asked == due > 0 and not absent and steps >= 4 and not deviation,
       f'train: {asked} of {due} moves in {steps} steps, {deviation!r} {result.stderr[-200:] if result.returncode else ""}')
 
 # --- a job that goes another way is left alone from there on, and its record says where ---
-source = (SOURCE / 'examples/kernels.c').read_text()
 other = WORK / 'other.c'
-begins = source.index('begin("', source.index('run_train'))
+begins = source.index('begin("', source.index('void step_train'))
 name = source[begins + 7:source.index('"', begins + 7)]
 other.write_text(source[:begins] + 'begin("another::op' + source[begins + 7 + len(name):])
 subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', other, '-o', WORK / 'other', '-ldl', '-lpthread'], check=True)

@@ -267,6 +267,28 @@ done''', [study, kernels])
           f'an older kernel refuses weighted interleave and knows the other rules: {old.text("codes").split()}')
 
 
+def moves():
+    """A job whose storages move between DRAM and CXL memory when its operators begin, inline and by a thread: at the end of a step
+    each page of the plan is where it should be."""
+    kernels = captured()[1]
+    done = nearfar('capture', '-q', '-o', 'train.nf', '--', kernels, 'train', 16384, 6)
+    check(done.returncode == 0, f'captured: {done.stderr[-300:]!r}')
+    result = boot('AB', '6.12', '''
+dax_to_ram || exit 1
+cp train.nf /tmp/job.nf && cd /tmp
+for policy in lru g10; do
+    nearfar run job.nf --policy $policy --near 50% --tier numa:node=0 --tier numa:node=$FAR --repetitions 1 -- ~/kernels train 16384 6 || exit 1
+done
+cp job.nf $OUT/''', [WORK / 'train.nf', kernels])
+    for policy, asked, due, absent, moved, right, wrong, steps, evidence, deviation in rows(
+            result, 'job.nf', 'SELECT policy, moves, due_moves, absent_moves, moved_bytes, right_pages, wrong_pages, followed_steps, evidence, '
+            "deviation FROM live_run WHERE kind = 'policy'"):
+        check(asked == due > 0 and moved > 0 and not absent and steps == 5 and not deviation,
+              f'{policy}: {asked} of {due} moves asked for, {moved} bytes, in {steps} steps, {deviation!r}')
+        check(right >= 4 * 16384 * 4 / 4096 and wrong == 0, f'{policy}: {right} pages on the node of their tier, {wrong} not')
+        check(evidence == EMULATED, f'{policy}: evidence {evidence}')
+
+
 def movers():
     """Storages that change their node and keep their address, inline and beside the ops, each proved; the kernel's own tiering
     refused with the reason until it is on, then its pages read back."""
@@ -373,7 +395,7 @@ cp job.nf $OUT/''', [study])
     check(len(rows(result, 'job.nf', "SELECT 1 FROM trial WHERE status = 'ok'")) >= 4, 'with the trials before it')
 
 
-PARTS = {'gone': gone, 'interleave': interleave, 'movers': movers, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
+PARTS = {'gone': gone, 'interleave': interleave, 'movers': movers, 'moves': moves, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
 if __name__ == '__main__':
     PARTS[sys.argv[3]]()
     finish()
