@@ -33,6 +33,7 @@ struct play {
     uint32_t steady;
     struct nf_profile *profiles;
     struct nf_tier tiers[NF_TIER_MAX];
+    struct nf_policy_ops played; /* the policy, whose moves copy: there are no nodes to migrate between in a play */
     struct nf_pool *pool;
     uint32_t *handles, *carry;
     uint64_t *pages_at; /* of each storage in tiers_of_pages; UINT64_MAX: not placed */
@@ -59,11 +60,15 @@ static uint64_t pages_of(const struct nf_tensor *t)
 static int open_pool(struct play *p)
 {
     const struct nf_live_plan_wish *w = p->w;
-    struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->tiers->n, .policy = w->policy, .policy_options = w->options,
+    struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->tiers->n, .policy = &p->played, .policy_options = w->options,
                                .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->steady,
                                .seed = w->seed};
     uint64_t peak;
     int rc = nf_step_class_peak(p->c, &peak);
+
+    p->played = *w->policy;
+    if (p->played.semantics.mover == NF_MOVER_MOVE_PAGES)
+        p->played.semantics.mover = NF_MOVER_COPY;
 
     for (uint32_t i = 0; i < w->tiers->n && !rc; i++) {
         char name[16];

@@ -53,7 +53,9 @@ def moved(study, policy, near, command):
 
 
 ops = rows('gpt.nf', 'SELECT ops FROM pass WHERE kind = 3')[0][0]
-for policy, must_move in (('lru', True), ('gap-greedy', False), ('regime-plan', False)):
+# The last moves by a thread beside the operators.
+beside = NEARFAR.parent / 'tests/conformance/policy-migrates-beside.so'
+for policy, must_move in (('lru', True), ('gap-greedy', False), ('regime-plan', False), (beside, True)):
     result, runs = moved('gpt.nf', policy, '30%', torch)
     if not check(result.returncode == 0 and set(runs) == {'alone', 'boundaries', 'policy'}, f'{policy}: {result.stderr[-300:]!r}'):
         continue
@@ -66,7 +68,7 @@ for policy, must_move in (('lru', True), ('gap-greedy', False), ('regime-plan', 
 
 # It leaves its parameters behind, as a job in C has no other way to say them.
 source = (SOURCE / 'examples/kernels.c').read_text()
-at = source.rindex('    return 0;')
+at = source.index('    printf("checksum')
 (WORK / 'train.c').write_text(source[:at] + '    FILE *left = fopen(getenv("LEFT"), "ab");\n    fwrite(b.data, sizeof(float), n, left);\n    fclose(left);\n' +
                               source[at:])
 os.environ['LEFT'] = str(WORK / 'left')

@@ -276,10 +276,10 @@ def moves():
     result = boot('AB', '6.12', '''
 dax_to_ram || exit 1
 cp train.nf /tmp/job.nf && cd /tmp
-for policy in lru g10; do
+for policy in lru ~/policy-migrates-beside.so; do
     nearfar run job.nf --policy $policy --near 50% --tier numa:node=0 --tier numa:node=$FAR --repetitions 1 -- ~/kernels train 16384 6 || exit 1
 done
-cp job.nf $OUT/''', [WORK / 'train.nf', kernels])
+cp job.nf $OUT/''', [WORK / 'train.nf', kernels, NEARFAR.parent / 'tests/conformance/policy-migrates-beside.so'])
     for policy, asked, due, absent, moved, right, wrong, steps, evidence, deviation in rows(
             result, 'job.nf', 'SELECT policy, moves, due_moves, absent_moves, moved_bytes, right_pages, wrong_pages, followed_steps, evidence, '
             "deviation FROM live_run WHERE kind = 'policy'"):
