@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
 #include "replay/account.h"
 #include "replay/pin.h"
 #include "replay/team.h"
@@ -835,6 +836,7 @@ int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
     if (rc)
         goto end;
     out->cold = config->cold;
+    nf_text_fetch(); /* what runs first after the last step counts as its page fault otherwise */
     rc = open_pool(&e);
     if (!rc && !config->cold)
         rc = warm_up(&e);
