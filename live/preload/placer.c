@@ -206,6 +206,10 @@ __attribute__((constructor)) static void begin(void)
     if (!placer.memory || !placer.tier || !placer.blocks || !placer.taken ||
         nf_arena_init(&placer.arena, placer.n_pages) || pthread_atfork(take_lock, give_lock, go_on_in_child))
         return;
+    /* A huge page holds parts of several blocks: binding one would take its neighbours along. Only where nothing is bound, the
+     * job keeps the pages that it has alone. */
+    if (f->node[0] >= 0)
+        madvise(placer.memory, (size_t)placer.n_pages * NF_PAGE_BYTES, MADV_NOHUGEPAGE);
     memset(placer.tier, NO_TIER, placer.n_pages);
     if (f->n_ops) {
         placer.storages = (const void *)((const char *)f + f->storages_at);

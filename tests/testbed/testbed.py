@@ -269,12 +269,13 @@ done''', [study, kernels])
 
 def moves():
     """A job whose storages move between DRAM and CXL memory when its operators begin, inline and by a thread: at the end of a step
-    each page of the plan is where it should be."""
+    each page of the plan is where it should be, although the kernel makes huge pages, of several storages each, wherever it may."""
     kernels = captured()[1]
     done = nearfar('capture', '-q', '-o', 'train.nf', '--', kernels, 'train', 16384, 6)
     check(done.returncode == 0, f'captured: {done.stderr[-300:]!r}')
     result = boot('AB', '6.12', '''
 dax_to_ram || exit 1
+echo always >/sys/kernel/mm/transparent_hugepage/enabled
 cp train.nf /tmp/job.nf && cd /tmp
 for policy in lru ~/policy-migrates-beside.so; do
     nearfar run job.nf --policy $policy --near 50% --tier numa:node=0 --tier numa:node=$FAR --repetitions 1 -- ~/kernels train 16384 6 || exit 1
