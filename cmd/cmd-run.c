@@ -66,7 +66,9 @@ struct runs {
     const struct placed *placed;           /* kinds POLICY */
     uint64_t llc_bytes;
     double *median_ns[KINDS];              /* by repetition; 0: did not run */
-    char parameters[65];                   /* hash after the first job alone; "": none yet */
+    char alone_parameters[65];             /* hash after the last job alone; "": none yet */
+    char placed_parameters[65];            /* the same of the last that was placed */
+    unsigned parameters_compared;          /* runs whose parameters were set beside the other's */
     bool parameters_differ;                /* those of jobs alone: they say nothing about a plan */
     int status;                            /* of the last job */
 };
@@ -291,21 +293,25 @@ static int judge_placing(const struct placed *p, const struct nf_live_placed *w,
     return 0;
 }
 
-/* The job must compute what it computes alone, bit by bit. */
+/* The job must compute what it computes alone, bit by bit, whichever of the two ran first. */
 static int judge_parameters(struct runs *r, enum kind kind, const char *sha256)
 {
-    if (!strcmp(sha256, "unknown"))
+    bool alone = kind == ALONE;
+    const char *other = alone ? r->placed_parameters : r->alone_parameters;
+
+    if ((!alone && !is_placed(kind)) || !strcmp(sha256, "unknown"))
         return 0;
-    if (kind != ALONE && is_placed(kind) && *r->parameters && !r->parameters_differ && strcmp(r->parameters, sha256))
-        return nf_fail(-EBADMSG, "under the plan the job's final parameters differ from those of the job alone (%.12s, %.12s)", sha256,
-                       r->parameters);
-    if (kind != ALONE)
-        return 0;
-    if (*r->parameters && strcmp(r->parameters, sha256) && !r->parameters_differ) {
+    if (alone && *r->alone_parameters && strcmp(r->alone_parameters, sha256) && !r->parameters_differ) {
         r->parameters_differ = true;
         nf_warn("the job alone ends with other parameters from run to run: what a plan does to them cannot be told");
     }
-    snprintf(r->parameters, sizeof r->parameters, "%s", sha256);
+    snprintf(alone ? r->alone_parameters : r->placed_parameters, sizeof r->alone_parameters, "%s", sha256);
+    if (r->parameters_differ || !*other)
+        return 0;
+    r->parameters_compared++;
+    if (strcmp(r->alone_parameters, r->placed_parameters))
+        return nf_fail(-EBADMSG, "under the plan the job's final parameters differ from those of the job alone (%.12s, %.12s)",
+                       r->placed_parameters, r->alone_parameters);
     return 0;
 }
 
@@ -390,7 +396,7 @@ static void conclude(const struct runs *r, enum kind kind, unsigned n)
     if (kind == POLICY && r->placed->tiers.evidence == NF_EVIDENCE_ASSUMED)
         fprintf(stderr, "  this machine has one memory node: far is as fast as near, so this is what placing costs, not what far does%s\n",
                 r->placed->plan.n_ops ? "; moves were asked for and counted, and no page went anywhere" : "");
-    if (kind == POLICY && *r->parameters && !r->parameters_differ)
+    if (kind == POLICY && r->parameters_compared && !r->parameters_differ)
         fprintf(stderr, "  final parameters are bit for bit those of the job alone\n");
     free(ratio);
 }
