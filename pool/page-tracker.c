@@ -8,6 +8,11 @@
 #include "pool/fault-cost.h"
 #include "pool/placement.h"
 
+/* Beyond these nothing is a rule of pages any more: published intervals are milliseconds to minutes, a fault microseconds. */
+static const double SPEED_MIN = 1e-3, SPEED_MAX = 1e9, COST_MAX_NS = 1e9;
+/* Times and counts are added to what has passed: half the range is left to that. */
+static const double SCALED_MAX = (double)(UINT64_MAX / 2);
+
 int nf_page_tracker_init(struct nf_page_tracker *t, const struct nf_policy_env *env, const struct nf_page_options *o)
 {
     *t = (struct nf_page_tracker){.env = env, .o = *o, .rng = {env->seed}, .demoted_at_once = 1};
@@ -16,8 +21,10 @@ int nf_page_tracker_init(struct nf_page_tracker *t, const struct nf_policy_env *
                        NF_PAGE_BYTES);
     if (!o->period)
         return nf_fail(-EINVAL, "period=0: one in how many lines is sampled?");
-    if (!(o->speed > 0))
-        return nf_fail(-EINVAL, "speed=%g: a factor above 0 is wanted", o->speed);
+    if (!(o->speed >= SPEED_MIN && o->speed <= SPEED_MAX))
+        return nf_fail(-EINVAL, "speed=%g: a factor from %g to %g is wanted", o->speed, SPEED_MIN, SPEED_MAX);
+    if (!(o->fault_ns <= COST_MAX_NS && o->unmap_ns <= COST_MAX_NS))
+        return nf_fail(-EINVAL, "fault-ns=%g, unmap-ns=%g: at most %g ns, a second, is wanted", o->fault_ns, o->unmap_ns, COST_MAX_NS);
     if (o->fault_ns < 0)
         t->o.fault_ns = nf_fault_cost_ns();
     if (o->unmap_ns < 0)
@@ -25,6 +32,13 @@ int nf_page_tracker_init(struct nf_page_tracker *t, const struct nf_policy_env *
     t->unit_pages = (uint32_t)(o->unit_bytes / NF_PAGE_BYTES);
     t->due = (double)nf_rng_below(&t->rng, o->period);
     return 0;
+}
+
+uint64_t nf_page_tracker_scaled(const struct nf_page_tracker *t, double published)
+{
+    double scaled = published / t->o.speed;
+
+    return scaled < SCALED_MAX ? (uint64_t)scaled : UINT64_MAX / 2;
 }
 
 void nf_page_tracker_deinit(struct nf_page_tracker *t)

@@ -69,9 +69,11 @@ struct nf_page_tracker {
     double stall_ns; /* not charged yet */
 };
 
-/* 0, -EINVAL, -ENOMEM (cause set). */
+/* 0, -EINVAL (a figure out of range), -ENOMEM (cause set). */
 int nf_page_tracker_init(struct nf_page_tracker *t, const struct nf_policy_env *env, const struct nf_page_options *o);
 void nf_page_tracker_deinit(struct nf_page_tracker *t);
+/* A published time or count, divided by the option speed; no more than half of what 64 bits hold. */
+uint64_t nf_page_tracker_scaled(const struct nf_page_tracker *t, double published);
 
 /* A storage is born: near while there is room, page by page, then the first far tier with room. Its pages are in no list.
  * 0, -ENOSPC, -ENOMEM (cause set). */

@@ -79,7 +79,7 @@ bool nf_hemem_due(struct nf_hemem *h)
 {
     if (h->now_ns < h->next_ns)
         return false;
-    h->next_ns = h->now_ns + (uint64_t)((double)h->o.interval_ns / h->o.page.speed);
+    h->next_ns = h->now_ns + nf_page_tracker_scaled(&h->t, (double)h->o.interval_ns);
     if (h->filed != h->t.epoch) { /* only hot pages become something else by cooling */
         h->filed = h->t.epoch;
         file_all(h, &h->near_hot);
@@ -90,7 +90,7 @@ bool nf_hemem_due(struct nf_hemem *h)
 
 uint64_t nf_hemem_budget(const struct nf_hemem *h)
 {
-    return (uint64_t)((double)h->o.rate_bps * (double)h->o.interval_ns / 1e9 / h->o.page.speed);
+    return nf_page_tracker_scaled(&h->t, (double)h->o.rate_bps * (double)h->o.interval_ns / 1e9);
 }
 
 /* --- the policy --- */

@@ -79,9 +79,9 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
         free(m);
         return rc;
     }
-    m->next_adapt = (uint64_t)((double)m->o.adapt / m->o.page.speed) + 1;
-    m->next_cool = (uint64_t)((double)m->o.cool / m->o.page.speed) + 1;
-    m->next_ns = (uint64_t)((double)m->o.interval_ns / m->o.page.speed);
+    m->next_adapt = nf_page_tracker_scaled(&m->t, (double)m->o.adapt) + 1;
+    m->next_cool = nf_page_tracker_scaled(&m->t, (double)m->o.cool) + 1;
+    m->next_ns = nf_page_tracker_scaled(&m->t, (double)m->o.interval_ns);
     m->hot = m->warm = 1; /* before the first samples: what was seen twice */
     *policy = m;
     return 0;
@@ -147,12 +147,12 @@ static void sample(void *ctx, struct nf_page *page, bool write)
     file(m, page);
     m->samples++;
     if (m->samples >= m->next_cool) {
-        m->next_cool = m->samples + (uint64_t)((double)m->o.cool / m->o.page.speed) + 1;
+        m->next_cool = m->samples + nf_page_tracker_scaled(&m->t, (double)m->o.cool) + 1;
         cool(m);
         adapt(m);
     }
     if (m->samples >= m->next_adapt) {
-        m->next_adapt = m->samples + (uint64_t)((double)m->o.adapt / m->o.page.speed) + 1;
+        m->next_adapt = m->samples + nf_page_tracker_scaled(&m->t, (double)m->o.adapt) + 1;
         adapt(m);
     }
 }
@@ -190,7 +190,7 @@ static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 
     if (m->now_ns < m->next_ns)
         return 0;
-    m->next_ns = m->now_ns + (uint64_t)((double)m->o.interval_ns / m->o.page.speed);
+    m->next_ns = m->now_ns + nf_page_tracker_scaled(&m->t, (double)m->o.interval_ns);
     while ((hot = hottest_far(m))) {
         while (nf_page_tracker_room(&m->t, 0) < nf_page_bytes_of(hot)) {
             struct nf_page *cold = coldest_near(m);

@@ -419,6 +419,34 @@ static void test_options(void **state)
     assert_null(f.witness[0].memory);
 }
 
+/* Numbers that no rule was written for: refused in words, or worked with by every rule of the pool. */
+static void test_extremes(void **state)
+{
+    static const char *const ends[] = {"0", "-1", "1e-300", "1e-4", "1e300", "nan", "inf", "18446744073709551615"};
+    const struct nf_policy_ops *p = policy_of(state);
+    uint64_t capacity[2] = {40, PLENTY};
+
+    for (const struct nf_option *o = p->options; o && o->name; o++) {
+        if (o->kind != NF_OPTION_F64 && o->kind != NF_OPTION_U64 && o->kind != NF_OPTION_BYTES)
+            continue;
+        for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+            struct fixture f;
+            char options[160];
+            int rc;
+
+            snprintf(options, sizeof options, "%s%s%s=%s", options_of(p), *options_of(p) ? "," : "", o->name, ends[i]);
+            rc = fixture_open(&f, p, options, 2, capacity, NULL, 0, 5);
+            if (rc) {
+                assert_int_equal(rc, -EINVAL);
+                assert_true(strlen(nf_error_text(-EINVAL)) > 10);
+                continue;
+            }
+            assert_int_equal(random_run(&f, 11, 100, 400, true), 0);
+            fixture_close(&f);
+        }
+    }
+}
+
 /* --- how moves are made: policies that move, with every mover that can work anywhere --- */
 
 static const struct {
@@ -506,7 +534,7 @@ int main(void)
     } each[] = {
         {"declares itself", test_declares}, {"random workloads", test_random}, {"short of everything", test_tight},
         {"a job at many near shares", test_job}, {"same seed, same decisions", test_repeats},
-        {"refuses unknown options", test_options},
+        {"refuses unknown options", test_options}, {"options at their ends", test_extremes},
     };
     enum { EACH = sizeof each / sizeof *each, POLICIES_MAX = 64, MOVERS = sizeof movers / sizeof *movers };
     char why[256];
