@@ -16,7 +16,6 @@ enum { RESOLUTIONS_LEAST = 40 };
 
 const struct nf_counter_ops *const nf_counter_sources[] = {&nf_counter_imc, &nf_counter_cxl, &nf_counter_umc,
                                                            &nf_counter_pcm, NULL};
-enum { SOURCES = sizeof nf_counter_sources / sizeof *nf_counter_sources - 1 };
 
 struct reading {
     struct nf_counter_traffic v[NF_COUNTER_PLACES];
@@ -24,10 +23,10 @@ struct reading {
 };
 
 struct nf_counters {
-    const struct nf_counter_ops *ops[SOURCES];
-    void *states[SOURCES];
+    const struct nf_counter_ops *ops[NF_COUNTER_SOURCES_MAX];
+    void *states[NF_COUNTER_SOURCES_MAX];
     size_t n;
-    struct reading before[SOURCES], after[SOURCES];
+    struct reading before[NF_COUNTER_SOURCES_MAX], after[NF_COUNTER_SOURCES_MAX];
     char names[128];
 };
 
@@ -46,16 +45,16 @@ static void open_one(struct nf_counters *c, const struct nf_counter_ops *ops, co
     c->n++;
 }
 
-int nf_counters_open(const char *root, struct nf_counters **out)
+int nf_counters_open(const struct nf_counter_ops *const *sources, const char *root, struct nf_counters **out)
 {
     struct nf_counters *c = calloc(1, sizeof *c);
 
     *out = NULL;
     if (!c)
         return nf_fail(-ENOMEM, "out of memory for counters");
-    for (size_t i = 0; nf_counter_sources[i]; i++) {
-        if (nf_counter_sources[i] != &nf_counter_pcm || !c->n)
-            open_one(c, nf_counter_sources[i], root);
+    for (size_t i = 0; sources[i] && c->n < NF_COUNTER_SOURCES_MAX; i++) {
+        if (sources[i] != &nf_counter_pcm || !c->n)
+            open_one(c, sources[i], root);
     }
     nf_error_clear(); /* what is not there is no failure */
     if (c->n)

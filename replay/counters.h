@@ -9,7 +9,7 @@
 #include "pool/tier.h"
 #include "replay/engine.h"
 
-enum { NF_COUNTER_PLACES = 64 };
+enum { NF_COUNTER_PLACES = 64, NF_COUNTER_SOURCES_MAX = 8 };
 
 /* Traffic since some moment, of memory that is counted together. */
 struct nf_counter_traffic {
@@ -36,8 +36,9 @@ extern const struct nf_counter_ops *const nf_counter_sources[]; /* NULL-terminat
 
 /* Opened counters: all that the kernel has, else PCM, which would take the hardware away from the kernel's. */
 struct nf_counters;
-/* NULL in *out: none works here, which is no failure. 0 or -ENOMEM (cause set). */
-int nf_counters_open(const char *root, struct nf_counters **out);
+/* sources: as nf_counter_sources, which is what a replay is given; of more than NF_COUNTER_SOURCES_MAX that work the first ones.
+ * NULL in *out: none works here, which is no failure. 0 or -ENOMEM (cause set). */
+int nf_counters_open(const struct nf_counter_ops *const *sources, const char *root, struct nf_counters **out);
 struct nf_counters *nf_counters_close(struct nf_counters *c);
 /* "imc, cxl_pmu". */
 const char *nf_counters_names(const struct nf_counters *c);

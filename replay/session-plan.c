@@ -93,13 +93,13 @@ int nf_session_check_memory(const struct nf_session *s, uint64_t need)
 
 /* --- the dry run --- */
 
-static void describe_counters(FILE *out)
+static void describe_counters(const struct nf_session *s, FILE *out)
 {
-    for (size_t i = 0; nf_counter_sources[i]; i++) {
+    for (size_t i = 0; s->sources[i]; i++) {
         char why[256];
-        int rc = nf_counter_sources[i]->probe("", why, sizeof why);
+        int rc = s->sources[i]->probe("", why, sizeof why);
 
-        fprintf(out, "counter %s: %s\n", nf_counter_sources[i]->name, rc ? why : "usable");
+        fprintf(out, "counter %s: %s\n", s->sources[i]->name, rc ? why : "usable");
     }
 }
 
@@ -198,7 +198,7 @@ void nf_session_describe(const struct nf_session *s, uint64_t need)
         fprintf(out, "stream: beyond %s, read in batches from files\n", nf_format_bytes(text, (double)s->batch_bytes));
     if (s->o->background)
         fprintf(out, "contention: %s, in every second trial\n", s->o->background);
-    describe_counters(out);
+    describe_counters(s, out);
     fprintf(out, n || scale > 0 ? "on this machine:\n" : "on this machine: nothing known that would spoil it\n");
     if (scale > 0)
         fprintf(out, "  the largest trial does not fit into memory; mend: nearfar replay %s --scale %.3g\n",

@@ -359,7 +359,7 @@ static int run(struct nf_session *s)
     if (!rc)
         rc = calibrate(s);
     if (!rc)
-        rc = nf_counters_open("", &s->counters);
+        rc = nf_counters_open(s->sources, "", &s->counters);
     return rc ? rc : nf_session_replay(s);
 }
 
@@ -392,6 +392,7 @@ int nf_replay_run(struct nf_study *study, const struct nf_replay_options *option
     int rc;
 
     *result = (struct nf_replay_result){0};
+    s.sources = options->counters ? options->counters : nf_counter_sources;
     s.cpu = options->cpu >= 0 ? options->cpu : sched_getcpu();
     s.batch_bytes = options->batch_bytes ? options->batch_bytes : nf_memory_available() / 4;
     rc = run(&s);

@@ -10,6 +10,8 @@
 #include "core/store/study.h"
 #include "replay/kernel.h"
 
+struct nf_counter_ops;
+
 struct nf_replay_options {
     int64_t invocation; /* row of the running command */
     int64_t capture;    /* 0: the latest */
@@ -46,6 +48,7 @@ struct nf_replay_options {
     const char *background;      /* every trial also under this contention (replay/background.h); NULL: none */
     const char *despite;         /* spoilers (nf_spoiler_names) to go on with, "load,thp"; NULL: none */
     const char *root;            /* where the machine's state is looked at before; NULL: "", this machine's */
+    const struct nf_counter_ops *const *counters; /* that trials are judged by, as nf_counter_sources (replay/counters.h), which NULL stands for */
     const char *profile_from;    /* a study: policies that see a profile also plan on that of its latest capture; NULL: none */
     bool dry_run;                /* say what would be done, on `out`; nothing is measured or written */
     bool quiet;                  /* no progress line */
