@@ -42,7 +42,7 @@ static void fill(struct problem *p, const struct nf_stays *s, double capacity)
 
         p->start[i] = n;
         p->objective[i] = (double)t->bytes / 1e6;
-        p->high[i] = t->pages <= capacity ? 1 : 0; /* never whole in any plan; a part of it would only loosen the bound */
+        p->high[i] = 1;
         if (t->first > t->last)
             add(p, &n, 0, t->pages);
         add(p, &n, t->first, t->pages);
@@ -111,7 +111,7 @@ int nf_bound_lp(const struct nf_stays *s, uint64_t capacity_pages, double *saved
         Clp_setLogLevel(model, 0);
         Clp_loadProblem(model, p.columns, p.rows, p.start, p.index, p.value, p.low, p.high, p.objective, p.row, p.row);
         Clp_setOptimizationDirection(model, -1);
-        Clp_initialSolve(model);
+        Clp_initialDualSolve(model);
         if (Clp_status(model))
             rc = nf_fail(-EIO, "the linear program was not solved: CLP's status is %d", Clp_status(model));
         else

@@ -5,35 +5,33 @@
 #include <string.h>
 
 #include "core/base/error.h"
-#include "core/model/load.h"
 #include "pool/policies.h"
 #include "pool/stays.h"
 
 const struct nf_option nf_gap_option_table[] = {
     {"slack", 0, NF_OPTION_F64, offsetof(struct nf_gap_options, slack), "X", "a fetch takes so much longer than its bytes (default 0.5)"},
     {"prefetch", 0, NF_OPTION_STRING, offsetof(struct nf_gap_options, prefetch), "yes|no", "fetch for uses whose gap was not kept (default yes)"},
+    {"parts", 0, NF_OPTION_STRING, offsetof(struct nf_gap_options, parts), "yes|no", NF_GAP_PARTS_HELP},
     {NULL},
 };
-const struct nf_gap_options nf_gap_option_defaults = {.slack = 0.5, .prefetch = "yes"};
+const struct nf_gap_options nf_gap_option_defaults = {.slack = 0.5, .prefetch = "yes", .parts = "yes"};
 
 struct plan {
     struct nf_timetable *t;
     const struct nf_gap_options *o;
     struct nf_stays stays;
-    bool *kept;          /* by stay */
-    uint32_t *fetched_at; /* by stay: the op after which it is fetched; NONE */
+    uint32_t capacity;    /* pages */
+    bool parts;
+    uint32_t *kept;       /* pages, by stay */
+    uint32_t *fetched_at; /* by stay: the op after which the others are fetched; NONE */
+    uint32_t *fetched;    /* by stay: pages that are near then */
     struct nf_load load;
-    double link_ns;      /* of one direction in a step, not yet reserved */
+    double link_ns;       /* of one direction in a step, not yet reserved */
 };
 
-static void hold(struct plan *p, const struct nf_stay *s)
+static int out_of_memory(const struct plan *p)
 {
-    if (s->first <= s->last) {
-        nf_load_add(&p->load, s->first, s->until, s->pages);
-        return;
-    }
-    nf_load_add(&p->load, s->first, p->stays.n_ops - 1, s->pages);
-    nf_load_add(&p->load, 0, s->last, s->pages);
+    return nf_fail(-ENOMEM, "no memory to plan %u tensors", p->t->of->n_tensors);
 }
 
 /* Most bytes per page first. */
@@ -46,25 +44,40 @@ static int more_useful(const void *a, const void *b)
     return dx > dy ? -1 : dx < dy;
 }
 
-/* Where a gap is not kept but its use can be met: within the step only. */
+/* Room from an op on to the use. */
+static uint32_t room_from(const struct plan *p, uint32_t op, const struct nf_stay *s)
+{
+    uint32_t peak = nf_load_peak(&p->load, op, s->to);
+
+    return peak < p->capacity ? p->capacity - peak : 0;
+}
+
+/* Where a gap is not kept whole but its use can be met: within the step only. */
 static void fetch(struct plan *p, uint32_t i)
 {
     const struct nf_stay *s = &p->stays.v[i];
     const struct nf_step_uses *u = &p->t->uses;
-    uint64_t capacity = p->t->env->capacity[0] / NF_PAGE_BYTES;
+    uint32_t missing = s->pages - p->kept[i], at, room;
     double takes = nf_timetable_link_ns(p->t->env) +
-                   (double)s->pages * NF_PAGE_BYTES / nf_timetable_link_bps(p->t->env) * 1e9 * (1 + p->o->slack);
+                   (double)missing * NF_PAGE_BYTES / nf_timetable_link_bps(p->t->env) * 1e9 * (1 + p->o->slack);
     double begins = u->start_ns[s->to] - takes;
-    uint32_t at;
 
-    if (p->kept[i] || s->born || s->from >= s->to || begins <= u->start_ns[s->from + 1] + takes || takes > p->link_ns)
+    if (!missing || s->born || s->from >= s->to || begins <= u->start_ns[s->from + 1] + takes || takes > p->link_ns)
         return;
     at = nf_step_uses_at(u, begins);
-    if (at <= s->from + 1 || nf_load_peak(&p->load, at, s->to) + (uint64_t)s->pages > capacity)
+    if (at <= s->from + 1)
         return;
-    nf_load_add(&p->load, at, s->to, s->pages);
+    room = room_from(p, at, s);
+    if (!room || (room < missing && !p->parts))
+        return;
+    if (room < missing) { /* a part begins when all would have */
+        takes *= (double)room / missing;
+        missing = room;
+    }
+    nf_load_add(&p->load, at, s->to, missing);
     p->link_ns -= takes;
     p->fetched_at[i] = at - 1;
+    p->fetched[i] = p->kept[i] + missing;
 }
 
 static int fetch_all(struct plan *p)
@@ -72,7 +85,7 @@ static int fetch_all(struct plan *p)
     uint32_t *order = malloc((p->stays.n + (size_t)1) * sizeof *order);
 
     if (!order)
-        return -ENOMEM;
+        return out_of_memory(p);
     for (uint32_t i = 0; i < p->stays.n; i++)
         order[i] = i;
     ranked = &p->stays;
@@ -83,23 +96,23 @@ static int fetch_all(struct plan *p)
     return 0;
 }
 
-static bool is_near_after(const struct plan *p, uint32_t stay)
+static uint32_t near_after(const struct plan *p, uint32_t stay)
 {
-    return p->kept[stay] || p->fetched_at[stay] != NF_TIMETABLE_NONE;
+    return p->fetched_at[stay] != NF_TIMETABLE_NONE ? p->fetched[stay] : p->kept[stay];
 }
 
-/* The moves that a stay wants, when the tensor was just used at its beginning and lies where `near` says. */
-static int move_for(struct plan *p, uint32_t i, bool near)
+/* The moves that a stay wants, when the tensor was just used at its beginning and so many pages are near. */
+static int move_for(struct plan *p, uint32_t i, uint32_t near)
 {
     const struct nf_stay *s = &p->stays.v[i];
     int rc = 0;
 
-    if (p->kept[i] && !near) /* promoted after use */
-        rc = nf_timetable_add(p->t, (struct nf_timetable_entry){s->from, s->before, s->to, true});
-    else if (!p->kept[i] && near)
-        rc = nf_timetable_add(p->t, (struct nf_timetable_entry){.op = s->from, .tensor = s->before});
+    if (p->kept[i] > near) /* promoted after use */
+        rc = nf_timetable_add(p->t, (struct nf_timetable_entry){s->from, s->before, s->to, true, p->kept[i]});
+    else if (p->kept[i] < near)
+        rc = nf_timetable_add(p->t, (struct nf_timetable_entry){.op = s->from, .tensor = s->before, .pages = p->kept[i]});
     if (!rc && p->fetched_at[i] != NF_TIMETABLE_NONE)
-        rc = nf_timetable_add(p->t, (struct nf_timetable_entry){p->fetched_at[i], s->before, s->to, true});
+        rc = nf_timetable_add(p->t, (struct nf_timetable_entry){p->fetched_at[i], s->before, s->to, true, p->fetched[i]});
     return rc;
 }
 
@@ -109,8 +122,9 @@ static int move_all(struct plan *p, uint32_t *last_of, bool *seen_to)
     const struct nf_step_class *c = p->t->of;
     int rc = 0;
 
-    memset(p->t->far_at_birth, 1, c->n_tensors);
+    memset(p->t->near_at_birth, 0, c->n_tensors * sizeof *p->t->near_at_birth);
     p->t->unplanned_far = true;
+    p->t->parts = p->parts;
     for (uint32_t i = 0; i < c->n_tensors; i++)
         last_of[i] = NF_TIMETABLE_NONE;
     for (uint32_t i = 0; i < p->stays.n; i++)
@@ -121,17 +135,17 @@ static int move_all(struct plan *p, uint32_t *last_of, bool *seen_to)
         uint32_t earlier = round ? last_of[s->before] : first ? NF_TIMETABLE_NONE : i - 1;
 
         if (first)
-            p->t->far_at_birth[s->tensor] = !p->kept[i];
+            p->t->near_at_birth[s->tensor] = p->kept[i];
         if (round)
             seen_to[s->before] = true;
         if (!s->born)
-            rc = move_for(p, i, earlier != NF_TIMETABLE_NONE && is_near_after(p, earlier));
+            rc = move_for(p, i, earlier != NF_TIMETABLE_NONE ? near_after(p, earlier) : 0);
     }
     /* Nobody will use what is left, or nobody knows when. */
     for (uint32_t i = 0; i < c->n_tensors && !rc; i++) {
         uint32_t last = last_of[i];
 
-        if (last != NF_TIMETABLE_NONE && c->tensors[i].death == NF_OP_AFTER && !seen_to[i] && is_near_after(p, last))
+        if (last != NF_TIMETABLE_NONE && c->tensors[i].death == NF_OP_AFTER && !seen_to[i] && near_after(p, last))
             rc = nf_timetable_add(p->t, (struct nf_timetable_entry){.op = p->stays.v[last].to, .tensor = i});
     }
     return rc;
@@ -142,48 +156,63 @@ static int move_tensors(struct plan *p)
     size_t n = p->t->of->n_tensors + (size_t)1;
     uint32_t *last_of = malloc(n * sizeof *last_of);
     bool *seen_to = calloc(n, sizeof *seen_to);
-    int rc = last_of && seen_to ? move_all(p, last_of, seen_to) : -ENOMEM;
+    int rc = last_of && seen_to ? move_all(p, last_of, seen_to) : out_of_memory(p);
 
     free(last_of);
     free(seen_to);
     return rc;
 }
 
+static int yes_or_no(const char *name, const char *given, bool *yes)
+{
+    *yes = !strcmp(given, "yes");
+    return *yes || !strcmp(given, "no") ? 0 : nf_fail(-EINVAL, "%s=%s: there are yes and no", name, given);
+}
+
+static int plan_init(struct plan *p)
+{
+    int rc = nf_stays_init(&p->stays, &p->t->env->profiles[p->t->env->steady_class], &p->t->uses);
+    size_t n = p->stays.n + (size_t)1;
+
+    if (rc)
+        return rc;
+    p->capacity = nf_stays_capacity(p->t->env->capacity[0] / NF_PAGE_BYTES);
+    p->kept = calloc(n, sizeof *p->kept);
+    p->fetched = calloc(n, sizeof *p->fetched);
+    p->fetched_at = malloc(n * sizeof *p->fetched_at);
+    if (!p->kept || !p->fetched || !p->fetched_at || nf_load_init(&p->load, p->t->of->n_ops))
+        return out_of_memory(p);
+    for (uint32_t i = 0; i < p->stays.n; i++)
+        p->fetched_at[i] = NF_TIMETABLE_NONE;
+    return 0;
+}
+
 int nf_gap_plan(struct nf_timetable *t, nf_gap_choose_fn *choose)
 {
     const struct nf_gap_options *o = t->env->options;
     struct plan p = {.t = t, .o = o, .link_ns = t->uses.start_ns[t->of->n_ops] / 2}; /* the other half is for what is written back */
-    int rc;
+    bool prefetch;
+    int rc = !(o->slack >= 0) ? nf_fail(-EINVAL, "slack=%g: a slack is not below 0", o->slack) : yes_or_no("prefetch", o->prefetch, &prefetch);
 
-    if (!(o->slack >= 0))
-        return nf_fail(-EINVAL, "slack=%g: a slack is not below 0", o->slack);
-    if (strcmp(o->prefetch, "yes") && strcmp(o->prefetch, "no"))
-        return nf_fail(-EINVAL, "prefetch=%s: there are yes and no", o->prefetch);
-    if (!t->of->n_ops)
-        return 0;
-    rc = nf_stays_init(&p.stays, &t->env->profiles[t->env->steady_class], &t->uses);
     if (!rc)
-        rc = nf_load_init(&p.load, t->of->n_ops);
-    p.kept = calloc(p.stays.n + (size_t)1, sizeof *p.kept);
-    p.fetched_at = malloc((p.stays.n + (size_t)1) * sizeof *p.fetched_at);
-    if (!rc && (!p.kept || !p.fetched_at))
-        rc = -ENOMEM;
-    for (uint32_t i = 0; !rc && i < p.stays.n; i++)
-        p.fetched_at[i] = NF_TIMETABLE_NONE;
+        rc = yes_or_no("parts", o->parts, &p.parts);
+    if (rc || !t->of->n_ops)
+        return rc;
+    rc = plan_init(&p);
     if (!rc)
-        rc = choose(t, &p.stays, t->env->capacity[0] / NF_PAGE_BYTES, p.kept);
+        rc = choose(t, &p.stays, p.capacity, p.parts, p.kept);
     for (uint32_t i = 0; !rc && i < p.stays.n; i++) {
         if (p.kept[i])
-            hold(&p, &p.stays.v[i]);
+            nf_stay_hold(&p.stays.v[i], &p.load, p.stays.n_ops, p.kept[i]);
     }
-    if (!rc && !strcmp(o->prefetch, "yes"))
+    if (!rc && prefetch)
         rc = fetch_all(&p);
     if (!rc)
         rc = move_tensors(&p);
     nf_load_deinit(&p.load);
     nf_stays_deinit(&p.stays);
     free(p.kept);
+    free(p.fetched);
     free(p.fetched_at);
-    return rc == -ENOMEM ? nf_fail(rc, "no memory to plan %u tensors", t->of->n_tensors) : rc;
+    return rc;
 }
-

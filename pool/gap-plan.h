@@ -1,7 +1,8 @@
 #pragma once
-/* What policies share that choose over which gaps between its uses a tensor stays near (pool/stays.h): the choice turned into a
- * table of moves. Over a gap that is not kept the tensor leaves; with prefetch it comes back in time for the use where near has
- * room from the fetch on and the link has the time: start = use - latency - size / bandwidth × (1 + slack). */
+/* What policies share that choose over which gaps between its uses a tensor stays near, or how many of its pages do
+ * (pool/stays.h): the choice turned into a table of moves. Over a gap that is not kept, or for what is not kept of it, the tensor
+ * leaves; with prefetch it comes back in time for the use where near has room from the fetch on and the link has the time:
+ * start = use - latency - size / bandwidth × (1 + slack). */
 #include <stdbool.h>
 
 #include "core/base/option.h"
@@ -10,12 +11,14 @@
 
 struct nf_gap_options {
     double slack;
-    const char *prefetch;
+    const char *prefetch, *parts;
 };
+#define NF_GAP_PARTS_HELP "keep a part of a tensor where all of it does not fit (default yes)"
 extern const struct nf_option nf_gap_option_table[];
 extern const struct nf_gap_options nf_gap_option_defaults;
 
-/* Which stays are kept: what they hold until they die fits into so many pages at every op. 0 or -errno (cause set). */
-typedef int nf_gap_choose_fn(const struct nf_timetable *t, const struct nf_stays *s, uint64_t capacity_pages, bool *kept);
-/* Fills an empty table; the policy's options are nf_gap_options. 0 or -errno (cause set). */
+/* How many pages of each stay are kept, without `parts` all or none: what they hold until they die fits into so many pages at
+ * every op. 0 or -errno (cause set). */
+typedef int nf_gap_choose_fn(const struct nf_timetable *t, const struct nf_stays *s, uint32_t capacity_pages, bool parts, uint32_t *kept);
+/* Fills an empty table; the policy's options begin with nf_gap_options. 0 or -errno (cause set). */
 int nf_gap_plan(struct nf_timetable *t, nf_gap_choose_fn *choose);

@@ -68,49 +68,119 @@ static bool accept(struct nf_load *load, const struct nf_plan_item *item, uint32
     return true;
 }
 
-/* One greedy run. Returns the benefit of what was taken; negative when memory is out. */
-static double run(const struct nf_plan_item *items, uint32_t n, uint32_t n_ops, uint32_t room, bool by_time,
-                  struct keyed *order, struct keyed *spare, bool *taken)
+/* As many of its pages as fit. */
+static uint32_t accept_part(struct nf_load *load, const struct nf_plan_item *item, uint32_t room)
+{
+    uint32_t pages = item->pages < room ? item->pages : room;
+
+    for (uint32_t s = 0; s < item->n_spans && nf_load_top(load) > room - pages; s++) {
+        uint32_t peak = nf_load_peak(load, item->span[s].first, item->span[s].last);
+
+        pages = peak > room - pages ? room - peak : pages;
+    }
+    for (uint32_t s = 0; s < item->n_spans && pages; s++)
+        nf_load_add(load, item->span[s].first, item->span[s].last, pages);
+    return pages;
+}
+
+/* What the greedy runs have in common. */
+struct greedy {
+    const struct nf_plan_item *items;
+    uint32_t n, n_ops, room;
+    struct keyed *order, *spare;
+};
+
+enum take { WHOLE, PARTS, WHOLE_THEN_PARTS };
+
+static uint32_t accept_rest(struct nf_load *load, const struct nf_plan_item *item, uint32_t taken, uint32_t room)
+{
+    struct nf_plan_item rest = *item;
+
+    rest.pages -= taken;
+    return rest.pages ? taken + accept_part(load, &rest, room) : taken;
+}
+
+/* One run. Returns the benefit of what was taken; negative when memory is out. */
+static double run(const struct greedy *g, bool by_time, enum take take, uint32_t *taken)
 {
     struct nf_load load;
     double benefit = 0;
 
-    if (nf_load_init(&load, n_ops))
+    if (nf_load_init(&load, g->n_ops))
         return -1;
-    for (uint32_t i = 0; i < n; i++) {
-        double cost = (double)items[i].pages * (by_time ? (double)lifetime(&items[i]) : 1);
+    for (uint32_t i = 0; i < g->n; i++) {
+        double cost = (double)g->items[i].pages * (by_time ? (double)lifetime(&g->items[i]) : 1);
 
-        order[i] = (struct keyed){descending(cost > 0 ? (float)(items[i].benefit / cost) : 0), i};
+        g->order[i] = (struct keyed){descending(cost > 0 ? (float)(g->items[i].benefit / cost) : 0), i};
     }
-    sort(order, spare, n);
-    for (uint32_t i = 0; i < n; i++) {
-        /* An odd number of passes leaves the result in the other array. */
-        uint32_t item = spare[i].item;
+    sort(g->order, g->spare, g->n);
+    /* An odd number of passes leaves the result in the other array. */
+    for (uint32_t i = 0; i < g->n; i++) {
+        uint32_t item = g->spare[i].item;
 
-        taken[item] = accept(&load, &items[item], room);
-        if (taken[item])
-            benefit += items[item].benefit;
+        if (take == PARTS)
+            taken[item] = accept_part(&load, &g->items[item], g->room);
+        else
+            taken[item] = accept(&load, &g->items[item], g->room) ? g->items[item].pages : 0;
+    }
+    for (uint32_t i = 0; i < g->n && take == WHOLE_THEN_PARTS; i++) {
+        uint32_t item = g->spare[i].item;
+
+        taken[item] = accept_rest(&load, &g->items[item], taken[item], g->room);
+    }
+    for (uint32_t i = 0; i < g->n; i++) {
+        if (taken[i])
+            benefit += g->items[i].benefit * taken[i] / g->items[i].pages;
     }
     nf_load_deinit(&load);
     return benefit;
 }
 _Static_assert(RADIX_PASSES % 2 == 1, "the sorted order is read from the second array");
 
+static int best_run(struct greedy g, uint32_t capacity, uint32_t base, bool parts, uint32_t *taken)
+{
+    static const struct how {
+        bool by_time;
+        enum take take;
+    } whole_runs[] = {{true, WHOLE}, {false, WHOLE}}, part_runs[] = {{true, PARTS}, {true, WHOLE_THEN_PARTS}, {false, PARTS}};
+    const struct how *how = parts ? part_runs : whole_runs;
+    size_t n_runs = parts ? sizeof part_runs / sizeof *part_runs : sizeof whole_runs / sizeof *whole_runs;
+    uint32_t *other = malloc(((size_t)g.n + 1) * sizeof *other);
+    double best = -1;
+    int rc;
+
+    g.room = capacity > base ? capacity - base : 0;
+    g.order = malloc(((size_t)g.n + 1) * 2 * sizeof *g.order);
+    rc = g.order && other ? 0 : -ENOMEM;
+    g.spare = rc ? NULL : g.order + g.n;
+    for (size_t i = 0; i < n_runs && !rc; i++) {
+        double benefit = run(&g, how[i].by_time, how[i].take, other);
+
+        rc = benefit < 0 ? -ENOMEM : 0;
+        if (!rc && benefit > best) {
+            memcpy(taken, other, g.n * sizeof *taken);
+            best = benefit;
+        }
+    }
+    free(g.order);
+    free(other);
+    return rc;
+}
+
 int nf_plan_choose(const struct nf_plan_item *items, uint32_t n, uint32_t n_ops, uint32_t capacity, uint32_t base,
                    bool *taken)
 {
-    struct keyed *order = malloc(((size_t)n + 1) * 2 * sizeof *order);
-    bool *other = malloc((size_t)n + 1);
-    uint32_t room = capacity > base ? capacity - base : 0;
-    double by_time = -1, by_size = -1;
+    uint32_t *pages = malloc(((size_t)n + 1) * sizeof *pages);
+    int rc = pages ? best_run((struct greedy){.items = items, .n = n, .n_ops = n_ops}, capacity, base, false, pages) : -ENOMEM;
 
-    if (order && other) {
-        by_time = run(items, n, n_ops, room, true, order, order + n, taken);
-        by_size = run(items, n, n_ops, room, false, order, order + n, other);
-        if (by_size > by_time)
-            memcpy(taken, other, n * sizeof *taken);
-    }
-    free(order);
-    free(other);
-    return by_time < 0 || by_size < 0 ? -ENOMEM : 0;
+    for (uint32_t i = 0; !rc && i < n; i++)
+        taken[i] = pages[i] == items[i].pages; /* without a page it always fits */
+    free(pages);
+    return rc;
+}
+
+int nf_plan_choose_parts(const struct nf_plan_item *items, uint32_t n, uint32_t n_ops, uint32_t capacity, uint32_t base,
+                         uint32_t *pages)
+{
+    return best_run((struct greedy){.items = items, .n = n, .n_ops = n_ops}, capacity, base, true, pages);
 }

@@ -19,3 +19,7 @@ struct nf_plan_item {
  * n_ops > 0. taken[i] says whether item i is in. 0 or -ENOMEM. */
 int nf_plan_choose(const struct nf_plan_item *items, uint32_t n, uint32_t n_ops, uint32_t capacity, uint32_t base,
                    bool *taken);
+/* The same where an item may be taken in part, for that part of its benefit: pages[i] of item i are. A third result has what fits
+ * whole by benefit / (size × lifetime), and then parts of what does not. The two ranges of an item do not overlap. */
+int nf_plan_choose_parts(const struct nf_plan_item *items, uint32_t n, uint32_t n_ops, uint32_t capacity, uint32_t base,
+                         uint32_t *pages);

@@ -301,5 +301,5 @@ const struct nf_policy_ops nf_policy_g10 = {
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
     .open = open_policy,
-    NF_TIMETABLE_VERBS,
+    NF_TIMETABLE_VERBS(false),
 };

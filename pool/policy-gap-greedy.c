@@ -1,18 +1,20 @@
 /* Policy `gap-greedy`: near holds tensors over the gaps where that saves most, and lets them go in the others.
  * Rule: every gap between two uses is an item (pages, ops held, bytes that the use at its end saves). Items are accepted greedily
  * on the load over the ops, by bytes saved per page and op and by bytes saved per page, and the better of the two results is
- * kept (pool/plan.h). Over a gap that is not kept the tensor leaves near; with prefetch it comes back in time for the use where
- * near has room from the fetch on and the link has the time: start = use - latency - size / bandwidth × (1 + slack).
+ * kept (pool/plan.h). Where not all of a tensor fits its first pages stay, unless parts=no. Over a gap that is not kept the tensor,
+ * or what is not kept of it, leaves near; with prefetch it comes back in time for the use where near has room from the fetch on and
+ * the link has the time: start = use - latency - size / bandwidth × (1 + slack).
  * Source: ours; the gaps of PFOO (Berger et al., POMACS 2018) as a plan, with G10's just-in-time fetches.
  * Semantics: in place, insert near or far by the plan, write back, copied by a helper. Sees profile and future.
  * Fails where the captured order is not the replayed one, and where moves cost more than the far accesses they save: it weighs
- * bytes, not the link's time under load. */
+ * bytes, not the link's time under load. Where uses touch some pages of a tensor more than others a part of it saves more or less
+ * than its share. */
 #include "pool/gap-plan.h"
 #include "pool/policies.h"
 
-static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint64_t capacity, bool *kept)
+static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint32_t capacity, bool parts, uint32_t *kept)
 {
-    return nf_stays_choose(s, capacity, kept);
+    return nf_stays_choose(s, capacity, parts, kept);
 }
 
 static int make_plan(struct nf_timetable *t)
@@ -32,5 +34,5 @@ const struct nf_policy_ops nf_policy_gap_greedy = {
     .options_size = sizeof(struct nf_gap_options),
     .option_defaults = &nf_gap_option_defaults,
     .open = open_policy,
-    NF_TIMETABLE_VERBS,
+    NF_TIMETABLE_VERBS(true),
 };

@@ -119,7 +119,7 @@ static void fill(struct nf_timetable *t, const uint32_t *object_of, struct objec
     bool *near = calloc(n + (size_t)1, sizeof *near);
 
     for (uint32_t i = 0; i < t->of->n_tensors; i++)
-        t->far_at_birth[i] = true;
+        t->near_at_birth[i] = 0;
     if (!near)
         return; /* all far: legal, and slow */
     for (uint32_t i = 0; i < n; i++)
@@ -132,7 +132,7 @@ static void fill(struct nf_timetable *t, const uint32_t *object_of, struct objec
         near[objects[i].tensor] = true;
     }
     for (uint32_t i = 0; i < t->of->n_tensors; i++)
-        t->far_at_birth[i] = !near[object_of[i]];
+        t->near_at_birth[i] = near[object_of[i]] ? NF_TIMETABLE_ALL : 0;
     free(near);
 }
 

@@ -94,5 +94,5 @@ const struct nf_policy_ops nf_policy_tiertrain = {
     .about = "what forward saves is offloaded in a queue after use and fetched in time for backward",
     .source = "Swaminathan et al., TierTrain, ISMM 2025",
     .open = open_policy,
-    NF_TIMETABLE_VERBS,
+    NF_TIMETABLE_VERBS(false),
 };

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
-#include "pool/plan.h"
 
 /* Bytes of each use, beside uses->op. */
 static uint64_t *bytes_of_uses(const struct nf_profile *p, const struct nf_step_uses *u)
@@ -37,9 +36,10 @@ static uint32_t pages_of(const struct nf_tensor *t)
     return pages < UINT32_MAX / 2 ? (uint32_t)pages : UINT32_MAX / 2; /* fits nowhere either way */
 }
 
-static void add(struct nf_stays *s, struct nf_stay stay)
+static void add(struct nf_stays *s, const struct nf_step_uses *u, struct nf_stay stay)
 {
     stay.first = stay.born ? stay.from : stay.from + 1 == s->n_ops ? 0 : stay.from + 1;
+    stay.since = stay.born ? (uint32_t)u->of->tensors[stay.tensor].birth : stay.first;
     stay.last = stay.until = stay.to;
     s->v[s->n++] = stay;
 }
@@ -55,7 +55,7 @@ static void add_round(struct nf_stays *s, const struct nf_step_uses *u, const ui
     stay.from = uses ? nf_step_uses_op(u, before, uses - 1) : (uint32_t)(u->of->tensors[before].birth < 0 ? 0 : u->of->tensors[before].birth);
     stay.to = u->op[u->first[stay.tensor]];
     stay.bytes = bytes[u->first[stay.tensor]];
-    add(s, stay);
+    add(s, u, stay);
 }
 
 /* before: the tensor that leaves the step by the slot this one enters by; UINT32_MAX: none. */
@@ -75,7 +75,7 @@ static void add_tensor(struct nf_stays *s, const struct nf_step_uses *u, const u
         stay.to = u->op[first + stay.use];
         stay.bytes = bytes[first] + (n > 1 ? bytes[first + 1] : 0);
         stay.born = true;
-        add(s, stay);
+        add(s, u, stay);
     } else {
         add_round(s, u, bytes, stay, before);
     }
@@ -85,7 +85,7 @@ static void add_tensor(struct nf_stays *s, const struct nf_step_uses *u, const u
         stay.from = u->op[first + k - 1];
         stay.to = u->op[first + k];
         stay.bytes = bytes[first + k];
-        add(s, stay);
+        add(s, u, stay);
     }
     if (s->n && s->v[s->n - 1].tensor == tensor && t->death != NF_OP_AFTER && s->v[s->n - 1].first <= s->v[s->n - 1].last &&
         (uint32_t)t->death > s->v[s->n - 1].last)
@@ -145,28 +145,70 @@ uint32_t nf_stay_length(const struct nf_stay *s, uint32_t n_ops)
     return s->first <= s->last ? s->last - s->first + 1 : n_ops - s->first + s->last + 1;
 }
 
-int nf_stays_choose(const struct nf_stays *s, uint64_t capacity_pages, bool *kept)
+uint32_t nf_stay_room(const struct nf_stay *s, const struct nf_load *l, uint32_t n_ops, uint32_t capacity_pages)
 {
-    struct nf_plan_item *items = calloc(s->n + (size_t)1, sizeof *items);
-    uint32_t capacity = capacity_pages < UINT32_MAX / 2 ? (uint32_t)capacity_pages : UINT32_MAX / 2;
-    int rc;
+    bool round = s->first > s->last;
+    uint32_t peak = nf_load_peak(l, s->since, round ? n_ops - 1 : s->until), left;
 
-    if (!items)
-        return nf_fail(-ENOMEM, "out of memory for %u stays", s->n);
-    for (uint32_t i = 0; i < s->n; i++) {
-        const struct nf_stay *stay = &s->v[i];
+    if (round) {
+        uint32_t early = nf_load_peak(l, 0, s->last);
 
-        items[i] = (struct nf_plan_item){.pages = stay->pages, .n_spans = 1, .benefit = (double)stay->bytes};
-        items[i].span[0].first = stay->first;
-        items[i].span[0].last = stay->until;
-        if (stay->first <= stay->last)
-            continue;
-        items[i].n_spans = 2;
-        items[i].span[0].last = s->n_ops - 1;
-        items[i].span[1].first = 0;
-        items[i].span[1].last = stay->last;
+        peak = early > peak ? early : peak;
     }
-    rc = s->n_ops ? nf_plan_choose(items, s->n, s->n_ops, capacity, 0, kept) : 0;
+    left = peak < capacity_pages ? capacity_pages - peak : 0;
+    return left < s->pages ? left : s->pages;
+}
+
+void nf_stay_hold(const struct nf_stay *s, struct nf_load *l, uint32_t n_ops, uint32_t pages)
+{
+    bool round = s->first > s->last;
+
+    nf_load_add(l, s->since, round ? n_ops - 1 : s->until, pages);
+    if (round)
+        nf_load_add(l, 0, s->last, pages);
+}
+
+struct nf_plan_item nf_stays_item(const struct nf_stays *s, uint32_t first, uint32_t last)
+{
+    const struct nf_stay *a = &s->v[first], *b = &s->v[last];
+    struct nf_plan_item item = {.pages = a->pages, .n_spans = 1};
+
+    for (uint32_t i = first; i <= last; i++)
+        item.benefit += (double)s->v[i].bytes;
+    item.span[0].first = a->since;
+    item.span[0].last = b->until;
+    if (a->first > a->last) {
+        item.n_spans = 2;
+        item.span[0].last = s->n_ops - 1;
+        item.span[1].first = 0;
+        item.span[1].last = a->last;
+    }
+    return item;
+}
+
+double nf_stays_saved(const struct nf_stays *s, const uint32_t *kept)
+{
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < s->n; i++)
+        bytes += (double)s->v[i].bytes * kept[i] / s->v[i].pages;
+    return bytes;
+}
+
+int nf_stays_choose(const struct nf_stays *s, uint64_t capacity_pages, bool parts, uint32_t *kept)
+{
+    struct nf_plan_item *items = malloc((s->n + (size_t)1) * sizeof *items);
+    bool *whole = parts ? NULL : malloc((s->n + (size_t)1) * sizeof *whole);
+    uint32_t capacity = nf_stays_capacity(capacity_pages);
+    int rc = items && (parts || whole) ? 0 : -ENOMEM;
+
+    for (uint32_t i = 0; !rc && i < s->n; i++)
+        items[i] = nf_stays_item(s, i, i);
+    if (!rc && s->n_ops)
+        rc = parts ? nf_plan_choose_parts(items, s->n, s->n_ops, capacity, 0, kept) : nf_plan_choose(items, s->n, s->n_ops, capacity, 0, whole);
+    for (uint32_t i = 0; !rc && !parts && i < s->n; i++)
+        kept[i] = whole[i] ? s->v[i].pages : 0;
     free(items);
-    return rc;
+    free(whole);
+    return rc ? nf_fail(rc, "out of memory for %u stays", s->n) : 0;
 }

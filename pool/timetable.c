@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/base/error.h"
-#include "pool/placement.h"
 
 /* Where no tier was measured (tests, plans without a testbed): a link of one CXL 2.0 x8 device. */
 static const double LINK_BPS_ASSUMED = 2e10, LINK_NS_ASSUMED = 250;
@@ -47,11 +46,12 @@ int nf_timetable_init(struct nf_timetable *t, const struct nf_policy_env *env, b
         return 0;
     t->of = env->profiles[env->steady_class].of;
     n = t->of->n_tensors + (size_t)1;
-    t->far_at_birth = calloc(n, sizeof *t->far_at_birth);
+    t->near_at_birth = malloc(n * sizeof *t->near_at_birth);
     t->reserved = calloc(n, sizeof *t->reserved);
     t->handle_of = malloc(n * sizeof *t->handle_of);
-    if (!t->far_at_birth || !t->reserved || !t->handle_of)
+    if (!t->near_at_birth || !t->reserved || !t->handle_of)
         return out_of_memory(t);
+    memset(t->near_at_birth, 0xff, n * sizeof *t->near_at_birth);
     memset(t->handle_of, 0xff, n * sizeof *t->handle_of);
     rc = name_slots(t);
     return rc || !future ? rc : nf_step_uses_init(&t->uses, t->of, env->read_bps[0]);
@@ -64,7 +64,7 @@ void nf_timetable_deinit(struct nf_timetable *t)
     nf_array_free(&t->items);
     nf_array_free(&t->waiting);
     free(t->due);
-    free(t->far_at_birth);
+    free(t->near_at_birth);
     free(t->reserved);
     free(t->handle_of);
     free(t->tensor_of_slot);
@@ -165,11 +165,11 @@ static uint64_t kept_free(const struct nf_timetable *t)
     return t->reserve > t->used_reserved ? t->reserve - t->used_reserved : 0;
 }
 
-static bool fits_near(const struct nf_timetable *t, uint64_t bytes, bool reserved)
+static uint64_t room_near(const struct nf_timetable *t, bool reserved)
 {
     uint64_t keep = reserved ? 0 : kept_free(t);
 
-    return room(t, 0) >= keep && room(t, 0) - keep >= bytes;
+    return room(t, 0) > keep ? room(t, 0) - keep : 0;
 }
 
 static uint32_t far_tier_for(const struct nf_timetable *t, uint64_t bytes)
@@ -181,19 +181,27 @@ static uint32_t far_tier_for(const struct nf_timetable *t, uint64_t bytes)
     return i;
 }
 
-static void settle_on(struct nf_timetable *t, struct nf_timetable_item *item, uint32_t tier)
+static void settle_on(struct nf_timetable *t, struct nf_timetable_item *item, uint64_t near, uint32_t far)
 {
-    item->tier = tier;
-    t->used[tier] += item->bytes;
-    if (tier == 0 && item->reserved)
-        t->used_reserved += item->bytes;
+    item->near = near;
+    item->far = far;
+    t->used[0] += near;
+    t->used_reserved += item->reserved ? near : 0;
+    if (near < item->bytes)
+        t->used[far] += item->bytes - near;
 }
 
 static void leave(struct nf_timetable *t, struct nf_timetable_item *item)
 {
-    t->used[item->tier] -= item->bytes;
-    if (item->tier == 0 && item->reserved)
-        t->used_reserved -= item->bytes;
+    t->used[0] -= item->near;
+    t->used_reserved -= item->reserved ? item->near : 0;
+    if (item->near < item->bytes)
+        t->used[item->far] -= item->bytes - item->near;
+}
+
+static uint64_t bytes_of(uint32_t pages, uint64_t most)
+{
+    return pages < most / NF_PAGE_BYTES ? (uint64_t)pages * NF_PAGE_BYTES : most;
 }
 
 /* The steady class's tensor of a storage that is born; carried ones by their slot whatever class is running. */
@@ -215,30 +223,35 @@ int nf_timetable_place(void *policy, const struct nf_policy_tensor *tensor, stru
                        struct nf_placement *out)
 {
     struct nf_timetable *t = policy;
-    uint32_t number = tensor_for(t, tensor), tier = 0;
+    uint32_t number = tensor_for(t, tensor), far = 0;
+    uint64_t near = number == NF_TIMETABLE_NONE ? t->unplanned_far ? 0 : tensor->bytes : bytes_of(t->near_at_birth[number], tensor->bytes);
+    bool reserved = number != NF_TIMETABLE_NONE && t->reserved[number];
     struct nf_timetable_item *item;
-    bool far, reserved;
 
     if (nf_array_reserve(&t->items, tensor->handle + (size_t)1))
         return nf_fail(-ENOMEM, "no memory for %u storages", tensor->handle + 1);
     while (t->items.n <= tensor->handle)
         t->items.v[t->items.n++] = (struct nf_timetable_item){.tensor = NF_TIMETABLE_NONE};
-    far = number == NF_TIMETABLE_NONE ? t->unplanned_far : t->far_at_birth[number];
-    reserved = number != NF_TIMETABLE_NONE && t->reserved[number];
-    if (far || !fits_near(t, tensor->bytes, reserved)) {
-        tier = far_tier_for(t, tensor->bytes);
-        if (tier == t->env->n_tiers) /* a full far tier is no reason to fail while near has room */
-            tier = room(t, 0) >= tensor->bytes ? 0 : tier;
+    if (near > room_near(t, reserved))
+        near = t->parts ? room_near(t, reserved) & ~(uint64_t)(NF_PAGE_BYTES - 1) : 0;
+    if (near < tensor->bytes) {
+        far = far_tier_for(t, tensor->bytes - near);
+        if (far == t->env->n_tiers && room(t, 0) >= tensor->bytes) { /* a full far tier is no reason to fail while near has room */
+            near = tensor->bytes;
+            far = 0;
+        }
     }
-    if (tier == t->env->n_tiers)
+    if (far == t->env->n_tiers)
         return nf_fail(-ENOSPC, "no tier has %llu bytes free", (unsigned long long)tensor->bytes);
     item = &t->items.v[tensor->handle];
     *item = (struct nf_timetable_item){.bytes = tensor->bytes, .tensor = number, .live = true, .reserved = reserved};
-    settle_on(t, item, tier);
+    settle_on(t, item, near, far);
     if (number != NF_TIMETABLE_NONE)
         t->handle_of[number] = tensor->handle;
     t->running_class = tensor->step_class;
-    nf_placement_whole(out, tier, tensor->bytes);
+    out->bytes[0] = near;
+    if (near < tensor->bytes)
+        out->bytes[far] = tensor->bytes - near;
     return 0;
 }
 
@@ -270,11 +283,27 @@ static struct nf_timetable_item *item_of(struct nf_timetable *t, uint32_t tensor
     return &t->items.v[handle];
 }
 
-static void send(struct nf_timetable *t, struct nf_timetable_item *item, uint32_t tier, struct nf_policy_moves *moves)
+/* So that the first `near` bytes are near, the others on `far`. */
+static void send(struct nf_timetable *t, struct nf_timetable_item *item, uint64_t near, uint32_t far, struct nf_policy_moves *moves)
 {
-    moves->v[moves->n++] = (struct nf_policy_move){.handle = t->handle_of[item->tensor], .to_tier = tier};
+    uint64_t first = near < item->near ? near : item->near, bytes = near < item->near ? item->near - near : near - item->near;
+    struct nf_policy_move move = {.handle = t->handle_of[item->tensor], .to_tier = near > item->near ? 0 : far};
+
+    if (bytes < item->bytes) {
+        move.first_page = (uint32_t)(first / NF_PAGE_BYTES);
+        move.n_pages = (uint32_t)(bytes / NF_PAGE_BYTES);
+    }
+    moves->v[moves->n++] = move;
     leave(t, item);
-    settle_on(t, item, tier);
+    settle_on(t, item, near, far);
+}
+
+/* Where bytes of it go that leave near: to its others. n_tiers: nowhere. */
+static uint32_t way_out(const struct nf_timetable *t, const struct nf_timetable_item *item, uint64_t bytes)
+{
+    if (item->near == item->bytes)
+        return far_tier_for(t, bytes);
+    return room(t, item->far) >= bytes ? item->far : t->env->n_tiers;
 }
 
 /* Whether the use an entry is for has come: forward from the op it was due at, round the end of the step. */
@@ -294,11 +323,12 @@ static void fetch_waiting(struct nf_timetable *t, uint32_t op, struct nf_policy_
     for (size_t i = 0; i < t->waiting.n; i++) {
         struct nf_timetable_entry e = t->waiting.v[i];
         struct nf_timetable_item *item = item_of(t, e.tensor);
+        uint64_t near = item ? bytes_of(e.pages ? e.pages : NF_TIMETABLE_ALL, item->bytes) : 0;
 
-        if (!item || item->tier == 0 || too_late(t, &e, op))
+        if (!item || item->near >= near || too_late(t, &e, op))
             continue;
-        if (moves->n < NF_POLICY_MOVES_MAX && fits_near(t, item->bytes, item->reserved))
-            send(t, item, 0, moves);
+        if (moves->n < NF_POLICY_MOVES_MAX && near - item->near <= room_near(t, item->reserved))
+            send(t, item, near, item->far, moves);
         else
             t->waiting.v[kept++] = e;
     }
@@ -314,18 +344,20 @@ int nf_timetable_after(void *policy, uint32_t op, struct nf_policy_moves *moves)
     for (uint32_t i = t->due[op]; i < t->due[op + 1]; i++) {
         const struct nf_timetable_entry *e = &t->entries.v[i];
         struct nf_timetable_item *item = item_of(t, e->tensor);
+        uint64_t stays;
         uint32_t tier;
 
         if (!item)
             continue;
         if (e->near) {
-            if (item->tier && nf_array_push(&t->waiting, *e))
+            if (item->near < item->bytes && nf_array_push(&t->waiting, *e))
                 return nf_fail(-ENOMEM, "no memory for moves that wait");
             continue;
         }
-        tier = item->tier == 0 && moves->n < NF_POLICY_MOVES_MAX ? far_tier_for(t, item->bytes) : t->env->n_tiers;
+        stays = bytes_of(e->pages, item->bytes);
+        tier = item->near > stays && moves->n < NF_POLICY_MOVES_MAX ? way_out(t, item, item->near - stays) : t->env->n_tiers;
         if (tier < t->env->n_tiers)
-            send(t, item, tier, moves);
+            send(t, item, stays, tier, moves);
     }
     fetch_waiting(t, op, moves);
     return 0;

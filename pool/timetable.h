@@ -1,7 +1,8 @@
 #pragma once
-/* What policies share that plan moves of whole tensors beforehand: a list of moves, each due when an op of the steady step
- * class has ended, and the book-keeping that turns it into decisions. Room is counted as it will be once all moves are done.
- * A tensor is known again from step to step by the op and the position it is an operand at. */
+/* What policies share that plan moves of tensors beforehand: a list of moves, each due when an op of the steady step class has
+ * ended, and the book-keeping that turns it into decisions. What is near of a tensor are its first pages, all or some. Room is
+ * counted as it will be once all moves are done. A tensor is known again from step to step by the op and the position it is an
+ * operand at. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -10,18 +11,21 @@
 #include "pool/step-uses.h"
 
 #define NF_TIMETABLE_NONE UINT32_MAX
+#define NF_TIMETABLE_ALL UINT32_MAX /* pages */
 
 struct nf_timetable_entry {
     uint32_t op;     /* due once it has ended */
     uint32_t tensor; /* of the steady class */
     uint32_t by_op;  /* to near: the use it is fetched for; once that op began it is too late */
     bool near;       /* to near, when there is room until by_op; or away from it, at once */
+    uint32_t pages;  /* to near: the first so many, 0 all; away: all but the first so many. Parts need by_page */
 };
 
 /* A live storage. */
 struct nf_timetable_item {
     uint64_t bytes;
-    uint32_t tier;   /* where it is, or is on its way to */
+    uint64_t near;   /* bytes that are there, or on their way */
+    uint32_t far;    /* tier of the others */
     uint32_t tensor; /* of the steady class, as last seen; NF_TIMETABLE_NONE: unknown */
     bool live, reserved;
 };
@@ -32,10 +36,11 @@ struct nf_timetable {
     struct nf_step_uses uses;
     NF_ARRAY(struct nf_timetable_entry) entries;
     uint32_t *due; /* n_ops + 1: entries of op o are due[o] to due[o + 1] - 1; NULL before nf_timetable_seal */
-    bool *far_at_birth; /* per tensor of the steady class */
+    uint32_t *near_at_birth; /* pages, per tensor of the steady class; at first NF_TIMETABLE_ALL */
     bool *reserved;     /* per tensor: may use the last `reserve` bytes of near */
     uint64_t reserve;
     bool unplanned_far; /* what no plan saw is born far */
+    bool parts;         /* what is to be near at birth and does not fit is, as far as it fits; otherwise all of it is far */
 
     NF_ARRAY(struct nf_timetable_item) items; /* by handle */
     uint32_t *handle_of; /* per tensor */
@@ -76,10 +81,11 @@ int nf_timetable_access(void *policy, nf_regime regime, uint32_t op, const uint3
 int nf_timetable_after(void *policy, uint32_t op, struct nf_policy_moves *moves);
 void nf_timetable_freed(void *policy, uint32_t handle);
 
-/* All of an ops struct but its name, about, options and open. */
-#define NF_TIMETABLE_VERBS                                                                                     \
+/* All of an ops struct but its name, about, options and open. parts: it moves parts of tensors. */
+#define NF_TIMETABLE_VERBS(parts)                                                                              \
     .abi = NF_POLICY_ABI,                                                                                      \
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK,      \
-                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_HELPER, .sees_profile = true, .sees_future = true},  \
+                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_HELPER, .sees_profile = true, .sees_future = true,   \
+                  .by_page = (parts)},                                                                         \
     .close = nf_timetable_close, .place = nf_timetable_place, .access = nf_timetable_access,                   \
     .after = nf_timetable_after, .freed = nf_timetable_freed

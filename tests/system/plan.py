@@ -16,7 +16,8 @@ def plan(*arguments):
     return json.loads(result.stdout) if result.returncode == 0 else []
 
 
-names = 'all-near', 'all-far', 'near-first', 'lifetime-density', 'lru', 'g10', 'gap-greedy', 'gap-greedy:prefetch=no'
+names = ('all-near', 'all-far', 'near-first', 'lifetime-density', 'lru', 'g10', 'gap-greedy', 'gap-greedy:prefetch=no', 'gap-greedy:prefetch=no,parts=no',
+         'regime-plan', 'regime-plan:parts=no')
 rows = {r['policy']: r for r in plan('--near', '20%', *[a for name in names for a in ('--policy', name)])}
 check(set(rows) == set(names), f'a row each: {sorted(rows)}')
 check(rows['all-far']['far_share'] == 1 and rows['all-near']['far_share'] == 0, 'all or nothing')
@@ -29,8 +30,13 @@ for name, r in rows.items():
           f'{name}: far {r["far_share"]:.3f} + fetched {r["fetched_share"]:.3f}, bound {bound}')
     check(bound is None or r['bound_pfoo_share'] <= bound + 1e-9, f'{name}: PFOO-L {r["bound_pfoo_share"]:.3f} is the looser one')
 bound = rows['gap-greedy']['bound_lp_share']
-check(bound is None or rows['gap-greedy:prefetch=no']['far_share'] <= 1.25 * bound,
-      f'the greedy choice leaves {rows["gap-greedy:prefetch=no"]["far_share"]:.4f} to far, no choice less than {bound}')
+parts, whole = (rows['gap-greedy:prefetch=no' + more]['far_share'] for more in ('', ',parts=no'))
+check(bound is None or parts <= 1.1 * bound, f'the greedy choice leaves {parts:.4f} to far, no choice less than {bound}')
+check(parts <= whole + 1e-6, f'parts of tensors are no loss: {parts:.4f}, whole ones {whole:.4f}')
+if bound is not None:
+    rounded = plan('--near', '20%', '--policy', 'interval-lp:prefetch=no', '--policy', 'interval-lp:prefetch=no,parts=no')
+    check(bound <= rounded[0]['far_share'] + 1e-6 and rounded[0]['far_share'] <= min(1.1 * bound, rounded[1]['far_share'] + 1e-6),
+          f'the program, rounded to pages and to tensors: {[r["far_share"] for r in rounded]}, bound {bound}')
 more = plan('--near', '60%')[0]
 check(more['policy'] == 'gap-greedy' and more['far_share'] <= rows['gap-greedy']['far_share'], 'more room, less far')
 check(more == plan('--near', '60%')[0], 'the same twice')
@@ -59,5 +65,6 @@ refused(nearfar('plan', 'gpt.nf', '--near', '0%'), USAGE, 'near')
 refused(nearfar('plan', 'gpt.nf', '--near', '10%,20%'), USAGE, '--near')
 refused(nearfar('plan', 'gpt.nf', '--explain', '999999'), USAGE, '999999')
 refused(nearfar('plan', 'gpt.nf', '--policy', 'gap-greedy:prefetch=maybe'), USAGE, 'prefetch')
+refused(nearfar('plan', 'gpt.nf', '--policy', 'regime-plan:parts=some'), USAGE, 'parts')
 refused(nearfar('plan', 'none.nf'), FAILED, 'none.nf')
 finish()

@@ -29,7 +29,7 @@ for policy, options, semantics, status, message, moves, moved, stall, fault, pro
         check(moves == 0 and moved == 0, f'{policy} moves nothing')
     elif 'kernel' not in semantics:
         check(moves > 0 and moved > 0, f'{policy} moves: {moves} moves, {moved} bytes')
-    check((fault > 0) == ('by page' in semantics and policy != 'trace' and moves > 0) and fault <= stall,
+    check((fault > 0) == ('by page' in semantics and 'samples' in semantics and policy != 'trace' and moves > 0) and fault <= stall,
           f'{policy}: {fault} ns of {stall} ns stood still for faults')
 check(set(trials) == set(usable), f'all were replayed: {set(usable) ^ set(trials)}')
 check(trials['lru-drop'] <= trials['lru'], f'what is clean is not copied back: {trials["lru-drop"]} of {trials["lru"]} bytes')

@@ -124,6 +124,41 @@ static void test_better_key_wins(void **state)
     assert_true(taken[1]);
 }
 
+/* In parts: near is full wherever something of an item was left out, and the whole of one that goes first is taken. */
+static void test_parts(void **state)
+{
+    struct nf_plan_item items[ITEMS_MAX];
+    uint32_t pages[ITEMS_MAX];
+
+    for (uint64_t seed = 1; seed < 60; seed++) {
+        struct nf_rng r = {seed};
+        uint32_t n_ops = 1 + (uint32_t)nf_rng_below(&r, OPS_MAX - 1), n = random_items(&r, items, n_ops), room = (uint32_t)nf_rng_below(&r, 1000);
+        uint32_t load[OPS_MAX] = {0};
+
+        for (uint32_t i = 0; i < n; i++)
+            items[i].n_spans = 1;
+        assert_int_equal(nf_plan_choose_parts(items, n, n_ops, room + 7, 7, pages), 0);
+        for (uint32_t i = 0; i < n; i++) {
+            assert_true(pages[i] <= items[i].pages);
+            for (uint32_t op = items[i].span[0].first; op <= items[i].span[0].last; op++)
+                load[op] += pages[i];
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t peak = 0;
+
+            for (uint32_t op = items[i].span[0].first; op <= items[i].span[0].last; op++)
+                peak = load[op] > peak ? load[op] : peak;
+            assert_true(peak <= room);
+            assert_true(pages[i] == items[i].pages || peak == room);
+        }
+    }
+    items[0] = (struct nf_plan_item){.pages = 10, .n_spans = 2, .span = {{0, 1}, {3, 4}}, .benefit = 100};
+    items[1] = (struct nf_plan_item){.pages = 10, .n_spans = 1, .span = {{1, 2}}, .benefit = 10};
+    assert_int_equal(nf_plan_choose_parts(items, 2, 5, 14, 0, pages), 0);
+    assert_int_equal(pages[0], 10);
+    assert_int_equal(pages[1], 4);
+}
+
 static void test_edges(void **state)
 {
     struct nf_plan_item items[2] = {{.pages = 0, .n_spans = 1, .benefit = 5}, {.pages = 5, .n_spans = 1, .benefit = 5}};
@@ -141,7 +176,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load_against_array), cmocka_unit_test(test_plan_is_full_but_not_more),
-        cmocka_unit_test(test_lifetimes_count), cmocka_unit_test(test_better_key_wins), cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_lifetimes_count), cmocka_unit_test(test_better_key_wins), cmocka_unit_test(test_parts), cmocka_unit_test(test_edges),
     };
 
     return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
