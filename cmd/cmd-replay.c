@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
+#include "core/store/testbeds.h"
 #include "pool/policy.h"
 #include "replay/ledger.h"
 #include "replay/session.h"
@@ -26,7 +27,7 @@ struct arguments {
     const char *near, *mode, *until, *background, *store, *despite, *root;
     double far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
-    const char *profile_from;
+    const char *profile_from, *testbed;
     bool unfiltered, whole_sequence, reuse_testbed, hog, cold, sensitivity, resume, dry_run, quiet;
 };
 
@@ -52,6 +53,7 @@ static const struct nf_option options[] = {
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default the one it runs on)"},
     {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator, one CPU each (default as the job had, as far as there are CPUs)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
+    {"testbed", 0, NF_OPTION_STRING, offsetof(struct arguments, testbed), "FILE", "take them from a testbed file that nearfar tiers --measure -o made on this machine, and copy it into the study"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
     {"profile-from", 0, NF_OPTION_STRING, offsetof(struct arguments, profile_from), "STUDY", "policies that see a profile also plan on this study's latest capture: trained there, tested here"},
     {"cold", 0, NF_OPTION_FLAG, offsetof(struct arguments, cold), NULL, "every trial also cold: one step from empty caches, nothing warmed up; in no curve"},
@@ -283,6 +285,23 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     return 0;
 }
 
+/* The tiers of a testbed file become the study's. 0 or another exit path's error (cause set). */
+static int take_testbed(struct nf_study *study, const char *path, int64_t *id)
+{
+    struct nf_study *file;
+    int64_t machine, row;
+    int rc = nf_study_open(path, NF_STUDY_READ, &file);
+
+    if (rc)
+        return rc;
+    row = nf_record_testbed_copy(file, study, &machine);
+    nf_study_close(file);
+    if (row < 0)
+        return (int)row;
+    *id = row;
+    return 0;
+}
+
 /* A resumed replay is told what it was told when it began. */
 struct resumed {
     struct nf_ledger_partial partial;
@@ -360,7 +379,7 @@ static int watch_again(const struct nf_command *self, const struct parsed *p, in
 
     if (a->policies.n || a->tiers.n || a->near || a->mode || a->until || a->background || a->store || a->far_latency_x > 0 ||
         a->far_bandwidth_x > 0 || a->parallelism != 1 || a->llc_bytes || a->batch_bytes || a->unfiltered || a->whole_sequence ||
-        a->reuse_testbed || a->hog || a->cold || a->sensitivity || a->profile_from || a->resume || a->dry_run || a->despite)
+        a->reuse_testbed || a->testbed || a->hog || a->cold || a->sensitivity || a->profile_from || a->resume || a->dry_run || a->despite)
         return nf_command_usage(self, "--again times nothing: only --capture, --scale, --threads, --cpu, --seed and --quiet may "
                                 "stand beside it");
     return nf_again_command(&r, argc, argv);
@@ -383,6 +402,10 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return watch_again(self, &asked, argc + 2, argv - 2);
     if (asked.a.resume && argc > 2 + asked.a.quiet)
         return nf_command_usage(self, "--resume takes its options from the replay it goes on with; only --quiet may stand beside it");
+    if (asked.a.testbed && asked.a.dry_run)
+        return nf_command_usage(self, "--dry-run measures no tiers: --testbed would copy them into the study");
+    if (asked.a.testbed && asked.a.reuse_testbed)
+        return nf_command_usage(self, "--reuse-testbed takes the study's own testbed, --testbed that of a file");
     rc = nf_study_open(asked.study, asked.a.dry_run ? NF_STUDY_READ : NF_STUDY_WRITE, &study);
     if (rc)
         return nf_command_fail(rc);
@@ -414,7 +437,9 @@ static int run(const struct nf_command *self, int argc, char **argv)
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
-    rc = nf_replay_run(study, &p->o, &result);
+    rc = p->a.testbed && !p->o.resume ? take_testbed(study, p->a.testbed, &p->o.resume_testbed) : 0;
+    if (!rc)
+        rc = nf_replay_run(study, &p->o, &result);
     nf_progress_end();
     snprintf(message, sizeof message, "%s", rc ? nf_error_text(rc) : "");
     if (!p->o.dry_run)

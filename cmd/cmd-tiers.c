@@ -49,6 +49,10 @@ static const struct nf_column measured_columns[] = {
     {"write_bytes_per_s", "write/s", NF_COLUMN_BYTES},
     {"stream_parallelism", "k stream", NF_COLUMN_REAL},
     {"gather_parallelism", "k gather", NF_COLUMN_REAL},
+    {"llc_4k_bytes", "LLC 4k", NF_COLUMN_BYTES},
+    {"llc_2m_bytes", "LLC 2m", NF_COLUMN_BYTES},
+    {"flush_ns", "flush", NF_COLUMN_NS},
+    {"fence_ns", "fence", NF_COLUMN_NS},
     {"evidence", "evidence", NF_COLUMN_TEXT},
 };
 
@@ -58,6 +62,18 @@ static void known(struct nf_table *t, double v)
         nf_table_number(t, v);
     else
         nf_table_unknown(t);
+}
+
+/* Of the figure of this kind; page NULL: of any. 0 where there is none. */
+static double figure(const struct nf_testbed *b, uint32_t tier, const char *what, const char *page)
+{
+    for (size_t i = 0; i < b->figures.list.n; i++) {
+        const struct nf_tier_figure *f = &b->figures.list.v[i];
+
+        if (f->tier == tier && !strcmp(f->what, what) && (!page || !strcmp(f->page, page)))
+            return f->value;
+    }
+    return 0;
 }
 
 static int print_measured(const struct nf_testbed *b, enum nf_table_format format)
@@ -81,6 +97,10 @@ static int print_measured(const struct nf_testbed *b, enum nf_table_format forma
         known(t, m->write_bps);
         known(t, m->parallelism.stream);
         known(t, m->parallelism.gather);
+        known(t, figure(b, i, "llc", "4k"));
+        known(t, figure(b, i, "llc", "2m"));
+        known(t, figure(b, i, "flush", NULL));
+        known(t, figure(b, i, "fence", NULL));
         nf_table_text(t, nf_evidence_name(b->tiers[i].facts.evidence));
     }
     rc = nf_table_print(t, format, stdout);

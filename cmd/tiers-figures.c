@@ -1,18 +1,14 @@
 #include "cmd/tiers-figures.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "analyze/gnuplot.h"
+#include "analyze/plot.h"
 #include "core/base/buf.h"
 #include "core/base/error.h"
 #include "replay/background.h"
-
-enum { PLOT_TIMEOUT_MS = 30000 };
 
 static const struct nf_column columns[] = {
     {"tier", "tier", NF_COLUMN_TEXT},
@@ -23,6 +19,8 @@ static const struct nf_column columns[] = {
     {"traffic_bytes_per_s", "traffic/s", NF_COLUMN_BYTES},
     {"ns", "time", NF_COLUMN_NS},
     {"bytes_per_s", "bytes/s", NF_COLUMN_BYTES},
+    {"bytes", "size", NF_COLUMN_BYTES},
+    {"k", "k", NF_COLUMN_REAL},
     {"page", "page", NF_COLUMN_TEXT},
     {"locality", "chase", NF_COLUMN_TEXT},
     {"working_set_bytes", "working set", NF_COLUMN_BYTES},
@@ -42,7 +40,7 @@ static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, stru
 {
     char name[80], offered[16] = "";
 
-    if (f->threads && *f->traffic)
+    if (!strcmp(f->what, "bandwidth") || (!strcmp(f->what, "loaded") && f->threads))
         snprintf(offered, sizeof offered, "max");
 
     if (f->to_tier >= 0)
@@ -59,6 +57,8 @@ static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, stru
     known(t, f->traffic_bps);
     known(t, strcmp(f->unit, "ns") ? 0 : f->value);
     known(t, strcmp(f->unit, "B/s") ? 0 : f->value);
+    known(t, strcmp(f->unit, "B") ? 0 : f->value);
+    known(t, strcmp(f->unit, "lines") ? 0 : f->value);
     nf_table_text(t, f->page);
     nf_table_text(t, f->locality);
     nf_table_integer(t, (int64_t)f->working_set_bytes);
@@ -82,37 +82,34 @@ int nf_tiers_print_figures(const struct nf_testbed *b, enum nf_table_format form
 
 /* --- picture --- */
 
-static const char *terminal(const char *path)
-{
-    static const char *const known_endings[][2] = {
-        {".svg", "svg size 1000,680 dynamic font 'sans,13'"},
-        {".png", "png size 1000,680"},
-        {".pdf", "pdfcairo size 9,6"},
-    };
-    size_t n = strlen(path);
+/* Okabe and Ito's palette: told apart by those who see no red from green, too. A colour and a symbol for each mix. */
+static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"};
+static const int symbols[] = {7, 5, 9, 11, 13};
+_Static_assert(sizeof colours / sizeof *colours == NF_BACKGROUND_KINDS, "a colour for each mix");
 
-    for (size_t i = 0; i < sizeof known_endings / sizeof *known_endings; i++)
-        if (n > 4 && !strcmp(path + n - 4, known_endings[i][0]))
-            return known_endings[i][1];
-    return NULL;
-}
+enum { PANEL_WIDTH = 520, HEAD_HEIGHT = 96, PANEL_HEIGHT = 430, KEY_HEIGHT = 44, NAME_MAX_SHOWN = 40, SIDE_BY_SIDE = 2 };
 
 int nf_tiers_plot_check(const char *path)
 {
-    if (!terminal(path))
-        return nf_fail(-EINVAL, "--plot %s: a name that ends in .svg, .png or .pdf is wanted", path);
-    return nf_gnuplot_probe();
+    int rc = nf_plot_check(path);
+
+    return rc ? rc : nf_gnuplot_probe();
+}
+
+static bool is_loaded(const struct nf_tier_figure *f, uint32_t tier)
+{
+    return f->tier == tier && !strcmp(f->what, "loaded");
 }
 
 /* A curve of one tier and mix as a data block; the idle point begins each. Returns its points. */
-static unsigned curve(const struct nf_testbed *b, uint32_t tier, const char *traffic, unsigned mix, struct nf_buf *script)
+static unsigned curve(const struct nf_testbed *b, uint32_t tier, unsigned mix, struct nf_buf *script)
 {
     unsigned n = 0;
 
     for (size_t i = 0; i < b->figures.list.n; i++) {
         const struct nf_tier_figure *f = &b->figures.list.v[i];
 
-        if (f->tier != tier || strcmp(f->what, "loaded") || (*f->traffic && strcmp(f->traffic, traffic)))
+        if (!is_loaded(f, tier) || (*f->traffic && strcmp(f->traffic, nf_background_kind_name(mix))))
             continue;
         if (!n)
             nf_buf_printf(script, "$t%u_%u << E\n", tier, mix);
@@ -124,74 +121,113 @@ static unsigned curve(const struct nf_testbed *b, uint32_t tier, const char *tra
     return n;
 }
 
-/* Names come from the command line: what would end gnuplot's string, or be markup, is left out. */
-static void plain(const char *text, struct nf_buf *b)
+/* One panel: a curve for each mix in the order in which more was asked for, so that one that bends back shows it. */
+static void panel(const struct nf_testbed *b, uint32_t tier, struct nf_canvas *c)
 {
-    for (; *text; text++)
-        if (!strchr("'\"\\{}_^@&~\n", *text))
-            nf_buf_add(b, text, 1);
+    struct nf_buf title = {0};
+
+    for (unsigned m = 0; m < NF_BACKGROUND_KINDS; m++)
+        curve(b, tier, m, &c->script);
+    nf_buf_printf(&title, "%s (%s)", b->tiers[tier].name, nf_evidence_name(b->tiers[tier].facts.evidence));
+    nf_buf_puts(&c->script, "set title ");
+    nf_canvas_text(&c->script, title.data ? title.data : "", NAME_MAX_SHOWN);
+    nf_buf_puts(&c->script, " font ',14' offset 0,-0.3\n");
+    for (unsigned m = 0; m < NF_BACKGROUND_KINDS; m++)
+        nf_buf_printf(&c->script, "%s$t%u_%u using 1:2 with linespoints lc rgb '%s' pt %d ps 0.9 lw 2 notitle", m ? ", \\\n     " : "plot ",
+                      tier, m, colours[m], symbols[m]);
+    for (unsigned m = 0; m < NF_BACKGROUND_KINDS; m++)
+        nf_buf_printf(&c->script, ", \\\n     $t%u_%u using 1:($3 > 0 ? NaN : $2) with points lc rgb '#d00000' pt 6 ps 2.2 lw 1.5 notitle",
+                      tier, m);
+    nf_buf_puts(&c->script, "\n");
+    c->script.failed = c->script.failed || title.failed;
+    nf_buf_deinit(&title);
 }
 
-/* A colour for each mix, a shape and a dash for each tier. */
-static unsigned write_script(const struct nf_testbed *b, const char *path, struct nf_buf *script)
+/* What colours mean, once for all panels, along the bottom. */
+static void key(struct nf_canvas *c)
 {
-    struct nf_buf plots = {0};
-    unsigned n = 0;
+    nf_buf_puts(&c->script, "set origin 0,0\n");
+    nf_buf_printf(&c->script, "set size 1,%.4f\n", (double)KEY_HEIGHT / c->height);
+    nf_buf_puts(&c->script, "unset title; unset xlabel; unset ylabel; unset tics; unset border; unset grid\n"
+                            "set lmargin 0; set rmargin 0; set tmargin 0; set bmargin 0\n"
+                            "set key center center horizontal samplen 2 width 1 maxrows 1 font ',13'\n"
+                            "set xrange [0:1]; set yrange [0:1]\n");
+    for (unsigned m = 0; m < NF_BACKGROUND_KINDS; m++)
+        nf_buf_printf(&c->script, "%sNaN with linespoints lc rgb '%s' pt %d ps 0.9 lw 2 title '%s'", m ? ", " : "plot ", colours[m],
+                      symbols[m], nf_background_kind_name(m));
+    nf_buf_puts(&c->script, ", NaN with points lc rgb '#d00000' pt 6 ps 2.2 lw 1.5 title 'unstable'\n");
+}
 
-    nf_buf_printf(script,
-                  "set terminal %s\nset output 'picture'\nset title 'Latency of one TLB-local chain beside traffic'\n"
-                  "set xlabel 'traffic of the other threads, GB/s'\nset ylabel 'latency, ns'\n"
-                  "set key outside bottom center horizontal maxcols 3 samplen 3 width -1\n"
-                  "set yrange [0:*]\nset xrange [0:*]\nset grid\n", terminal(path));
-    for (uint32_t i = 0; i < b->n_tiers; i++)
-        for (unsigned m = 0; m < NF_BACKGROUND_KINDS; m++) {
-            const char *mix = nf_background_kind_name(m);
+/* The highest latency and traffic drawn: all panels share their axes, or far would look like near. Returns the panels. */
+static unsigned extent(const struct nf_testbed *b, double *ns, double *bps)
+{
+    unsigned panels = 0;
 
-            if (!curve(b, i, mix, m, script))
+    *ns = *bps = 0;
+    for (uint32_t t = 0; t < b->n_tiers; t++) {
+        bool any = false;
+
+        for (size_t i = 0; i < b->figures.list.n; i++) {
+            const struct nf_tier_figure *f = &b->figures.list.v[i];
+
+            if (!is_loaded(f, t))
                 continue;
-            nf_buf_printf(&plots, "%s$t%u_%u using 1:2 with linespoints lc %u dt %u pt %u lw 1.5 title '", n ? ", " : "plot ", i, m,
-                          m + 1, i % 4 + 1, i % 4 * 2 + 5);
-            plain(b->tiers[i].name, &plots);
-            nf_buf_printf(&plots, ", %s, %s'", mix, nf_evidence_name(b->tiers[i].facts.evidence));
-            nf_buf_printf(&plots, ", $t%u_%u using 1:($3 > 0 ? NaN : $2) with points lc rgb 'red' pt 4 ps 1.8 notitle", i, m);
-            n++;
+            any = true;
+            *ns = f->value > *ns ? f->value : *ns;
+            *bps = f->traffic_bps > *bps ? f->traffic_bps : *bps;
         }
-    if (n)
-        nf_buf_puts(&plots, ", NaN with points lc rgb 'red' pt 4 ps 1.8 title 'unstable'");
-    nf_buf_puts(script, plots.data ? plots.data : "");
-    nf_buf_puts(script, "\n");
-    script->failed = script->failed || plots.failed;
-    nf_buf_deinit(&plots);
-    return n;
+        panels += any;
+    }
+    return panels;
+}
+
+static bool has_curve(const struct nf_testbed *b, uint32_t tier)
+{
+    for (size_t i = 0; i < b->figures.list.n; i++)
+        if (is_loaded(&b->figures.list.v[i], tier))
+            return true;
+    return false;
+}
+
+static int fill(const struct nf_testbed *b, struct nf_canvas *c)
+{
+    double ns, bps;
+    unsigned panels = extent(b, &ns, &bps), across = panels < SIDE_BY_SIDE ? panels : SIDE_BY_SIDE, shown = 0;
+    unsigned lines = across ? (panels + across - 1) / across : 0;
+
+    if (!panels)
+        return nf_fail(-EINVAL, "there is no loaded-latency curve to draw");
+    c->width = (int)across * PANEL_WIDTH;
+    c->height = HEAD_HEIGHT + (int)lines * PANEL_HEIGHT + KEY_HEIGHT;
+    nf_canvas_head(c, "Latency beside traffic",
+                   "One dependent, TLB-local chain; the other CPUs issue 10 % to all of the traffic they can.",
+                   "Mixes by reads for each write: read, mostly-read 3, mixed 2, write 1, stream-out 0.");
+    nf_buf_printf(&c->script, "set multiplot\nset xrange [0:%.6g]\nset yrange [0:%.6g]\n", 1.05 * bps / 1e9 + 1e-3, 1.1 * ns + 1);
+    nf_buf_puts(&c->script, "set xlabel 'traffic of the other threads, GB/s'\nset ylabel 'latency of a load, ns'\n"
+                            "set lmargin 9; set rmargin 2; set tmargin 2; set bmargin 4\nunset key\n");
+    for (uint32_t i = 0; i < b->n_tiers; i++) {
+        if (!has_curve(b, i))
+            continue;
+        nf_buf_printf(&c->script, "set origin %.4f,%.4f\nset size %.4f,%.4f\n", (double)(shown % across) / across,
+                      (KEY_HEIGHT + (lines - 1 - shown / across) * (double)PANEL_HEIGHT) / c->height, 1.0 / across,
+                      (double)PANEL_HEIGHT / c->height);
+        panel(b, i, c);
+        if (!shown++)
+            nf_buf_puts(&c->script, "unset label\n"); /* the head is drawn once */
+    }
+    key(c);
+    nf_buf_puts(&c->script, "unset multiplot\n");
+    return c->script.failed ? nf_fail(-ENOMEM, "no memory") : 0;
 }
 
 int nf_tiers_plot(const struct nf_testbed *b, const char *path)
 {
-    char folder[] = "/tmp/nearfar-plot-XXXXXX", script_path[64], picture[64];
-    struct nf_buf script = {0}, made = {0};
-    int rc = 0;
+    struct nf_canvas c = {.name = "plot"};
+    int rc = fill(b, &c);
 
-    if (!write_script(b, path, &script))
-        rc = nf_fail(-EINVAL, "there is no loaded-latency curve to draw");
-    if (!rc && script.failed)
-        rc = nf_fail(-ENOMEM, "no memory");
-    if (!rc && !mkdtemp(folder))
-        rc = nf_fail(-errno, "cannot make a folder in /tmp: %s", strerror(errno));
-    if (!rc) {
-        snprintf(script_path, sizeof script_path, "%s/script", folder);
-        snprintf(picture, sizeof picture, "%s/picture", folder);
-        rc = nf_file_write(script_path, script.data, script.n);
-        if (!rc)
-            rc = nf_gnuplot_run(folder, "script", PLOT_TIMEOUT_MS);
-        if (!rc)
-            rc = nf_buf_read_file(&made, picture, 64 << 20);
-        if (!rc)
-            rc = nf_file_write(path, made.data, made.n);
-        unlink(picture);
-        unlink(script_path);
-        rmdir(folder);
-    }
-    nf_buf_deinit(&script);
-    nf_buf_deinit(&made);
+    if (!rc)
+        rc = nf_plot_draw(&c, path);
+    nf_buf_deinit(&c.script);
+    nf_buf_deinit(&c.data);
     return rc;
 }

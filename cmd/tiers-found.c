@@ -7,11 +7,11 @@
 
 #include "core/base/buf.h"
 #include "core/base/error.h"
+#include "core/base/prefetchers.h"
 #include "core/base/units.h"
 #include "pool/devices.h"
 #include "pool/nodes.h"
 #include "pool/sysfs.h"
-#include "replay/environment.h"
 
 enum { DEPTH_MAX = 5 };
 
@@ -36,7 +36,7 @@ struct found {
     struct nf_device devices[NF_DEVICES_MAX];
     int n_nodes, n_devices;
     char sys[512];
-    char machine[256]; /* what holds for the whole machine */
+    char machine[384]; /* what holds for the whole machine */
 };
 
 static void known(struct nf_table *t, double v)
@@ -68,17 +68,17 @@ static const char *weights(const struct found *f)
 
 static void read_machine(struct found *f, const char *root)
 {
-    char prefetchers[64], huge[64];
+    char prefetchers[64], why[128], huge[64];
     int cpu = 0;
 
     for (int i = f->n_nodes - 1; i >= 0; i--)
         if (f->nodes[i].has_cpu)
             cpu = atoi(f->nodes[i].cpus);
-    nf_environment_prefetchers(root, cpu, prefetchers, sizeof prefetchers);
+    nf_prefetchers_read(root, cpu, prefetchers, sizeof prefetchers, why, sizeof why);
     if (!nf_sysfs_line(huge, sizeof huge, f->sys, "kernel/mm/transparent_hugepage/enabled"))
         snprintf(huge, sizeof huge, "unknown");
-    snprintf(f->machine, sizeof f->machine, "prefetchers %s; transparent huge pages %s; interleave weights %s",
-             prefetchers, huge, weights(f));
+    snprintf(f->machine, sizeof f->machine, "prefetchers %s%s%s%s; transparent huge pages %s; interleave weights %s",
+             prefetchers, *why ? " (" : "", why, *why ? ")" : "", huge, weights(f));
 }
 
 static int look(struct found *f, const char *root)

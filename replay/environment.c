@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/prefetchers.h"
+
 /* Files of one value: its name in the study, where it stands. %d is the CPU. */
 static const struct {
     const char *name, *path;
@@ -62,28 +64,9 @@ static void keep_choice(char *text)
     memmove(text, open + 1, (size_t)(close - open));
 }
 
-/* Bits of MSR 0x1a4 that are set switch a prefetcher off (Intel: L2 stream, L2 adjacent line, L1 stream, L1 by
- * instruction). Read back, never assumed; needs root and the msr module. */
-void nf_environment_prefetchers(const char *root, int cpu, char *text, size_t size)
-{
-    const off_t msr = 0x1a4;
-    char path[512];
-    uint64_t bits = 0;
-    int fd;
-
-    snprintf(text, size, "unknown");
-    snprintf(path, sizeof path, "%s/dev/cpu/%d/msr", root, cpu);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    if (pread(fd, &bits, sizeof bits, msr) == (ssize_t)sizeof bits)
-        snprintf(text, size, "off-mask 0x%llx", (unsigned long long)(bits & 0xf));
-    close(fd);
-}
-
 void nf_environment_json(const char *root, int cpu, struct nf_buf *b)
 {
-    char text[256];
+    char text[256], why[128];
 
     nf_buf_puts(b, "{");
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
@@ -94,8 +77,12 @@ void nf_environment_json(const char *root, int cpu, struct nf_buf *b)
         nf_buf_printf(b, "%s\"%s\":", i ? "," : "", values[i].name);
         nf_buf_json(b, known ? text : "unknown");
     }
-    nf_environment_prefetchers(root, cpu, text, sizeof text);
+    nf_prefetchers_read(root, cpu, text, sizeof text, why, sizeof why);
     nf_buf_puts(b, ",\"prefetchers\":");
     nf_buf_json(b, text);
+    if (*why) {
+        nf_buf_puts(b, ",\"prefetchers_why\":");
+        nf_buf_json(b, why);
+    }
     nf_buf_puts(b, "}");
 }

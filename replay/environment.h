@@ -6,5 +6,3 @@
 /* Below `root` ("" for this machine) at /proc, /sys and /dev; cpu: the one that replays. Appends a JSON object; well under
  * a millisecond. An out-of-memory shows in b->failed. */
 void nf_environment_json(const char *root, int cpu, struct nf_buf *b);
-/* Which hardware prefetchers are off, read back from the CPU ("off-mask 0x0": none), or "unknown". */
-void nf_environment_prefetchers(const char *root, int cpu, char *text, size_t size);

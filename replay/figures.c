@@ -15,7 +15,9 @@
 #include "pool/fault-cost.h"
 #include "pool/mover.h"
 #include "pool/tier-binding.h"
+#include "replay/access-class.h"
 #include "replay/background.h"
+#include "replay/flush.h"
 #include "replay/measure.h"
 #include "replay/pages.h"
 #include "replay/pin.h"
@@ -77,7 +79,7 @@ struct run {
     const struct nf_tier_figures_options *o;
     struct nf_tier_figures *out;
     cpu_set_t allowed; /* before a chase was pinned */
-    bool said_huge, said_load, said_nodes;
+    bool said_huge, said_load, said_nodes, said_injects, said_flush;
 };
 
 static int keep(struct run *r, const struct nf_tier_figure *f)
@@ -141,7 +143,37 @@ static int latencies_of(struct run *r, uint32_t tier, struct nf_chase *c, const 
             if (!rc)
                 rc = keep(r, &f);
         }
-    return rc ? rc : nf_chase_prove(c);
+    return rc;
+}
+
+/* What waits for an injected delay says nothing about the caches, nor about fetches under way: those are assumed of it. */
+static bool injects(struct run *r, uint32_t tier)
+{
+    const struct nf_tier_facts *f = &r->o->tiers[tier].facts;
+
+    if (!(f->target_latency_ns > 0 || f->target_bps > 0))
+        return false;
+    once(&r->said_injects, "the effective LLC, k, flushes and fences are left out of tier '%s': it injects its delay",
+         r->o->tiers[tier].name);
+    return true;
+}
+
+/* One scan of nine runs, the knee of each beside that of all. */
+static int llc(struct run *r, uint32_t tier, struct nf_chase *c, const char *page)
+{
+    struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "llc", .unit = "B", .traffic = "", .page = page,
+                               .locality = "tlb-local", .working_set_bytes = SET_BYTES, .parallelism = 1, .n = NF_MEASURE_RUNS};
+    uint64_t bytes;
+    int rc;
+
+    if (injects(r, tier))
+        return 0;
+    rc = nf_chase_knee(c, &bytes, f.samples);
+    if (rc)
+        return rc;
+    f.value = (double)bytes;
+    f.stable = nf_gate_passed(f.samples, f.n);
+    return keep(r, &f);
 }
 
 static int latency(struct run *r, uint32_t number, struct nf_tier *tier, const char *page)
@@ -156,10 +188,15 @@ static int latency(struct run *r, uint32_t number, struct nf_tier *tier, const c
     if (rc)
         return rc;
     memory = nf_chase_memory(c, &bytes);
-    if (!strcmp(page, "2m") && huge_bytes(memory) < bytes)
+    if (!strcmp(page, "2m") && huge_bytes(memory) < bytes) {
         once(&r->said_huge, "latency on huge pages is left out: the kernel gave %s", "fewer than were asked for");
-    else
+    } else {
         rc = latencies_of(r, number, c, page);
+        if (!rc)
+            rc = llc(r, number, c, page);
+        if (!rc)
+            rc = nf_chase_prove(c);
+    }
     nf_chase_free(c);
     return rc;
 }
@@ -304,6 +341,95 @@ static int loaded_curves(struct run *r, uint32_t tier)
     return rc;
 }
 
+/* --- fetches under way, flushes --- */
+
+struct lines {
+    char *memory;
+    uint64_t bytes;
+    const struct nf_access_class *class;
+    double latency_ns; /* of one TLB-local chain: what k is a multiple of */
+    unsigned run;
+};
+
+static int take_class(void *context, double *k)
+{
+    struct lines *l = context;
+
+    *k = nf_access_class_run(l->class, l->memory, l->bytes, l->run++) * l->latency_ns;
+    return 0;
+}
+
+static int take_flush(void *context, double *ns)
+{
+    struct lines *l = context;
+
+    *ns = nf_flush_run(l->memory, l->bytes, l->run++);
+    return 0;
+}
+
+static int take_fence(void *context, double *ns)
+{
+    struct lines *l = context;
+
+    *ns = nf_flush_fence_run(l->memory, l->bytes, l->run++);
+    return 0;
+}
+
+static int line_figures(struct run *r, uint32_t tier, struct lines *l)
+{
+    struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "k", .unit = "lines", .locality = "", .threads = 1,
+                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = l->bytes}, of;
+    int rc = 0;
+
+    for (int i = 0; i < NF_ACCESS_CLASSES && !rc; i++) {
+        of = f;
+        of.traffic = nf_access_classes[i].name;
+        l->class = &nf_access_classes[i];
+        rc = sample(&of, take_class, l);
+        if (!rc)
+            rc = keep(r, &of);
+    }
+    if (!*nf_flush_name()) {
+        once(&r->said_flush, "flushes and fences are left out: %s", "no instruction of this CPU's is known for them");
+        return rc;
+    }
+    for (int fence = 0; fence < 2 && !rc; fence++) {
+        of = f;
+        of.what = fence ? "fence" : "flush";
+        of.unit = "ns";
+        of.traffic = nf_flush_name();
+        rc = sample(&of, fence ? take_fence : take_flush, l);
+        if (!rc)
+            rc = keep(r, &of);
+    }
+    return rc;
+}
+
+static int lines(struct run *r, uint32_t tier)
+{
+    struct nf_tier_figure latency = {.to_tier = -1};
+    struct nf_chase *c = NULL;
+    struct lines l = {0};
+    int rc;
+
+    if (injects(r, tier))
+        return 0;
+    progress(r, tier, "fetches under way, flushes");
+    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, SET_BYTES, &c);
+    if (rc)
+        return rc;
+    nf_chase_link(c, SET_BYTES, true);
+    rc = sample(&latency, take_chase, c);
+    l.latency_ns = latency.value;
+    l.memory = nf_chase_memory(c, &l.bytes);
+    if (!rc)
+        rc = line_figures(r, tier, &l);
+    if (!rc)
+        rc = nf_chase_prove(c);
+    nf_chase_free(c);
+    return rc;
+}
+
 /* --- between tiers --- */
 
 struct copying {
@@ -438,6 +564,8 @@ int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_t
             rc = bandwidths(&r, i);
         if (!rc)
             rc = loaded_curves(&r, i);
+        if (!rc)
+            rc = lines(&r, i);
         if (rc)
             nf_fail_in(rc, "tier '%s'", o->tiers[i].name);
     }

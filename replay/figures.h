@@ -1,7 +1,7 @@
 #pragma once
 /* What the memory of a testbed does under every condition that changes the answer: idle latency by page size, locality
- * and working set; bandwidth by mix and threads; latency beside traffic; copies and migrations between tiers. Each figure
- * carries its conditions and all of its samples. */
+ * and working set, and the effective LLC that it shows; bandwidth by mix and threads; latency beside traffic; fetches under way by class
+ * of access; flushes and fences; copies and migrations between tiers. Each figure carries its conditions and all of its samples. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,10 +14,11 @@ enum { NF_GATE_WINDOW = 7, NF_GATE_SAMPLES_MAX = 50 };
 struct nf_tier_figure {
     uint32_t tier;
     int to_tier;              /* -1: none */
-    const char *what, *unit;  /* "latency", "bandwidth", "loaded", "copy", "migrate", "fault"; "ns", "B/s" */
-    double value;             /* median of the last window */
+    const char *what, *unit;  /* "latency", "llc", "bandwidth", "loaded", "k", "flush", "fence", "copy", "migrate", "fault"; "ns", "B", "B/s",
+                               * "lines" */
+    double value;             /* median of the last window; of an llc: of its samples' curves together */
     bool stable;
-    const char *traffic;      /* "read", "mixed", "write", "" */
+    const char *traffic;      /* "read", "mixed", "write", ""; of a k the class of access, of a flush and a fence the instruction */
     unsigned threads;
     double offered;           /* share of the tier's read bandwidth asked of each thread; 0: all it can get */
     double traffic_bps;

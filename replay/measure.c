@@ -28,7 +28,6 @@ enum {
     BAND_BYTES = PIECES << 20,
     GATHER_STRETCH = 1024,
     GATHER_LINES = PIECES * 2 * GATHER_STRETCH, /* their numbers, 64 KiB, stay in the second-level cache */
-    KNEE_RUNS = 9,
     KNEE_SIZES_MAX = 40,
 };
 /* Twice what any one core reaches of today's last-level caches (96 MiB), and then some. */
@@ -48,7 +47,7 @@ struct bench {
     bool injects;
     uint64_t carried_ns; /* as in the engine: deadlines do not drift */
     uint32_t gather[GATHER_LINES]; /* line numbers of the run: computing them takes longer than fetching */
-    struct nf_samples *samples;
+    struct nf_samples *samples; /* NULL: kept by the caller */
 };
 
 static void charge(struct bench *b, uint64_t read, uint64_t write, uint64_t lines, double k)
@@ -74,6 +73,8 @@ static int keep(struct bench *b, const char *what, const char *unit, uint64_t se
 {
     struct nf_tier_sample s = {b->number, what, unit, set, k, run, value};
 
+    if (!b->samples)
+        return 0;
     return nf_array_push(&b->samples->list, s) ? nf_fail(-ENOMEM, "out of memory for samples") : 0;
 }
 
@@ -401,46 +402,62 @@ static void warm_up(struct bench *b, uint64_t bytes, char **at)
         chase_stretch(at, 1, STRETCH_STEPS);
 }
 
-static int knee_point(struct bench *b, uint64_t bytes, double *median)
+/* ns: of each run. */
+static int knee_point(struct bench *b, uint64_t bytes, double ns[NF_MEASURE_RUNS])
 {
     char *at[CHAINS_MAX];
-    double ns[KNEE_RUNS];
     int rc = 0;
 
     link_lines(b, bytes, true, at);
     warm_up(b, bytes, at);
-    for (unsigned run = 0; run < KNEE_RUNS && !rc; run++) {
+    for (unsigned run = 0; run < NF_MEASURE_RUNS && !rc; run++) {
         ns[run] = chase(b, at, 1);
         rc = keep(b, "knee", "ns", bytes, 1, run, ns[run]);
     }
-    *median = rc ? 0 : nf_median(ns, KNEE_RUNS);
     return rc;
+}
+
+/* knees: of each run's own curve; NULL: not wanted. */
+static int measure_knee(struct bench *b, uint64_t *llc_bytes, double *knees)
+{
+    uint64_t second_level = reported_cache(_SC_LEVEL2_CACHE_SIZE, 1 << 20), sizes[KNEE_SIZES_MAX];
+    double ns[KNEE_SIZES_MAX][NF_MEASURE_RUNS], curve[KNEE_SIZES_MAX];
+    char text[NF_UNITS_TEXT];
+    uint32_t n = 0;
+    int rc = 0;
+
+    if (b->injects)
+        return nf_fail(-EINVAL, "tier '%s' injects delay: its latency curve says nothing about the caches", b->tier->name);
+    for (double bytes = (double)second_level / 2; !rc && n < KNEE_SIZES_MAX && bytes <= (double)b->bytes; bytes *= M_SQRT2) {
+        sizes[n] = (uint64_t)bytes / NF_CHASE_LOCAL_BYTES * NF_CHASE_LOCAL_BYTES;
+        if (!b->options->quiet)
+            nf_progress("measuring the last-level cache: working set %s", nf_format_bytes(text, (double)sizes[n]));
+        rc = knee_point(b, sizes[n], ns[n]);
+        n++;
+    }
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < n; i++)
+        curve[i] = nf_median(ns[i], NF_MEASURE_RUNS);
+    *llc_bytes = n ? nf_measure_knee(sizes, curve, n, second_level) : second_level;
+    for (unsigned run = 0; knees && run < NF_MEASURE_RUNS; run++) {
+        for (uint32_t i = 0; i < n; i++)
+            curve[i] = ns[i][run];
+        knees[run] = (double)(n ? nf_measure_knee(sizes, curve, n, second_level) : second_level);
+    }
+    return 0;
 }
 
 int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *options, uint64_t *llc_bytes,
                    struct nf_samples *samples)
 {
-    uint64_t second_level = reported_cache(_SC_LEVEL2_CACHE_SIZE, 1 << 20), sizes[KNEE_SIZES_MAX];
-    double latency[KNEE_SIZES_MAX];
-    char text[NF_UNITS_TEXT];
     struct nf_pin pin = {.cpu = -1};
     struct bench b;
-    uint32_t n = 0;
     int rc = bench_init(&b, near, 0, options, samples, &pin);
 
-    if (!rc && b.injects)
-        rc = nf_fail(-EINVAL, "tier '%s' injects delay: its latency curve says nothing about the caches", near->name);
-    for (double bytes = (double)second_level / 2; !rc && n < KNEE_SIZES_MAX && bytes <= (double)b.bytes;
-         bytes *= M_SQRT2) {
-        sizes[n] = (uint64_t)bytes / NF_CHASE_LOCAL_BYTES * NF_CHASE_LOCAL_BYTES;
-        if (!options->quiet)
-            nf_progress("measuring the last-level cache: working set %s", nf_format_bytes(text, (double)sizes[n]));
-        rc = knee_point(&b, sizes[n], &latency[n]);
-        n++;
-    }
-    bench_deinit(&b, &pin);
     if (!rc)
-        *llc_bytes = n ? nf_measure_knee(sizes, latency, n, second_level) : second_level;
+        rc = measure_knee(&b, llc_bytes, NULL);
+    bench_deinit(&b, &pin);
     return rc;
 }
 
@@ -480,7 +497,7 @@ struct nf_chase *nf_chase_free(struct nf_chase *c)
     return NULL;
 }
 
-const void *nf_chase_memory(const struct nf_chase *c, uint64_t *bytes)
+void *nf_chase_memory(const struct nf_chase *c, uint64_t *bytes)
 {
     *bytes = c->b.bytes;
     return c->b.memory;
@@ -495,6 +512,11 @@ void nf_chase_link(struct nf_chase *c, uint64_t bytes, bool local)
 double nf_chase_run(struct nf_chase *c)
 {
     return chase(&c->b, c->at, 1);
+}
+
+int nf_chase_knee(struct nf_chase *c, uint64_t *llc_bytes, double knees[NF_MEASURE_RUNS])
+{
+    return measure_knee(&c->b, llc_bytes, knees);
 }
 
 int nf_chase_prove(struct nf_chase *c)

@@ -74,7 +74,11 @@ struct nf_chase;
 int nf_chase_new(struct nf_tier *tier, int cpu, uint64_t bytes, struct nf_chase **out);
 /* NULL is fine. Returns NULL. */
 struct nf_chase *nf_chase_free(struct nf_chase *c);
-const void *nf_chase_memory(const struct nf_chase *c, uint64_t *bytes);
+/* The caller may write to it, and links it anew before the next run. */
+void *nf_chase_memory(const struct nf_chase *c, uint64_t *bytes);
+/* The effective LLC seen through this memory's pages, as nf_measure_llc has it; knees: of each run's curve alone. 0, -EINVAL (it
+ * injects), -errno (cause set). Links are gone afterwards. */
+int nf_chase_knee(struct nf_chase *c, uint64_t *llc_bytes, double knees[NF_MEASURE_RUNS]);
 /* One cycle through all lines of the first `bytes`, then as many steps as fill the caches with it (150 ms at most). local:
  * TLB-local, else every line on another page. */
 void nf_chase_link(struct nf_chase *c, uint64_t bytes, bool local);

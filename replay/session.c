@@ -186,7 +186,7 @@ static int open_testbed(struct nf_session *s)
         .far_bandwidth_x = o->far_bandwidth_x,
         .cpu = s->cpu,
         .llc_bytes = o->llc_bytes,
-        .reuse = o->reuse_testbed || o->resume ? s->study : NULL,
+        .reuse = o->reuse_testbed || o->resume || o->resume_testbed ? s->study : NULL,
         .reuse_id = o->resume_testbed,
         .machine = s->machine,
         .quiet = o->quiet,

@@ -30,7 +30,7 @@ struct nf_replay_options {
     double until_width;          /* blocks end, after NF_REPLAY_BLOCKS_MIN, once the 95 % interval of every median slowdown is
                                     narrower than this share of it; 0: all blocks run */
     int64_t resume;              /* a partial replay of the study to go on with, told the same options; 0: a new one */
-    int64_t resume_testbed;      /* the one it ran on */
+    int64_t resume_testbed;      /* the one it ran on, or that was copied from a file: no other; 0: any */
     uint64_t seed;
     uint64_t llc_bytes;          /* of the cache filter; 0: as measured */
     bool unfiltered;             /* no filter: every visited byte is charged */

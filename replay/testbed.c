@@ -8,6 +8,7 @@
 #include "core/base/buf.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/base/prefetchers.h"
 #include "core/base/units.h"
 #include "core/model/stream.h"
 #include "replay/kernel.h"
@@ -162,7 +163,7 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
     if (!rc && o->reuse)
         rc = find_testbed(o->reuse, o->machine, o->reuse_id, &known, &known_llc);
     if (!rc && o->reuse_id && !known)
-        rc = nf_fail(-EINVAL, "testbed %lld is of another machine: a replay goes on where it began", (long long)o->reuse_id);
+        rc = nf_fail(-EINVAL, "testbed %lld is of another machine, or of this one set up otherwise: what was measured there counts there", (long long)o->reuse_id);
     if (rc)
         return rc;
     if (known) {
@@ -325,13 +326,19 @@ static int record_testbed(struct nf_testbed *t, struct nf_study *study, int64_t 
 {
     bool huge = strstr(t->tiers[0].spec, "page=thp");
     struct nf_buf json = {0};
+    char prefetchers[64], why[128];
     struct nf_query *q;
     int rc;
 
-    nf_buf_printf(&json,
-                  "{\"cpu\":%d,\"kernels\":\"%s\",\"page\":\"%s\",\"prefetchers\":\"unknown\",\"runs\":%d,"
-                  "\"working_set_bytes\":%llu,\"latency\":\"one dependent chain, TLB-local\"}",
-                  t->cpu, nf_kernels_best()->name, huge ? "thp" : "4k", NF_MEASURE_RUNS,
+    nf_prefetchers_read("", t->cpu, prefetchers, sizeof prefetchers, why, sizeof why);
+    nf_buf_printf(&json, "{\"cpu\":%d,\"kernels\":\"%s\",\"page\":\"%s\",\"prefetchers\":", t->cpu, nf_kernels_best()->name,
+                  huge ? "thp" : "4k");
+    nf_buf_json(&json, prefetchers);
+    if (*why) {
+        nf_buf_puts(&json, ",\"prefetchers_why\":");
+        nf_buf_json(&json, why);
+    }
+    nf_buf_printf(&json, ",\"runs\":%d,\"working_set_bytes\":%llu,\"latency\":\"one dependent chain, TLB-local\"}", NF_MEASURE_RUNS,
                   (unsigned long long)t->measured[0].working_set_bytes);
     if (json.failed)
         return nf_fail(-ENOMEM, "out of memory");

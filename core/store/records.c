@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/base/buf.h"
+#include "core/base/prefetchers.h"
 #include "core/base/error.h"
 #include "core/base/spill.h"
 #include "core/store/visit-codec.h"
@@ -72,7 +73,7 @@ static void machine_facts(struct nf_buf *json)
         {"perf_event_paranoid", "/proc/sys/kernel/perf_event_paranoid"},
         {"product", "/sys/class/dmi/id/product_name"},
     };
-    char text[256];
+    char text[256], why[128];
 
     nf_buf_puts(json, "{");
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
@@ -80,8 +81,10 @@ static void machine_facts(struct nf_buf *json)
         nf_buf_printf(json, "%s\"%s\":", i ? "," : "", facts[i].name);
         nf_buf_json(json, text);
     }
-    /* Readable only as root through the msr module; a guest hides it. */
-    nf_buf_puts(json, ",\"prefetchers\":\"unknown\"}");
+    nf_prefetchers_read("", 0, text, sizeof text, why, sizeof why);
+    nf_buf_puts(json, ",\"prefetchers\":");
+    nf_buf_json(json, text);
+    nf_buf_puts(json, "}");
 }
 
 int64_t nf_record_machine(struct nf_study *s)

@@ -3,13 +3,16 @@ kept in a testbed file, and a picture of the loaded-latency curves."""
 import json
 import os
 import shutil
+import time
 
 from system import WORK, check, finish, nearfar, refused, rows, whole
 
 drawn = ['--plot', 'curves.svg'] if shutil.which('gnuplot') else []
+began = time.monotonic()
 done = nearfar('tiers', '--figures', '--json', '-o', 'testbed.nf', *drawn, '--cpu', min(os.sched_getaffinity(0)))
 if not check(done.returncode == 0, f'measured: {done.stderr[-300:]}'):
     finish()
+check(time.monotonic() - began < 120, f'two tiers in {time.monotonic() - began:.0f} s')
 MIXES = {'read', 'write', 'mixed', 'mostly-read', 'stream-out'}
 figures = json.loads(done.stdout)
 of = {what: [f for f in figures if f['what'] == what] for what in ('latency', 'bandwidth', 'loaded', 'copy', 'fault')}
@@ -26,11 +29,24 @@ largest = {f['tier']: f['ns'] for f in of['latency'] if f['page'] == '4k' and f[
 check(largest['far'] > 1.3 * largest['near'], f'the emulated tier is slower, by about twice: {largest}')
 caches = [f['ns'] for f in of['latency'] if f['tier'] == 'near' and f['working_set_bytes'] == 512 << 10]
 check(max(caches) < largest['near'], f'what fits the caches is faster: {caches}')
-kept = rows('testbed.nf', 'SELECT samples, stable, working_set_bytes, llc_bytes, page, governor FROM tier_figure')
+pages = {f['page'] for f in of['latency'] if f['tier'] == 'near'}
+for what, kinds in ('llc', pages), ('k', {f'{p} {rw}' for p in ('stream', 'strided', 'gather') for rw in ('read', 'write', 'update')}):
+    found = [f for f in figures if f['what'] == what]
+    check({f['page' if what == 'llc' else 'traffic'] for f in found} == kinds and {f['tier'] for f in found} == {'near'},
+          f'{what} of what injects nothing: {[f["traffic"] or f["page"] for f in found]}')
+check(all(256 << 10 <= f['bytes'] <= 256 << 20 for f in figures if f['what'] == 'llc'), 'caches of a plausible size')
+k = {f['traffic']: f['k'] for f in figures if f['what'] == 'k'}
+check(1 < k['gather read'] < k['stream read'] < 1000, f'several lines are under way, of a stream more: {k}')
+flush, fence = ([f['ns'] for f in figures if f['what'] == what] for what in ('flush', 'fence'))
+check(len(flush) == len(fence) and all(0 < a < b for a, b in zip(flush, fence)), f'waiting for each flush costs more: {flush}, {fence}')
+kept = rows('testbed.nf', 'SELECT what, samples, stable, working_set_bytes, llc_bytes, page, governor FROM tier_figure')
 check(len(kept) == len(figures) and whole('testbed.nf'), f'{len(kept)} figures kept')
-for samples, stable, working_set, llc, page, governor in kept:
+for what, samples, stable, working_set, llc, page, governor in kept:
     n = len(json.loads(samples))
-    if not (7 <= n <= 50 and (stable or n == 50) and working_set and llc and page and governor):
+    if not (7 <= n <= 50 and (stable or n == (9 if what == 'llc' else 50)) and working_set and llc and page and governor):
         check(False, f'a figure has its conditions and samples: {(n, stable, working_set, llc, page, governor)}')
+conditions = json.loads(rows('testbed.nf', 'SELECT conditions FROM testbed')[0][0])
+check(conditions['prefetchers'].startswith('off-mask') or (conditions['prefetchers'] == 'unknown' and conditions['prefetchers_why']),
+      f'prefetchers, or why they are unknown: {conditions}')
 refused(nearfar('tiers', '--plot', 'curves.gif'), 2, '.svg')
 finish()

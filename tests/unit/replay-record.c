@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "core/base/error.h"
+#include "core/base/prefetchers.h"
 #include "replay/environment.h"
 #include "replay/interference.h"
 #include "replay/stop-rule.h"
@@ -71,6 +72,34 @@ static void environment_reads_what_is_there(void **state)
     assert_non_null(strstr(b.data, "\"kernel\":\"6.1 \\\"quoted\\\"\""));
     assert_non_null(strstr(b.data, "\"prefetchers\":\"unknown\"")); /* cannot be read back: nothing is assumed */
     nf_buf_deinit(&b);
+}
+
+/* Of an Intel CPU that answers for itself, and of nobody else. */
+static void prefetchers_are_read_back(void **state)
+{
+    char command[160], text[64], why[128];
+
+    nf_prefetchers_read(root, 0, text, sizeof text, why, sizeof why);
+    assert_string_equal(text, "unknown");
+    assert_non_null(strstr(why, "vendor"));
+    snprintf(command, sizeof command, "mkdir -p %s/dev/cpu/0 && printf '\\125\\0\\0\\0\\0\\0\\0\\0' | "
+             "dd of=%s/dev/cpu/0/msr bs=1 seek=420 2>/dev/null", root, root);
+    assert_int_equal(system(command), 0);
+    put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu\n\n");
+    nf_prefetchers_read(root, 0, text, sizeof text, why, sizeof why);
+    assert_string_equal(text, "unknown");
+    assert_non_null(strstr(why, "maker"));
+    put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu hypervisor\n\n");
+    nf_prefetchers_read(root, 0, text, sizeof text, why, sizeof why);
+    assert_string_equal(text, "unknown");
+    assert_non_null(strstr(why, "hypervisor"));
+    put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu\n\nflags\t\t: hypervisor\n");
+    nf_prefetchers_read(root, 0, text, sizeof text, why, sizeof why);
+    assert_string_equal(text, "off-mask 0x5");
+    assert_string_equal(why, "");
+    nf_prefetchers_read(root, 1, text, sizeof text, why, sizeof why);
+    assert_string_equal(text, "unknown");
+    assert_non_null(strstr(why, "modprobe msr"));
 }
 
 static void interference_reads_counters(void **state)
@@ -194,7 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(environment_says_unknown, fresh),
-        cmocka_unit_test_setup(environment_reads_what_is_there, fresh),
+        cmocka_unit_test_setup(environment_reads_what_is_there, fresh), cmocka_unit_test_setup(prefetchers_are_read_back, fresh),
         cmocka_unit_test_setup(interference_reads_counters, fresh),
         cmocka_unit_test(a_calm_trial_is_not_marked),
         cmocka_unit_test(every_kind_is_marked),
