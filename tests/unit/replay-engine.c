@@ -10,244 +10,15 @@
 
 #include <cmocka.h>
 
-#include "core/base/buf.h"
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/model/stats.h"
 #include "replay/engine.h"
 #include "replay/residual.h"
+#include "tests/unit/engine-bed.h"
 
-enum { PAGE = NF_PAGE_BYTES, OPS_MAX = 64, VISITS_MAX = 64, TENSORS_MAX = 16, ARENA = 16 << 20 };
-
-/* --- a step --- */
-
-struct step {
-    struct nf_op ops[OPS_MAX];
-    struct nf_visit visits[VISITS_MAX];
-    struct nf_tensor tensors[TENSORS_MAX];
-    struct nf_step_class c;
-    uint32_t sequence[1];
-    char *names[1];
-    struct nf_stream stream;
-    struct nf_profile profile;
-    struct nf_script script;
-};
-
-static void step_init(struct step *s)
-{
-    static char name[] = "";
-
-    memset(s, 0, sizeof *s);
-    s->c = (struct nf_step_class){.ops = s->ops, .visits = s->visits, .tensors = s->tensors};
-    s->names[0] = name;
-    s->stream = (struct nf_stream){.classes = &s->c, .n_classes = 1, .sequence = s->sequence, .n_sequence = 1,
-                                   .n_carry = TENSORS_MAX, .names = s->names, .n_names = 1, .threads = 1};
-}
-
-/* birth NF_OP_BEFORE and death NF_OP_AFTER use the tensor's own number as slot. */
-static uint32_t add_tensor(struct step *s, uint64_t bytes, int32_t birth, int32_t death)
-{
-    uint32_t i = s->c.n_tensors++;
-
-    s->tensors[i] = (struct nf_tensor){
-        .bytes = bytes,
-        .address = (uint64_t)(i + 1) << 32,
-        .birth = birth,
-        .death = death,
-        .carry_in = birth == NF_OP_BEFORE ? (int32_t)i : NF_CARRY_NONE,
-        .carry_out = death == NF_OP_AFTER ? (int32_t)i : NF_CARRY_NONE,
-        .tracked = true,
-    };
-    return i;
-}
-
-static void add_op(struct step *s, double dur_ns)
-{
-    s->ops[s->c.n_ops++] = (struct nf_op){.first_visit = s->c.n_visits, .dur_ns = dur_ns, .regime = 1 + s->c.n_ops / 4};
-}
-
-static struct nf_visit *add_visit(struct step *s, uint32_t tensor, uint64_t bytes, enum nf_rw rw)
-{
-    struct nf_visit *v = &s->visits[s->c.n_visits++];
-
-    *v = (struct nf_visit){.op = s->c.n_ops - 1, .tensor = tensor, .bytes = bytes, .run = bytes, .stride = bytes,
-                           .touches_q8 = 256, .rw = rw, .parallelism = 1};
-    s->ops[s->c.n_ops - 1].n_visits++;
-    return v;
-}
-
-/* The filter is off: every byte is charged. */
-static void step_ready(struct step *s)
-{
-    assert_int_equal(nf_step_class_peak(&s->c, &s->c.peak_live_bytes), 0);
-    assert_int_equal(nf_step_class_check(&s->c, &s->stream), 0);
-    assert_int_equal(nf_profile_init(&s->profile, &s->c, 0, 1), 0);
-    assert_int_equal(nf_script_init(&s->script, &s->profile, 1), 0);
-}
-
-static void step_deinit(struct step *s)
-{
-    nf_script_deinit(&s->script);
-    nf_profile_deinit(&s->profile);
-}
-
-/* --- tiers that remember --- */
-
-struct memory {
-    char *at;
-    _Atomic uint64_t charges, read_bytes, write_bytes, lines; /* by a mover's thread as well */
-    double line_ns;          /* what a line costs at k = 1 */
-    uint64_t words[256];     /* at unmap: how many 8-byte words held each value */
-};
-
-static void tier_facts(const void *tier, struct nf_tier_facts *out)
-{
-    const struct memory *m = tier;
-
-    *out = (struct nf_tier_facts){.target_latency_ns = m->line_ns, .node = -1};
-}
-
-static int tier_map(void *tier, size_t bytes, void **out)
-{
-    struct memory *m = tier;
-
-    m->at = *out = aligned_alloc(PAGE, bytes);
-    assert_non_null(m->at);
-    memset(m->at, 0, bytes);
-    return 0;
-}
-
-static void tier_unmap(void *tier, void *at, size_t bytes)
-{
-    struct memory *m = tier;
-
-    for (size_t i = 0; i < bytes; i += 8) {
-        uint64_t word;
-
-        memcpy(&word, (char *)at + i, sizeof word);
-        m->words[word < 255 ? word : 255]++;
-    }
-    free(at);
-}
-
-static int tier_verify(void *tier, const void *at, size_t bytes)
-{
-    return 0;
-}
-
-static uint64_t tier_charge(void *tier, const struct nf_tier_charge *c, uint64_t start_ns)
-{
-    struct memory *m = tier;
-
-    m->charges++;
-    m->read_bytes += c->read_bytes;
-    m->write_bytes += c->write_bytes;
-    m->lines += c->lines;
-    return start_ns + (uint64_t)(c->lines * m->line_ns / c->parallelism);
-}
-
-static const struct nf_tier_ops tier_ops = {.abi = NF_TIER_ABI, .name = "counting", .about = "for tests",
-                                            .facts = tier_facts, .map = tier_map, .unmap = tier_unmap,
-                                            .verify = tier_verify, .charge = tier_charge};
-
-/* --- a policy that remembers --- */
-
-/* Where the next storages go, in turn: shares of tier 1 in percent; asked cyclically. */
-static struct {
-    unsigned far_percent[8];
-    unsigned n, next;
-    bool striped, illegal;
-    struct nf_buf told;
-} script;
-
-static int policy_open(const struct nf_policy_env *env, void **policy)
-{
-    *policy = (void *)env;
-    return 0;
-}
-
-static void policy_close(void *policy)
-{
-}
-
-static int policy_place(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
-                        struct nf_placement *out)
-{
-    uint64_t pages = t->bytes / PAGE, far = pages * script.far_percent[script.next++ % script.n] / 100;
-
-    nf_buf_printf(&script.told, "+%u@%u ", t->number, t->op);
-    out->bytes[0] = (pages - far) * PAGE;
-    out->bytes[1] = script.illegal ? t->bytes : far * PAGE;
-    out->striped = script.striped;
-    return 0;
-}
-
-static int policy_access(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw,
-                         size_t n, struct nf_policy_moves *moves)
-{
-    nf_buf_printf(&script.told, "[%u:%llu", op, (unsigned long long)regime);
-    for (size_t i = 0; i < n; i++)
-        nf_buf_printf(&script.told, " %s", nf_rw_name(rw[i]));
-    nf_buf_puts(&script.told, "] ");
-    return 0;
-}
-
-static int policy_after(void *policy, uint32_t op, struct nf_policy_moves *moves)
-{
-    nf_buf_printf(&script.told, "/%u ", op);
-    return 0;
-}
-
-static void policy_freed(void *policy, uint32_t handle)
-{
-    nf_buf_puts(&script.told, "- ");
-}
-
-static const struct nf_policy_ops policy_ops = {
-    .abi = NF_POLICY_ABI, .name = "scripted", .about = "for tests", .semantics = {.sees_profile = true},
-    .open = policy_open, .close = policy_close, .place = policy_place, .access = policy_access, .after = policy_after,
-    .freed = policy_freed};
-
-static void place_all(unsigned far_percent, bool striped)
-{
-    nf_buf_clear(&script.told);
-    script.far_percent[0] = far_percent;
-    script.n = 1;
-    script.next = 0;
-    script.striped = striped;
-    script.illegal = false;
-}
-
-/* --- a trial --- */
-
-struct bed {
-    struct memory memory[2];
-    struct nf_tier tiers[2];
-    struct nf_engine_config config;
-};
-
-static void bed_init(struct bed *b, const struct step *s, double far_line_ns)
-{
-    memset(b, 0, sizeof *b);
-    b->memory[1].line_ns = far_line_ns;
-    for (int i = 0; i < 2; i++) {
-        b->tiers[i] = (struct nf_tier){.ops = &tier_ops, .state = &b->memory[i]};
-        tier_facts(&b->memory[i], &b->tiers[i].facts);
-    }
-    b->config = (struct nf_engine_config)NF_ENGINE_CONFIG_INIT;
-    b->config.stream = &s->stream;
-    b->config.scripts = &s->script;
-    b->config.pool = (struct nf_pool_config){
-        .tiers = b->tiers, .n_tiers = 2, .capacity = {UINT64_MAX, UINT64_MAX}, .arena_bytes = {ARENA, ARENA},
-        .policy = &policy_ops, .policy_options = "", .profiles = &s->profile, .n_profiles = 1};
-}
-
-static void run_trial(const struct bed *b, struct nf_trial *t)
-{
-    int rc = nf_trial_run(&b->config, t);
-
-    if (rc || t->status == NF_TRIAL_FAILED)
-        fail_msg("the trial failed: %d %s %s", rc, nf_error_text(rc), t->message);
-}
+enum { PAGE = NF_PAGE_BYTES };
 
 /* --- order --- */
 
@@ -259,28 +30,28 @@ static void follows_the_captured_order(void **state)
     uint32_t weight, temporary, saved, next;
 
     step_init(&s);
-    weight = add_tensor(&s, 10 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
-    temporary = add_tensor(&s, 2 * PAGE, 0, 1);
-    saved = add_tensor(&s, 3 * PAGE, 1, 2);
-    next = add_tensor(&s, PAGE, 2, NF_OP_AFTER); /* leaves by its slot, which nothing enters by: freed when refilled */
-    add_op(&s, 0);
-    add_visit(&s, weight, 10 * PAGE, NF_RW_READ);
-    add_visit(&s, temporary, 2 * PAGE, NF_RW_WRITE);
-    add_op(&s, 0);
-    add_visit(&s, temporary, 2 * PAGE, NF_RW_READ);
-    add_visit(&s, temporary, PAGE, NF_RW_WRITE); /* the same operand once more: an update */
-    add_visit(&s, saved, 3 * PAGE, NF_RW_WRITE);
-    add_op(&s, 0);
-    add_visit(&s, saved, 3 * PAGE, NF_RW_READ);
-    add_visit(&s, next, PAGE, NF_RW_WRITE);
+    weight = step_tensor(&s, 10 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    temporary = step_tensor(&s, 2 * PAGE, 0, 1);
+    saved = step_tensor(&s, 3 * PAGE, 1, 2);
+    next = step_tensor(&s, PAGE, 2, NF_OP_AFTER); /* leaves by its slot, which nothing enters by: freed when refilled */
+    step_op(&s, 0);
+    step_visit(&s, weight, 10 * PAGE, NF_RW_READ);
+    step_visit(&s, temporary, 2 * PAGE, NF_RW_WRITE);
+    step_op(&s, 0);
+    step_visit(&s, temporary, 2 * PAGE, NF_RW_READ);
+    step_visit(&s, temporary, PAGE, NF_RW_WRITE); /* the same operand once more: an update */
+    step_visit(&s, saved, 3 * PAGE, NF_RW_WRITE);
+    step_op(&s, 0);
+    step_visit(&s, saved, 3 * PAGE, NF_RW_READ);
+    step_visit(&s, next, PAGE, NF_RW_WRITE);
     step_ready(&s);
-    place_all(0, false);
+    bed_place_all(0, false);
     bed_init(&b, &s, 100);
     b.config.warmup_min = b.config.warmup_max = 1;
     b.config.cycles = 1;
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     /* weight is cold at the first step only; the second frees what `next` left behind before refilling its slot */
-    assert_string_equal(script.told.data,
+    assert_string_equal(bed_script.told.data,
                         "+0@0 +1@0 [0:1 read write] /0 +2@1 [1:1 update write] /1 - +3@2 [2:1 read write] /2 - "
                         "+1@0 [0:1 read write] /0 +2@1 [1:1 update write] /1 - +3@2 [2:1 read write] /2 - - ");
     assert_int_equal(t.steps, 1);
@@ -298,20 +69,20 @@ static void storages_change_hands_by_slot(void **state)
     uint32_t old, new;
 
     step_init(&s);
-    old = add_tensor(&s, PAGE, NF_OP_BEFORE, 0);
-    new = add_tensor(&s, PAGE, 1, NF_OP_AFTER);
+    old = step_tensor(&s, PAGE, NF_OP_BEFORE, 0);
+    new = step_tensor(&s, PAGE, 1, NF_OP_AFTER);
     s.tensors[old].carry_in = s.tensors[new].carry_out = 5;
-    add_op(&s, 0);
-    add_visit(&s, old, PAGE, NF_RW_READ);
-    add_op(&s, 0);
-    add_visit(&s, new, PAGE, NF_RW_WRITE);
+    step_op(&s, 0);
+    step_visit(&s, old, PAGE, NF_RW_READ);
+    step_op(&s, 0);
+    step_visit(&s, new, PAGE, NF_RW_WRITE);
     step_ready(&s);
-    place_all(0, false);
+    bed_place_all(0, false);
     bed_init(&b, &s, 100);
     b.config.warmup_min = b.config.warmup_max = 1;
     b.config.cycles = 2;
-    run_trial(&b, &t);
-    assert_string_equal(script.told.data, "+0@0 [0:1 read] /0 - +1@1 [1:1 write] /1 [0:1 read] /0 - +1@1 [1:1 write] /1 "
+    bed_run(&b, &t);
+    assert_string_equal(bed_script.told.data, "+0@0 [0:1 read] /0 - +1@1 [1:1 write] /1 [0:1 read] /0 - +1@1 [1:1 write] /1 "
                                           "[0:1 read] /0 - +1@1 [1:1 write] /1 ");
     assert_int_equal(t.pool.live_storages, 1);
     nf_trial_deinit(&t);
@@ -337,21 +108,21 @@ static void every_byte_once(void **state)
         uint32_t tensor;
 
         step_init(&s);
-        tensor = add_tensor(&s, offset + (runs - 1) * stride + run + nf_rng_below(&rng, 3 * PAGE), NF_OP_BEFORE,
+        tensor = step_tensor(&s, offset + (runs - 1) * stride + run + nf_rng_below(&rng, 3 * PAGE), NF_OP_BEFORE,
                             NF_OP_AFTER);
-        add_op(&s, 0);
-        v = add_visit(&s, tensor, touched, NF_RW_UPDATE);
+        step_op(&s, 0);
+        v = step_visit(&s, tensor, touched, NF_RW_UPDATE);
         v->offset = offset;
         v->run = run;
         v->stride = stride;
         v->touches_q8 = (uint16_t)(passes * 256);
         v->pattern = (uint8_t)(runs == 1 ? NF_PATTERN_STREAM : round % 2 ? NF_PATTERN_STRIDED : NF_PATTERN_GATHER);
         step_ready(&s);
-        place_all((unsigned)nf_rng_below(&rng, 101), round % 3 != 0);
+        bed_place_all((unsigned)nf_rng_below(&rng, 101), round % 3 != 0);
         bed_init(&b, &s, 1);
         b.config.warmup_min = b.config.warmup_max = 1;
         b.config.cycles = (unsigned)steps - 1;
-        run_trial(&b, &t);
+        bed_run(&b, &t);
         for (unsigned i = 1; i < 256; i++) {
             uint64_t n = b.memory[0].words[i] + b.memory[1].words[i];
 
@@ -399,6 +170,141 @@ static void chunks_tile(void **state)
     }
 }
 
+static struct nf_buf charged; /* which tier, in order */
+
+static uint64_t note_charge(void *tier, const struct nf_tier_charge *c, uint64_t start_ns)
+{
+    const struct bed_memory *m = tier;
+
+    nf_buf_printf(&charged, "%c%u ", m->line_ns > 1 ? 'f' : 'n', c->lines);
+    return start_ns;
+}
+
+/* Operands of one op advance together, chunk by chunk, each by its share: caches and queues see them mixed, as the op's were. */
+static void operands_interleave_chunk_by_chunk(void **state)
+{
+    struct nf_tier_ops ops = bed_tier;
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+    uint32_t far, near, small;
+
+    ops.charge = note_charge;
+    step_init(&s);
+    far = step_tensor(&s, 64 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    near = step_tensor(&s, 64 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    small = step_tensor(&s, 4 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    step_op(&s, 0);
+    step_visit(&s, far, 64 * PAGE, NF_RW_READ);
+    step_visit(&s, near, 64 * PAGE, NF_RW_READ);
+    step_visit(&s, small, 4 * PAGE, NF_RW_WRITE);
+    step_op(&s, 0);
+    step_visit(&s, small, 4 * PAGE, NF_RW_READ);
+    step_visit(&s, far, PAGE, NF_RW_READ);
+    step_ready(&s);
+    bed_place_all(0, false);
+    bed_script.far_percent[0] = 100;
+    bed_script.far_percent[1] = 0;
+    bed_script.far_percent[2] = 0;
+    bed_script.n = 3;
+    bed_init(&b, &s, 2);
+    b.memory[0].line_ns = 1; /* near injects, too */
+    for (int i = 0; i < 2; i++) {
+        b.tiers[i].ops = &ops;
+        bed_tier.facts(&b.memory[i], &b.tiers[i].facts);
+    }
+    b.config.cold = true;
+    b.config.cycles = 1;
+    nf_buf_clear(&charged);
+    bed_run(&b, &t);
+    /* 64 KiB of each of the large ones, and a sixteenth of that of the small one. */
+    assert_string_equal(charged.data, "f1024 n1024 n64 f1024 n1024 n64 f1024 n1024 n64 f1024 n1024 n64 n256 f64 ");
+    nf_trial_deinit(&t);
+    nf_buf_deinit(&charged);
+    step_deinit(&s);
+}
+
+/* --- proofs --- */
+
+static struct {
+    unsigned looks, wrong_at; /* wrong_at: the look from which on a page is elsewhere */
+} pages;
+
+static int verify_until(void *tier, const void *at, size_t bytes)
+{
+    return ++pages.looks < pages.wrong_at ? 0 : nf_fail(-EXDEV, "page 7 is on node 3");
+}
+
+/* A page that is not where the ledger says fails the trial, whenever that is found: when the arenas are mapped, before the measured
+ * steps, between them, after the last. */
+static void misplaced_pages_fail_the_trial(void **state)
+{
+    static const char *const when[] = {"", "before the measured steps", "at a checkpoint between", "after the measured steps"};
+    struct nf_tier_ops ops = bed_tier;
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+
+    ops.verify = verify_until;
+    step_init(&s);
+    step_tensor(&s, PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    step_op(&s, 0);
+    step_ready(&s);
+    bed_place_all(0, false);
+    bed_init(&b, &s, 1);
+    b.tiers[0].ops = &ops;
+    b.config.cycles = 2;
+    for (unsigned i = 0; i < 5; i++) {
+        pages.looks = 0;
+        pages.wrong_at = i + 1;
+        assert_int_equal(nf_trial_run(&b.config, &t), 0);
+        assert_int_equal(t.status, i < 4 ? NF_TRIAL_FAILED : NF_TRIAL_OK);
+        if (i < 4 && (!strstr(t.message, "page 7 is on node 3") || !strstr(t.message, when[i])))
+            fail_msg("look %u: '%s'", i + 1, t.message);
+        assert_int_equal(t.proofs, i ? i - 1 : 0);
+        nf_trial_deinit(&t);
+    }
+    assert_int_equal(pages.looks, 4); /* and nowhere else */
+    step_deinit(&s);
+}
+
+static const char *proved_from, *proved_to;
+
+static int verify_range(void *tier, const void *at, size_t bytes)
+{
+    const struct bed_memory *m = tier;
+
+    if (bytes == BED_ARENA)
+        return 0; /* as it was mapped */
+    assert_ptr_equal(at, m->at);
+    proved_from = at;
+    proved_to = proved_from + bytes;
+    return 0;
+}
+
+/* Every page that holds something, to the last. */
+static void every_page_is_proved(void **state)
+{
+    struct nf_tier_ops ops = bed_tier;
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+
+    ops.verify = verify_range;
+    step_init(&s);
+    step_tensor(&s, 5 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    step_tensor(&s, 2 * PAGE + 1, NF_OP_BEFORE, NF_OP_AFTER);
+    step_op(&s, 0);
+    step_ready(&s);
+    bed_place_all(0, false);
+    bed_init(&b, &s, 1);
+    b.tiers[0].ops = &ops;
+    bed_run(&b, &t);
+    assert_int_equal(proved_to - proved_from, 8 * PAGE);
+    nf_trial_deinit(&t);
+    step_deinit(&s);
+}
+
 /* Reads charge their bytes once, plain writes and updates twice; what the filter holds back is not charged. */
 static void charges_what_misses(void **state)
 {
@@ -412,22 +318,58 @@ static void charges_what_misses(void **state)
         bool half = i >= 3;
 
         step_init(&s);
-        tensor = add_tensor(&s, 64 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
-        add_op(&s, 0);
-        add_visit(&s, tensor, 64 * PAGE, rws[i % 3])->parallelism = (uint8_t)(half ? 0 : 1);
+        tensor = step_tensor(&s, 64 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+        step_op(&s, 0);
+        step_visit(&s, tensor, 64 * PAGE, rws[i % 3])->parallelism = (uint8_t)(half ? 0 : 1);
         step_ready(&s);
         nf_script_deinit(&s.script);
         if (half)
             s.profile.visit_miss_bytes[0] /= 2;
         assert_int_equal(nf_script_init(&s.script, &s.profile, 1), 0);
-        place_all(100, false);
+        bed_place_all(100, false);
         bed_init(&b, &s, 1);
         b.config.warmup_min = b.config.warmup_max = 1;
         b.config.cycles = 2;
-        run_trial(&b, &t);
+        bed_run(&b, &t);
         assert_int_equal(t.tier[1].charged_lines, 2 * 64 * PAGE / 64 / (half ? 2 : 1));
         assert_int_equal(t.tier[1].charged_bytes, 64 * t.tier[1].charged_lines * (rws[i % 3] == NF_RW_READ ? 1 : 2));
         assert_true(t.assumed_k_share == (half ? 1 : 0));
+        nf_trial_deinit(&t);
+        step_deinit(&s);
+    }
+}
+
+/* A pass after the first finds in the cache what the visit walks over, if that is no more than the cache holds. */
+static void later_passes_cost_what_does_not_fit(void **state)
+{
+    enum { FITS = 16, EXCEEDS = 128, LLC = 64 * PAGE };
+    static const struct {
+        uint64_t llc, pages; /* charged in a step */
+    } cases[] = {{LLC, FITS + 2 * EXCEEDS}, {1024 * PAGE, 0}, {0, 2 * FITS + 2 * EXCEEDS}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct step s;
+        struct bed b;
+        struct nf_trial t;
+
+        step_init(&s);
+        step_tensor(&s, FITS * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+        step_tensor(&s, EXCEEDS * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+        for (uint32_t tensor = 0; tensor < 2; tensor++) {
+            step_op(&s, 0);
+            step_visit(&s, tensor, s.tensors[tensor].bytes, NF_RW_READ)->touches_q8 = 2 * 256;
+        }
+        step_ready(&s);
+        nf_script_deinit(&s.script);
+        nf_profile_deinit(&s.profile);
+        assert_int_equal(nf_profile_init(&s.profile, &s.c, cases[i].llc, LLC), 0);
+        assert_int_equal(nf_script_init(&s.script, &s.profile, 1), 0);
+        bed_place_all(100, false);
+        bed_init(&b, &s, 1);
+        b.config.warmup_min = b.config.warmup_max = b.config.cycles = 1;
+        bed_run(&b, &t);
+        assert_int_equal(t.tier[1].charged_lines, cases[i].pages * PAGE / 64);
+        assert_int_equal(t.tier[1].read_bytes, 2 * (FITS + EXCEEDS) * PAGE); /* every pass is made all the same */
         nf_trial_deinit(&t);
         step_deinit(&s);
     }
@@ -442,10 +384,10 @@ static void step_of_two(struct step *s)
 
     step_init(s);
     for (int i = 0; i < 2; i++)
-        tensors[i] = add_tensor(s, 40 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+        tensors[i] = step_tensor(s, 40 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
     for (int i = 0; i < 12; i++) {
-        add_op(s, 0);
-        add_visit(s, tensors[i / 3 % 2], 40 * PAGE, NF_RW_UPDATE);
+        step_op(s, 0);
+        step_visit(s, tensors[i / 3 % 2], 40 * PAGE, NF_RW_UPDATE);
     }
     step_ready(s);
 }
@@ -469,7 +411,7 @@ static void moves_beside_the_ops(void **state)
 
     step_of_two(&s);
     promoting(&b, &s);
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     assert_true(t.pool.moves >= 5);
     assert_true(t.pool.tier[1].charged_bytes > 0 && t.pool.tier[0].charged_bytes == 0);
     assert_true(t.pool.tier[0].peak_bytes <= 64 * PAGE);
@@ -499,16 +441,16 @@ static void a_shared_cpu_is_told(void **state)
             b.config.cpu = i;
     }
     b.config.allowed = &one;
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     assert_int_equal(t.helper_cpu, b.config.cpu);
     assert_true(t.helper_shares);
     assert_true(t.page_faults || strstr(t.message, "shared a core"));
     assert_true(t.pool.moves >= 5);
     nf_trial_deinit(&t);
-    b.config.pool.policy = &policy_ops; /* nobody moves beside */
+    b.config.pool.policy = &bed_policy; /* nobody moves beside */
     b.config.pool.capacity[0] = UINT64_MAX;
-    place_all(0, false);
-    run_trial(&b, &t);
+    bed_place_all(0, false);
+    bed_run(&b, &t);
     assert_int_equal(t.helper_cpu, -1);
     assert_false(t.helper_shares);
     nf_trial_deinit(&t);
@@ -524,16 +466,98 @@ static void cold_trials_warm_nothing_up(void **state)
 
     step_of_two(&s);
     bed_init(&b, &s, 2);
-    place_all(100, false);
+    bed_place_all(100, false);
     b.config.cold = true;
     b.config.cycles = 1;
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     assert_true(t.cold);
     assert_int_equal(t.warmup_steps, 0);
     assert_int_equal(t.steps, 1);
     assert_int_equal(b.memory[1].words[6], 80 * PAGE / 8);
-    assert_memory_equal(script.told.data, "+0@0 +1@0 [0:", 13);
+    assert_memory_equal(bed_script.told.data, "+0@0 +1@0 [0:", 13);
     nf_trial_deinit(&t);
+    step_deinit(&s);
+}
+
+/* --- cold --- */
+
+enum { CHAIN = 2048 /* lines of a chain in each arena's last part, which no storage uses */, CHAIN_STEP = 997 /* odd: no prefetcher knows it */,
+       COLD_ARENA = 1 << 20, COLD_TRIES = 11 };
+
+static double chase_ns(void **lines)
+{
+    uint64_t start = nf_now_ns();
+    void **at = lines;
+
+    for (int i = 0; i < CHAIN; i++)
+        at = *at;
+    __asm__ volatile("" : : "r"(at) : "memory");
+    return (double)(nf_now_ns() - start);
+}
+
+static void **chain_of(const struct bed_memory *m)
+{
+    return (void **)(m->at + COLD_ARENA - CHAIN * 64);
+}
+
+/* What is written last is in the caches. */
+static int map_chain(void *tier, size_t bytes, void **out)
+{
+    int rc = bed_tier.map(tier, bytes, out);
+    char *at = (char *)chain_of(tier);
+
+    assert_int_equal(bytes, COLD_ARENA);
+    for (int i = 0; i < CHAIN; i++)
+        *(void **)(at + i * 64) = at + (i + CHAIN_STEP) % CHAIN * 64;
+    return rc;
+}
+
+static double chased_ns[2];
+
+/* Right before the measured steps. */
+static void chase_both(void *ctx, bool begin)
+{
+    const struct bed *b = ctx;
+
+    for (int i = 0; begin && i < 2; i++)
+        chased_ns[i] = chase_ns(chain_of(&b->memory[i]));
+}
+
+/* What caches hold of any tier is gone when a cold trial's step begins, and only then. */
+static void cold_trials_begin_with_empty_caches(void **state)
+{
+    double ns[2][2][COLD_TRIES]; /* warm, cold; by tier */
+    struct nf_tier_ops ops = bed_tier;
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+
+    ops.map = map_chain;
+    step_init(&s);
+    step_op(&s, 0);
+    step_ready(&s);
+    bed_place_all(0, false);
+    for (int i = 0; i < 2 * COLD_TRIES; i++) {
+        bed_init(&b, &s, 1);
+        for (int tier = 0; tier < 2; tier++) {
+            b.tiers[tier].ops = &ops;
+            b.config.pool.arena_bytes[tier] = COLD_ARENA;
+        }
+        b.config.cold = i % 2;
+        b.config.warmup_min = b.config.warmup_max = b.config.cycles = 1;
+        b.config.measuring = chase_both;
+        b.config.measuring_ctx = &b;
+        bed_run(&b, &t);
+        for (int tier = 0; tier < 2; tier++)
+            ns[i % 2][tier][i / 2] = chased_ns[tier];
+        nf_trial_deinit(&t);
+    }
+    for (int tier = 0; tier < 2; tier++) {
+        double warm = nf_median(ns[0][tier], COLD_TRIES), cold = nf_median(ns[1][tier], COLD_TRIES);
+
+        print_message("tier %d, a line: %.1f ns warm, %.1f ns cold\n", tier, warm / CHAIN, cold / CHAIN);
+        assert_true(cold > 2 * warm);
+    }
     step_deinit(&s);
 }
 
@@ -545,29 +569,19 @@ static void step_timed(struct step *s, double dur_ns)
     uint32_t a, c;
 
     step_init(s);
-    a = add_tensor(s, 64 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
-    c = add_tensor(s, 64 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
-    add_op(s, dur_ns);
-    add_visit(s, a, 64 * PAGE, NF_RW_READ);
-    add_visit(s, c, 64 * PAGE, NF_RW_READ);
-    add_op(s, dur_ns);
+    a = step_tensor(s, 64 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    c = step_tensor(s, 64 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    step_op(s, dur_ns);
+    step_visit(s, a, 64 * PAGE, NF_RW_READ);
+    step_visit(s, c, 64 * PAGE, NF_RW_READ);
+    step_op(s, dur_ns);
     step_ready(s);
-    place_all(0, false);
-    script.far_percent[1] = 100; /* the second storage is far */
-    script.n = 2;
+    bed_place_all(0, false);
+    bed_script.far_percent[1] = 100; /* the second storage is far */
+    bed_script.n = 2;
 }
 
-/* Upper bounds are of the step that was disturbed least: tests run on machines that do other things. */
 enum { TIMED_STEPS = 25 };
-
-static double best_step(const struct nf_trial *t)
-{
-    double best = t->step_ns[0];
-
-    for (unsigned i = 1; i < t->steps; i++)
-        best = t->step_ns[i] < best ? t->step_ns[i] : best;
-    return best;
-}
 
 static void delay_is_a_lower_bound(void **state)
 {
@@ -579,22 +593,22 @@ static void delay_is_a_lower_bound(void **state)
     step_timed(&s, 0);
     bed_init(&b, &s, line_ns);
     b.config.cycles = TIMED_STEPS;
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     for (unsigned i = 0; i < t.steps; i++)
         assert_true(t.step_ns[i] >= far_ns);
-    assert_true(best_step(&t) < 1.2 * far_ns + 200000);
+    assert_true(bed_best_step(&t) < 1.2 * far_ns + 200000);
     assert_true(t.tier[1].achieved_latency_ns >= 0.999 * line_ns);
     assert_true(t.tier[1].achieved_bps <= 64e9 / line_ns * 1.001);
     nf_trial_deinit(&t);
 
     b.config.parallelism_scale = 2; /* twice the lines in flight: half the time */
-    place_all(0, false);
-    script.far_percent[1] = 100;
-    script.n = 2;
-    run_trial(&b, &t);
+    bed_place_all(0, false);
+    bed_script.far_percent[1] = 100;
+    bed_script.n = 2;
+    bed_run(&b, &t);
     for (unsigned i = 0; i < t.steps; i++)
         assert_true(t.step_ns[i] >= far_ns / 2);
-    assert_true(best_step(&t) < far_ns);
+    assert_true(bed_best_step(&t) < far_ns);
     nf_trial_deinit(&t);
     step_deinit(&s);
 }
@@ -615,10 +629,10 @@ static void full_overlap_hides_memory(void **state)
         bed_init(&b, &s, line_ns);
         b.config.overlap = NF_OVERLAP_FULL;
         b.config.cycles = TIMED_STEPS;
-        run_trial(&b, &t);
+        bed_run(&b, &t);
         for (unsigned j = 0; j < t.steps; j++)
             assert_true(t.step_ns[j] >= first + durs[i]);
-        assert_true(best_step(&t) < 1.2 * (first + durs[i]) + 200000);
+        assert_true(bed_best_step(&t) < 1.2 * (first + durs[i]) + 200000);
         assert_int_equal(t.lateness.n, TIMED_STEPS * (4 + 1)); /* chunks */
         if (i) {
             assert_true(t.late_ns >= (uint64_t)(TIMED_STEPS * (far_ns - durs[i])));
@@ -643,10 +657,10 @@ static void no_overlap_adds_compute(void **state)
     b.config.overlap = NF_OVERLAP_NONE;
     b.config.residual_ns = residuals;
     b.config.cycles = TIMED_STEPS;
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     for (unsigned i = 0; i < t.steps; i++)
         assert_true(t.step_ns[i] >= far_ns + residual[0] + residual[1]);
-    assert_true(best_step(&t) < 1.2 * (far_ns + residual[0] + residual[1]) + 200000);
+    assert_true(bed_best_step(&t) < 1.2 * (far_ns + residual[0] + residual[1]) + 200000);
     nf_trial_deinit(&t);
     step_deinit(&s);
 }
@@ -664,7 +678,7 @@ static void says_when_saturated(void **state)
     assert_int_equal(nf_script_init(&s.script, &s.profile, 1), 0);
     bed_init(&b, &s, 200);
     b.config.overlap = NF_OVERLAP_FULL;
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     assert_true(t.saturated);
     nf_trial_deinit(&t);
     step_deinit(&s);
@@ -704,26 +718,26 @@ static void notices_unsteadiness(void **state)
     uint32_t old, new;
 
     step_init(&s);
-    old = add_tensor(&s, 8 * PAGE, NF_OP_BEFORE, 0);
-    new = add_tensor(&s, 8 * PAGE, 1, NF_OP_AFTER);
+    old = step_tensor(&s, 8 * PAGE, NF_OP_BEFORE, 0);
+    new = step_tensor(&s, 8 * PAGE, 1, NF_OP_AFTER);
     s.tensors[new].carry_out = 0;
-    add_op(&s, 0);
-    add_visit(&s, old, PAGE, NF_RW_READ);
-    add_op(&s, 0);
+    step_op(&s, 0);
+    step_visit(&s, old, PAGE, NF_RW_READ);
+    step_op(&s, 0);
     step_ready(&s);
-    place_all(0, false);
-    script.far_percent[1] = 100;
-    script.n = 2;
+    bed_place_all(0, false);
+    bed_script.far_percent[1] = 100;
+    bed_script.n = 2;
     bed_init(&b, &s, 1);
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     assert_int_equal(t.status, NF_TRIAL_UNSTEADY);
     assert_int_equal(t.warmup_steps, 8);
     assert_int_equal(t.steps, 3);
     assert_non_null(strstr(t.message, "near residency"));
     nf_trial_deinit(&t);
 
-    place_all(0, false);
-    run_trial(&b, &t);
+    bed_place_all(0, false);
+    bed_run(&b, &t);
     assert_int_equal(t.status, NF_TRIAL_OK);
     assert_int_equal(t.warmup_steps, 2);
     nf_trial_deinit(&t);
@@ -738,13 +752,13 @@ static void failures_are_results(void **state)
 
     step_timed(&s, 0);
     bed_init(&b, &s, 1);
-    script.illegal = true; /* both tiers hold all of it */
+    bed_script.illegal = true; /* both tiers hold all of it */
     assert_int_equal(nf_trial_run(&b.config, &t), 0);
     assert_int_equal(t.status, NF_TRIAL_FAILED);
     assert_true(*t.message);
     nf_trial_deinit(&t);
 
-    place_all(0, false);
+    bed_place_all(0, false);
     b.config.pool.capacity[0] = PAGE;
     assert_int_equal(nf_trial_run(&b.config, &t), 0);
     assert_int_equal(t.status, NF_TRIAL_FAILED);
@@ -782,24 +796,18 @@ static void emptiness_is_fine(void **state)
     uint32_t nothing;
 
     step_init(&s);
-    nothing = add_tensor(&s, 0, 0, 0);
-    add_op(&s, 0);
-    add_visit(&s, nothing, 0, NF_RW_READ);
-    add_op(&s, 0);
+    nothing = step_tensor(&s, 0, 0, 0);
+    step_op(&s, 0);
+    step_visit(&s, nothing, 0, NF_RW_READ);
+    step_op(&s, 0);
     step_ready(&s);
-    place_all(0, false);
+    bed_place_all(0, false);
     bed_init(&b, &s, 1);
-    run_trial(&b, &t);
+    bed_run(&b, &t);
     assert_int_equal(t.status, NF_TRIAL_OK);
     assert_int_equal(t.tier[0].read_bytes, 0);
     nf_trial_deinit(&t);
     step_deinit(&s);
-}
-
-static int forget(void **state)
-{
-    nf_buf_deinit(&script.told);
-    return 0;
 }
 
 int main(void)
@@ -809,10 +817,15 @@ int main(void)
         cmocka_unit_test(storages_change_hands_by_slot),
         cmocka_unit_test(every_byte_once),
         cmocka_unit_test(chunks_tile),
+        cmocka_unit_test(operands_interleave_chunk_by_chunk),
+        cmocka_unit_test(misplaced_pages_fail_the_trial),
+        cmocka_unit_test(every_page_is_proved),
         cmocka_unit_test(charges_what_misses),
+        cmocka_unit_test(later_passes_cost_what_does_not_fit),
         cmocka_unit_test(moves_beside_the_ops),
         cmocka_unit_test(a_shared_cpu_is_told),
         cmocka_unit_test(cold_trials_warm_nothing_up),
+        cmocka_unit_test(cold_trials_begin_with_empty_caches),
         cmocka_unit_test(delay_is_a_lower_bound),
         cmocka_unit_test(full_overlap_hides_memory),
         cmocka_unit_test(no_overlap_adds_compute),
@@ -824,5 +837,5 @@ int main(void)
         cmocka_unit_test(emptiness_is_fine),
     };
 
-    return cmocka_run_group_tests(tests, NULL, forget);
+    return cmocka_run_group_tests(tests, NULL, bed_forget);
 }

@@ -65,6 +65,38 @@ static void every_thread_does_every_piece_once(void **state)
     assert_null(nf_team_stop(NULL));
 }
 
+struct meeting {
+    atomic_uint arrived, missed;
+};
+
+static void meet(void *context, unsigned index)
+{
+    const uint64_t give_up_ns = nf_now_ns() + 20000000000ull;
+    struct meeting *m = context;
+
+    atomic_fetch_add(&m->arrived, 1);
+    while (atomic_load(&m->arrived) % MEMBERS && nf_now_ns() < give_up_ns)
+        sched_yield();
+    /* The next piece begins only when all of them left. */
+    atomic_fetch_add(&m->missed, atomic_load(&m->arrived) % MEMBERS != 0);
+}
+
+/* They are at the same piece at the same time, the caller among them: nobody waits for another one's end. */
+static void threads_work_at_the_same_time(void **state)
+{
+    int cpus[MEMBERS], cpu = sched_getcpu();
+    struct meeting m = {0};
+    struct nf_team *team;
+
+    for (int i = 0; i < MEMBERS; i++)
+        cpus[i] = cpu;
+    assert_int_equal(nf_team_start(MEMBERS, cpus, meet, &m, &team), 0);
+    for (int i = 0; i < 20 && !m.missed; i++)
+        nf_team_run(team);
+    assert_int_equal(m.missed, 0);
+    nf_team_stop(team);
+}
+
 static void threads_are_born_on_their_cpus(void **state)
 {
     struct nf_pin pin;
@@ -339,6 +371,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_does_every_piece_once),
+        cmocka_unit_test(threads_work_at_the_same_time),
         cmocka_unit_test(threads_are_born_on_their_cpus),
         cmocka_unit_test_teardown(cores_of_one_cluster_come_first, remove_root),
         cmocka_unit_test(unknown_topology_counts_on),
