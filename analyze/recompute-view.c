@@ -71,7 +71,7 @@ static int fill_curve(struct nf_recompute_view *v, const struct nf_recompute *r,
         struct nf_recompute_prices both = {.far_bps = v->far_bps, .exposed = 1, .compute_x = 1}, offload, again;
 
         p->near_share = (i + 1.0) / NF_RECOMPUTE_SHARES;
-        both.near_pages = (uint64_t)(p->near_share * (double)c->peak_live_bytes) / NF_PAGE_BYTES;
+        both.near_pages = nf_near_bytes(p->near_share, c->peak_live_bytes) / NF_PAGE_BYTES;
         offload = again = both;
         offload.no_again = true;
         again.far_bps *= NEVER_FAR;

@@ -20,13 +20,12 @@ struct tiers {
 /* A tier that is a node: "numa:node=1", or "cxl=numa:node=1" with a name in front. */
 static int add_tier(struct tiers *t, const char *spec)
 {
-    size_t n = strcspn(spec, "=:");
     struct nf_tier tier = {0};
     int rc;
 
     if (t->n == NF_TIER_MAX)
         return nf_fail(-EINVAL, "more than the %d tiers there can be", NF_TIER_MAX);
-    spec += spec[n] == '=' ? n + 1 : 0;
+    spec = nf_tier_unnamed(spec);
     /* An emulated tier is on a node too, but its slowness is added by whoever replays, and a job's own loads wait for
      * nobody. */
     if (strncmp(spec, "numa", 4) || (spec[4] && spec[4] != ':'))

@@ -10,7 +10,7 @@
 #define NF_PLAN_ENV "NEARFAR_PLAN"
 #define NF_PLAN_MAGIC "nearplan"
 
-enum { NF_PLAN_VERSION = 2, NF_PLAN_TIERS = 8 };
+enum { NF_PLAN_VERSION = 3, NF_PLAN_TIERS = 8 };
 /* Blocks below a page stay in the heap: they are no traffic, and would each take a page. */
 enum { NF_PLAN_MIN_BYTES = 4096, NF_PLAN_SLOTS_MAX = 1 << 24 };
 
@@ -78,8 +78,8 @@ struct nf_plan_file {
     _Atomic uint64_t early_placed, early;      /* before them: found, all */
     _Atomic uint64_t spilled_bytes;            /* near by plan, but there was no room */
     _Atomic uint64_t refused;                  /* no addresses left: the heap's */
-    _Atomic uint64_t near_bytes, near_peak_bytes;
-    _Atomic uint64_t bound_bytes, unbound_bytes; /* told to the kernel; it would not */
+    _Atomic uint64_t near_peak_bytes;
+    _Atomic uint64_t unbound_bytes;            /* told to the kernel; it would not */
     _Atomic uint32_t jobs;                     /* processes that took it up */
     _Atomic uint32_t steady_steps;             /* ended */
     /* Of steady steps until the job deviates. */

@@ -29,6 +29,7 @@ struct seen {
 /* Where the storages of the steady step lay, by number and page. */
 struct play {
     const struct nf_live_plan_wish *w;
+    const struct nf_live_plan *out; /* how much near holds */
     const struct nf_step_class *c;
     uint32_t steady;
     struct nf_profile *profiles;
@@ -63,8 +64,7 @@ static int open_pool(struct play *p)
     struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->tiers->n, .policy = &p->played, .policy_options = w->options,
                                .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->steady,
                                .seed = w->seed};
-    uint64_t peak;
-    int rc = nf_step_class_peak(p->c, &peak);
+    int rc = 0;
 
     p->played = *w->policy;
     if (p->played.semantics.mover == NF_MOVER_MOVE_PAGES)
@@ -76,11 +76,11 @@ static int open_pool(struct play *p)
         snprintf(name, sizeof name, "tier%u", i);
         rc = nf_tier_open(name, "null", NULL, &p->tiers[i]);
         c.capacity[i] = UINT64_MAX;
-        c.arena_bytes[i] = 2 * peak + (16 << 20); /* addresses, never touched */
+        c.arena_bytes[i] = 2 * p->out->peak_bytes + (16 << 20); /* addresses, never touched */
         c.latency_ns[i] = w->tiers->latency_ns[i];
         c.read_bps[i] = w->tiers->read_bps[i];
     }
-    c.capacity[0] = (uint64_t)(w->near_share * (double)peak) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+    c.capacity[0] = p->out->near_bytes;
     return rc ? rc : nf_pool_open(&c, &p->pool);
 }
 
@@ -513,7 +513,7 @@ static int check(const struct nf_live_plan_wish *w)
 int nf_live_plan_init(struct nf_live_plan *out, const struct nf_live_plan_wish *wish)
 {
     const struct nf_stream *s = wish->stream;
-    struct play p = {.w = wish, .steady = nf_stream_steady_class(s)};
+    struct play p = {.w = wish, .out = out, .steady = nf_stream_steady_class(s)};
     int rc = check(wish);
 
     *out = (struct nf_live_plan){0};
@@ -521,7 +521,7 @@ int nf_live_plan_init(struct nf_live_plan *out, const struct nf_live_plan_wish *
         return rc;
     p.c = &s->classes[p.steady];
     rc = nf_step_class_peak(p.c, &out->peak_bytes);
-    out->near_bytes = (uint64_t)(wish->near_share * (double)out->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+    out->near_bytes = nf_near_bytes(wish->near_share, out->peak_bytes);
     if (!rc)
         rc = play(&p);
     for (uint32_t i = 0; i < s->n_classes && !rc; i++)
@@ -531,8 +531,6 @@ int nf_live_plan_init(struct nf_live_plan *out, const struct nf_live_plan_wish *
         rc = push_group(&p, s->n_sequence ? &s->classes[s->sequence[0]] : p.c, true);
     if (!rc)
         rc = write_file(&p, out);
-    for (uint32_t i = 0; i < p.c->n_tensors && !rc; i++)
-        out->storages += p.c->tensors[i].bytes >= NF_PLAN_MIN_BYTES;
     nf_pool_close(p.pool);
     for (uint32_t i = 0; i < NF_TIER_MAX; i++)
         nf_tier_close(&p.tiers[i]);

@@ -20,7 +20,6 @@ struct nf_live_plan {
     char *data; /* the file */
     size_t size;
     uint64_t near_bytes, peak_bytes;
-    uint32_t storages; /* of the steady step that have a page or more */
     uint32_t n_ops, n_moves; /* of the steady step; n_ops 0: the policy moves nothing */
 };
 

@@ -37,16 +37,24 @@ int nf_tier_check(const struct nf_tier_ops *ops, struct nf_tier_ops *filled)
     return 0;
 }
 
-static const struct nf_tier_ops *find(const char *name, size_t n)
+const char *nf_tier_unnamed(const char *spec)
 {
+    size_t n = strcspn(spec, "=:");
+
+    return spec[n] == '=' ? spec + n + 1 : spec; /* a '=' behind the ':' is an option's */
+}
+
+const struct nf_tier_ops *nf_tier_provider(const char *spec)
+{
+    size_t n = strcspn(spec, ":");
     struct nf_buf names = {0};
 
     for (const struct nf_tier_ops *const *p = nf_tier_providers; *p; p++)
-        if (strlen((*p)->name) == n && !memcmp((*p)->name, name, n))
+        if (strlen((*p)->name) == n && !memcmp((*p)->name, spec, n))
             return *p;
     for (const struct nf_tier_ops *const *p = nf_tier_providers; *p; p++)
         nf_buf_printf(&names, "%s%s", p == nf_tier_providers ? "" : ", ", (*p)->name);
-    nf_fail(-EINVAL, "no tier provider '%.*s'; there are: %s", (int)n, name, names.data ? names.data : "");
+    nf_fail(-EINVAL, "no tier provider '%.*s'; there are: %s", (int)n, spec, names.data ? names.data : "");
     nf_buf_deinit(&names);
     return NULL;
 }
@@ -63,7 +71,7 @@ int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local 
     memset(out, 0, sizeof *out);
     if (strlen(spec) >= sizeof out->spec || strlen(name) >= sizeof out->name)
         return nf_fail(-EINVAL, "tier '%s': the name or '%s' is too long", name, spec);
-    provider = find(spec, n);
+    provider = nf_tier_provider(spec);
     if (!provider)
         return -EINVAL;
     filled = malloc(sizeof *filled);

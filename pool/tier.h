@@ -69,6 +69,10 @@ struct nf_tier {
     struct nf_tier_facts facts;
 };
 
+/* "name=provider:key=value" without the name in front, where it has one. */
+const char *nf_tier_unnamed(const char *spec);
+/* The provider that an unnamed spec has, as it stands in the table; NULL: there is none (cause set, -EINVAL, with what there is). */
+const struct nf_tier_ops *nf_tier_provider(const char *spec);
 /* 0, -EINVAL (unknown provider or option; cause lists what there is), -ENODEV (probe refused, cause set), -errno. */
 int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local *local, struct nf_tier *out);
 /* A zeroed tier is fine. */

@@ -14,6 +14,21 @@ static enum nf_store other_store(enum nf_store asked)
     return asked == NF_STORE_NON_TEMPORAL ? NF_STORE_REGULAR : NF_STORE_NON_TEMPORAL;
 }
 
+/* Of every tier that has a choice, each of which gets the other pages. */
+static const char *pages_name(const struct nf_testbed *t)
+{
+    const char *name = NULL;
+
+    for (uint32_t i = 0; i < t->n_tiers; i++) {
+        const char *other = nf_pages_has(t->tiers[i].ops) ? nf_pages_other(&t->tiers[i]) : name;
+
+        if (name && strcmp(name, other))
+            return "other-pages";
+        name = other;
+    }
+    return name ? name : "";
+}
+
 const char *nf_factor_name(enum nf_factor v, enum nf_store asked, const struct nf_testbed *t)
 {
     switch (v) {
@@ -21,23 +36,23 @@ const char *nf_factor_name(enum nf_factor v, enum nf_store asked, const struct n
     case NF_FACTOR_TWICE_K: return "2k";
     case NF_FACTOR_UNFILTERED: return "unfiltered";
     case NF_FACTOR_STORE: return nf_store_name(other_store(asked));
-    case NF_FACTOR_PAGES: return nf_pages_huge(&t->tiers[0]) ? "4k" : "thp";
+    case NF_FACTOR_PAGES: return pages_name(t);
     default: return "";
     }
 }
 
 bool nf_factors_pages_probe(const char *root, const char *const *specs, size_t n_specs, char *why, size_t size)
 {
+    bool choice = !n_specs; /* then far is an emulated one */
     char path[512], text[64] = "";
-    bool choice = !n_specs;
     FILE *f;
 
     for (size_t i = 0; i < n_specs; i++) {
-        const char *provider = specs[i] + strcspn(specs[i], "=:");
+        const struct nf_tier_ops *provider = nf_tier_provider(nf_tier_unnamed(specs[i]));
 
-        provider = *provider == '=' ? provider + 1 : specs[i];
-        choice |= !strncmp(provider, "numa", 4) || !strncmp(provider, "emulated", 8);
+        choice |= provider && nf_pages_has(provider);
     }
+    nf_error_clear(); /* who opens the tiers says that there is no such provider */
     if (!choice) {
         snprintf(why, size, "no tier has a choice of pages");
         return false;
@@ -54,14 +69,13 @@ bool nf_factors_pages_probe(const char *root, const char *const *specs, size_t n
 static int open_paged(struct nf_factors *v, const struct nf_testbed *t)
 {
     const struct nf_tier_local local = {t->measured[0].latency_ns, t->measured[0].read_bps, t->measured[0].write_bps};
-    const char *page = nf_factor_name(NF_FACTOR_PAGES, NF_STORE_REGULAR, t);
     int rc = 0;
 
     for (uint32_t i = 0; i < t->n_tiers && !rc; i++) {
         v->n_tiers = i + 1;
-        v->own[i] = nf_pages_has(&t->tiers[i]);
+        v->own[i] = nf_pages_has(t->tiers[i].ops);
         if (v->own[i])
-            rc = nf_pages_open(&t->tiers[i], page, &local, &v->paged[i]);
+            rc = nf_pages_open(&t->tiers[i], nf_pages_other(&t->tiers[i]), &local, &v->paged[i]);
         else
             v->paged[i] = t->tiers[i];
     }

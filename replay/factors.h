@@ -17,7 +17,8 @@ struct nf_factors {
     uint32_t n_tiers;
 };
 
-/* "k/2", "2k", "unfiltered"; for stores and pages what is used instead: "non-temporal", "thp"; "" for none. */
+/* "k/2", "2k", "unfiltered"; for stores and pages what is used instead: "non-temporal", "thp", and
+ * "other-pages" where some tiers have huge pages and others not; "" for none. */
 const char *nf_factor_name(enum nf_factor v, enum nf_store asked, const struct nf_testbed *t);
 /* Scripts that charge every visited byte, and the tiers again. cache_bytes: bursts stay those of the real cache; window_bytes:
  * nf_batches_init. 0 or -errno (cause set). Caller deinits in every case, while the testbed is open. */

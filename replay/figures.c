@@ -207,7 +207,7 @@ static int latencies(struct run *r, uint32_t number)
     struct nf_tier variant;
     int rc = 0;
 
-    if (!nf_pages_has(&r->o->tiers[number]))
+    if (!nf_pages_has(r->o->tiers[number].ops))
         return latency(r, number, &r->o->tiers[number], "as mapped");
     for (int i = 0; i < 2 && !rc; i++) {
         rc = nf_pages_open(&r->o->tiers[number], asked[i][0], &r->o->local, &variant);
@@ -227,7 +227,7 @@ static int latencies(struct run *r, uint32_t number)
 
 static const char *page_of(const struct nf_tier *t)
 {
-    return !nf_pages_has(t) ? "as mapped" : nf_pages_huge(t) ? "2m" : "4k";
+    return !nf_pages_has(t->ops) ? "as mapped" : nf_pages_huge(t) ? "2m" : "4k";
 }
 
 static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads,

@@ -448,7 +448,7 @@ int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
     rc = check(wish, c);
     if (!rc)
         rc = nf_step_class_peak(c, &f->peak_bytes);
-    f->near_bytes = (uint64_t)(wish->near_share * (double)f->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+    f->near_bytes = nf_near_bytes(wish->near_share, f->peak_bytes);
     if (rc)
         return rc;
     return wish->policy->recompute ? play_varied(f, wish) : play(f, wish, NULL);

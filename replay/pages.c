@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-bool nf_pages_has(const struct nf_tier *t)
+bool nf_pages_has(const struct nf_tier_ops *provider)
 {
-    for (const struct nf_option *o = t->ops->options; o && o->name; o++)
+    for (const struct nf_option *o = provider->options; o && o->name; o++)
         if (!strcmp(o->name, "page"))
             return true;
     return false;
@@ -14,6 +14,11 @@ bool nf_pages_has(const struct nf_tier *t)
 bool nf_pages_huge(const struct nf_tier *t)
 {
     return strstr(t->spec, "page=thp") != NULL;
+}
+
+const char *nf_pages_other(const struct nf_tier *t)
+{
+    return nf_pages_huge(t) ? "4k" : "thp";
 }
 
 int nf_pages_open(const struct nf_tier *t, const char *page, const struct nf_tier_local *local, struct nf_tier *out)

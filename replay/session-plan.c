@@ -17,7 +17,7 @@
 
 uint64_t nf_session_near_bytes(const struct nf_session *s, const struct nf_trials_one *t)
 {
-    return (uint64_t)(t->near_share * (double)s->peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+    return nf_near_bytes(t->near_share, s->peak_bytes);
 }
 
 /* Arenas and ledger limits of a trial. The near arena holds as much as everything at once, although its ledger lets only
@@ -121,10 +121,8 @@ static double estimate_trial_ns(const struct nf_session *s, uint64_t arena_bytes
 /* The NUMA node a tier's memory would be bound to, by its spec; -1: none (a file, a devdax, memory nobody binds). */
 static int node_of_tier(const struct nf_session *s, uint32_t number)
 {
-    const char *spec = number < s->o->n_tiers ? s->o->tiers[number] : number ? "emulated" : "numa", *provider, *node;
-    size_t named = strcspn(spec, "=:");
+    const char *spec = number < s->o->n_tiers ? s->o->tiers[number] : number ? "emulated" : "numa", *provider = nf_tier_unnamed(spec), *node;
 
-    provider = spec[named] == '=' ? spec + named + 1 : spec;
     if (strncmp(provider, "numa", 4) && strncmp(provider, "emulated", 8))
         return -1;
     node = strstr(provider, "node=");

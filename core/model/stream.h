@@ -94,6 +94,12 @@ static inline uint64_t nf_page_bytes(uint64_t bytes)
     return (bytes + NF_PAGE_BYTES - 1) & ~(uint64_t)(NF_PAGE_BYTES - 1);
 }
 
+/* What near holds at a share of peak live: whole pages, never more than the share. */
+static inline uint64_t nf_near_bytes(double near_share, uint64_t peak_bytes)
+{
+    return (uint64_t)(near_share * (double)peak_bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
+}
+
 /* The largest sum of live bytes of the class at any op, every storage rounded to pages. -ENOMEM possible. */
 int nf_step_class_peak(const struct nf_step_class *c, uint64_t *bytes);
 

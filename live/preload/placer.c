@@ -256,15 +256,12 @@ static void bind_run(uint32_t first, uint32_t pages, uint8_t tier)
     if (syscall(SYS_mbind, placer.memory + (size_t)first * NF_PAGE_BYTES, bytes, MPOL_BIND, mask, sizeof mask * 8,
                 MPOL_MF_MOVE))
         count(&placer.plan->unbound_bytes, bytes);
-    else
-        count(&placer.plan->bound_bytes, bytes);
 }
 
 static void tell_near(void)
 {
     uint64_t near = placer.near_pages * NF_PAGE_BYTES;
 
-    atomic_store_explicit(&placer.plan->near_bytes, near, memory_order_relaxed);
     if (near > atomic_load_explicit(&placer.plan->near_peak_bytes, memory_order_relaxed))
         atomic_store_explicit(&placer.plan->near_peak_bytes, near, memory_order_relaxed);
 }

@@ -89,7 +89,6 @@ static void holds_what_the_policy_decides(void **state)
     assert_int_equal(make(&p, "first-touch", 0.5), 0);
     assert_int_equal(p.peak_bytes, 15 * PAGE); /* of the tiny one, too */
     assert_int_equal(p.near_bytes, 7 * PAGE);
-    assert_int_equal(p.storages, 4);
     assert_int_equal(file_of(&p)->n_groups, 3);
     assert_int_equal(file_of(&p)->before, 2);
     assert_int_equal(file_of(&p)->steady, 1);
