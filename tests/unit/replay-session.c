@@ -79,6 +79,7 @@ static struct nf_replay_options small_replay(void)
     o.n_near_shares = 2;
     o.blocks = 2;
     o.llc_bytes = 1 << 20;
+    o.root = replay_bed_folder(); /* however busy this machine is */
     o.quiet = true;
     return o;
 }
