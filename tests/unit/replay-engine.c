@@ -1,6 +1,7 @@
 /* The engine on hand-made steps, with tiers that remember what was charged and policies that remember what they were
  * asked: order, sizes, carried storages, conservation of bytes, exact coverage of split storages, time bounds. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,6 +86,37 @@ static void storages_change_hands_by_slot(void **state)
     assert_string_equal(bed_script.told.data, "+0@0 [0:1 read] /0 - +1@1 [1:1 write] /1 [0:1 read] /0 - +1@1 [1:1 write] /1 "
                                           "[0:1 read] /0 - +1@1 [1:1 write] /1 ");
     assert_int_equal(t.pool.live_storages, 1);
+    nf_trial_deinit(&t);
+    step_deinit(&s);
+}
+
+/* A storage lies where the last one of its captured address did, whatever was born in between: what of one the caches hold is found by
+ * the next. */
+static void addresses_recycle(void **state)
+{
+    enum { FIRST, SECOND, SECOND_AGAIN, FIRST_AGAIN, TENSORS };
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+
+    step_init(&s);
+    for (int i = 0; i < TENSORS; i++)
+        step_tensor(&s, 4 * PAGE, i, i < SECOND_AGAIN ? SECOND : 4);
+    s.tensors[SECOND_AGAIN].address = s.tensors[SECOND].address;
+    s.tensors[FIRST_AGAIN].address = s.tensors[FIRST].address;
+    for (int i = 0; i < 5; i++) {
+        step_op(&s, 0);
+        if (i == FIRST || i == FIRST_AGAIN)
+            step_visit(&s, (uint32_t)i, 4 * PAGE, NF_RW_UPDATE);
+    }
+    step_ready(&s);
+    bed_place_all(0, false);
+    bed_init(&b, &s, 1);
+    b.config.warmup_min = b.config.warmup_max = 1;
+    b.config.cycles = 2;
+    bed_run(&b, &t);
+    assert_int_equal(b.memory[0].words[2 * 3], 4 * PAGE / 8); /* both, in three steps */
+    assert_int_equal(b.memory[0].words[3], 0);
     nf_trial_deinit(&t);
     step_deinit(&s);
 }
@@ -221,6 +253,65 @@ static void operands_interleave_chunk_by_chunk(void **state)
     assert_string_equal(charged.data, "f1024 n1024 n64 f1024 n1024 n64 f1024 n1024 n64 f1024 n1024 n64 n256 f64 ");
     nf_trial_deinit(&t);
     nf_buf_deinit(&charged);
+    step_deinit(&s);
+}
+
+static struct {
+    pthread_t of[2];
+    _Atomic uint64_t lines[2];
+    _Atomic unsigned strangers;
+} threads;
+
+/* The first thread is the test's. */
+static uint64_t note_thread(void *tier, const struct nf_tier_charge *c, uint64_t start_ns)
+{
+    bool other = !pthread_equal(pthread_self(), threads.of[0]);
+
+    if (other && !threads.lines[1])
+        threads.of[1] = pthread_self();
+    threads.strangers += other && !pthread_equal(pthread_self(), threads.of[1]);
+    threads.lines[other] += c->lines;
+    return start_ns;
+}
+
+/* As many threads as the job had, or as asked for, share each op of more than a chunk, half each of two; a small one is the driver's. */
+static void threads_share_the_ops(void **state)
+{
+    enum { LARGE = 64, SMALL = 4 };
+    struct nf_tier_ops ops = bed_tier;
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+
+    ops.charge = note_thread;
+    step_init(&s);
+    step_tensor(&s, LARGE * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    step_op(&s, 0);
+    step_visit(&s, 0, LARGE * PAGE, NF_RW_READ);
+    step_op(&s, 0);
+    step_visit(&s, 0, SMALL * PAGE, NF_RW_READ);
+    step_ready(&s);
+    s.stream.threads = 2;
+    bed_place_all(100, false);
+    bed_init(&b, &s, 1);
+    b.tiers[1].ops = &ops;
+    b.config.cold = true;
+    b.config.cycles = 1;
+    if (nf_engine_threads(&b.config) < 2)
+        skip();
+    for (unsigned asked = 0; asked < 3; asked++) {
+        unsigned n = asked ? asked : 2;
+
+        memset(&threads, 0, sizeof threads);
+        threads.of[0] = pthread_self();
+        b.config.threads = asked;
+        bed_run(&b, &t);
+        assert_int_equal(t.threads, n);
+        assert_int_equal(threads.strangers, 0);
+        assert_int_equal(threads.lines[1], n == 2 ? LARGE / 2 * PAGE / 64 : 0);
+        assert_int_equal(threads.lines[0] + threads.lines[1], (LARGE + SMALL) * PAGE / 64);
+        nf_trial_deinit(&t);
+    }
     step_deinit(&s);
 }
 
@@ -815,9 +906,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_captured_order),
         cmocka_unit_test(storages_change_hands_by_slot),
+        cmocka_unit_test(addresses_recycle),
         cmocka_unit_test(every_byte_once),
         cmocka_unit_test(chunks_tile),
         cmocka_unit_test(operands_interleave_chunk_by_chunk),
+        cmocka_unit_test(threads_share_the_ops),
         cmocka_unit_test(misplaced_pages_fail_the_trial),
         cmocka_unit_test(every_page_is_proved),
         cmocka_unit_test(charges_what_misses),

@@ -123,6 +123,32 @@ static void factors_charge_what_they_say(void **state)
     nf_study_close(s);
 }
 
+/* A part of the footprint is replayed against the same part of the cache: what did not fit still does not, and half of it is charged. */
+static void scaled_footprints_meet_a_scaled_cache(void **state)
+{
+    static const char *const policies[] = {"all-far"}, *const cheap[2] = {"null", "emulated:latency-ns=100"};
+    static const uint64_t pages[] = {12, 12}; /* of a cache of 16 */
+    const struct replay_bed_shape shape = {.pages = pages, .n = 2};
+    struct nf_study *s = replay_bed_study(&shape);
+    struct nf_replay_options o = replay_bed_options(policies, 1, cheap);
+    /* The write and the update, with their fetches; what is read was touched right before. */
+    const int64_t step = (2 + 2) * 12 * NF_PAGE_BYTES;
+
+    replay_bed_know_tiers(s, cheap[1]);
+    replay_bed_execute(s, "CREATE VIEW far AS SELECT replay_id, charged_bytes, read_bytes FROM trial JOIN trial_tier ON trial_id "
+                          "= trial.id WHERE policy = 'all-far' AND tier_number = 1");
+    o.blocks = 1;
+    replay_bed_run(s, &o);
+    o.scale = 0.5;
+    replay_bed_run(s, &o);
+    assert_int_equal(replay_bed_int(s, "SELECT charged_bytes FROM far WHERE replay_id = 1"), step);
+    assert_int_equal(replay_bed_int(s, "SELECT charged_bytes FROM far WHERE replay_id = 2"), step / 2);
+    assert_int_equal(replay_bed_int(s, "SELECT read_bytes FROM far WHERE replay_id = 2"), 3 * 6 * NF_PAGE_BYTES);
+    assert_int_equal(replay_bed_int(s, "SELECT llc_filter_bytes FROM replay WHERE id = 2"), 32768);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM replay WHERE scale <> 1.0 / id"), 0);
+    nf_study_close(s);
+}
+
 /* One step of a cold trial and no warm-up before it; the other warmed up until it was steady. A policy that moves what it needs has
  * more to move while nothing is where it wants it. */
 static void cold_is_not_warm(void **state)
@@ -150,6 +176,7 @@ int main(void)
         cmocka_unit_test(every_block_draws_anew),
         cmocka_unit_test(unknown_parallelism_is_the_local_one),
         cmocka_unit_test(factors_charge_what_they_say),
+        cmocka_unit_test(scaled_footprints_meet_a_scaled_cache),
         cmocka_unit_test(cold_is_not_warm),
     };
 
