@@ -62,5 +62,7 @@ struct bed {
 void bed_init(struct bed *b, const struct step *s, double far_line_ns);
 /* A trial that must not fail. Caller deinits it. */
 void bed_run(const struct bed *b, struct nf_trial *t);
-/* Upper bounds are of the step that was disturbed least: tests run on machines that do other things. */
+/* The step that was disturbed least. */
 double bed_best_step(const struct nf_trial *t);
+/* bed_run until the best step of one takes at most most_ns: tests run on machines that do other things. Caller deinits the last. */
+void bed_run_until(const struct bed *b, double most_ns, struct nf_trial *t);

@@ -202,18 +202,6 @@ static void step_of_ops(struct step *s, uint64_t pages)
     bed_place_all(100, false);
 }
 
-/* Trials until a step of one takes at most most_ns. Caller deinits the last. */
-static void run_until(const struct bed *b, double most_ns, struct nf_trial *t)
-{
-    int tries = 0;
-
-    for (bed_run(b, t); bed_best_step(t) > most_ns; bed_run(b, t)) {
-        if (++tries == TRIES)
-            fail_msg("a step takes %.3g ms at least, and not the %.3g ms it might", bed_best_step(t) / MS, most_ns / MS);
-        nf_trial_deinit(t);
-    }
-}
-
 /* The next op depends on it, and begins when it ended; the later ones are late by no more than that. */
 static void a_late_op_pushes_the_next_ones_once(void **state)
 {
@@ -226,7 +214,7 @@ static void a_late_op_pushes_the_next_ones_once(void **state)
     bed_init(&b, &s, line_ns);
     b.config.overlap = NF_OVERLAP_FULL;
     b.config.cycles = STEPS;
-    run_until(&b, SCHEDULED + 1.5 * late, &t);
+    bed_run_until(&b, SCHEDULED + 1.5 * late, &t);
     for (unsigned i = 0; i < t.steps; i++)
         assert_true(t.step_ns[i] >= SCHEDULED + late);
     assert_true((double)t.late_ns >= t.steps * late);
@@ -256,7 +244,7 @@ static void absence_pushes_no_op(void **state)
     b.config.pool.policy = &policy;
     b.config.overlap = NF_OVERLAP_FULL;
     b.config.cycles = STEPS;
-    run_until(&b, SCHEDULED + SHORT / 4, &t);
+    bed_run_until(&b, SCHEDULED + SHORT / 4, &t);
     assert_true(t.stolen_ns >= t.steps * (uint64_t)SHORT); /* it was away, in each */
     for (unsigned i = 0; i < t.steps; i++)
         assert_true(t.step_ns[i] >= SCHEDULED);
