@@ -100,42 +100,58 @@ static uint32_t accept_rest(struct nf_load *load, const struct nf_plan_item *ite
     return rest.pages ? taken + accept_part(load, &rest, room) : taken;
 }
 
-/* One run. Returns the benefit of what was taken; negative when memory is out. */
-static double run(const struct greedy *g, bool by_time, enum take take, uint32_t *taken)
+static void rank(const struct greedy *g, bool by_time)
 {
-    struct nf_load load;
-    double benefit = 0;
-
-    if (nf_load_init(&load, g->n_ops))
-        return -1;
     for (uint32_t i = 0; i < g->n; i++) {
         double cost = (double)g->items[i].pages * (by_time ? (double)lifetime(&g->items[i]) : 1);
 
         g->order[i] = (struct keyed){descending(cost > 0 ? (float)(g->items[i].benefit / cost) : 0), i};
     }
     sort(g->order, g->spare, g->n);
-    /* An odd number of passes leaves the result in the other array. */
-    for (uint32_t i = 0; i < g->n; i++) {
-        uint32_t item = g->spare[i].item;
-
-        if (take == PARTS)
-            taken[item] = accept_part(&load, &g->items[item], g->room);
-        else
-            taken[item] = accept(&load, &g->items[item], g->room) ? g->items[item].pages : 0;
-    }
-    for (uint32_t i = 0; i < g->n && take == WHOLE_THEN_PARTS; i++) {
-        uint32_t item = g->spare[i].item;
-
-        taken[item] = accept_rest(&load, &g->items[item], taken[item], g->room);
-    }
-    for (uint32_t i = 0; i < g->n; i++) {
-        if (taken[i])
-            benefit += g->items[i].benefit * taken[i] / g->items[i].pages;
-    }
-    nf_load_deinit(&load);
-    return benefit;
 }
 _Static_assert(RADIX_PASSES % 2 == 1, "the sorted order is read from the second array");
+
+/* What of an item's benefit a run leaves. */
+static double lost(const struct nf_plan_item *item, uint32_t taken)
+{
+    return taken == item->pages ? 0 : item->benefit * (item->pages - taken) / item->pages;
+}
+
+/* One run, in the order of rank(). Returns the benefit of what was taken; 0 and nothing of use once it is seen not to exceed `best`;
+ * negative when memory is out. */
+static double run(const struct greedy *g, enum take take, double best, uint32_t *taken)
+{
+    enum { AHEAD = 24 }; /* items are looked up all over the list */
+    struct nf_load load;
+    double left = 0, most = 0;
+
+    if (nf_load_init(&load, g->n_ops))
+        return -1;
+    for (uint32_t i = 0; i < g->n; i++)
+        most += g->items[i].benefit;
+    for (uint32_t i = 0; i < g->n && most - left > best; i++) {
+        uint32_t number = g->spare[i].item;
+        const struct nf_plan_item *item = &g->items[number];
+
+        if (i + AHEAD < g->n)
+            __builtin_prefetch(&g->items[g->spare[i + AHEAD].item]);
+        if (take == PARTS)
+            taken[number] = accept_part(&load, item, g->room);
+        else
+            taken[number] = accept(&load, item, g->room) ? item->pages : 0;
+        left += take == WHOLE_THEN_PARTS ? 0 : lost(item, taken[number]);
+    }
+    for (uint32_t i = 0; i < g->n && take == WHOLE_THEN_PARTS && most - left > best; i++) {
+        uint32_t number = g->spare[i].item;
+
+        if (i + AHEAD < g->n)
+            __builtin_prefetch(&g->items[g->spare[i + AHEAD].item]);
+        taken[number] = accept_rest(&load, &g->items[number], taken[number], g->room);
+        left += lost(&g->items[number], taken[number]);
+    }
+    nf_load_deinit(&load);
+    return most - left > best && most > left ? most - left : 0; /* sums of many may round below 0 */
+}
 
 static int best_run(struct greedy g, uint32_t capacity, uint32_t base, bool parts, uint32_t *taken)
 {
@@ -154,8 +170,11 @@ static int best_run(struct greedy g, uint32_t capacity, uint32_t base, bool part
     rc = g.order && other ? 0 : -ENOMEM;
     g.spare = rc ? NULL : g.order + g.n;
     for (size_t i = 0; i < n_runs && !rc; i++) {
-        double benefit = run(&g, how[i].by_time, how[i].take, other);
+        double benefit;
 
+        if (!i || how[i].by_time != how[i - 1].by_time)
+            rank(&g, how[i].by_time);
+        benefit = run(&g, how[i].take, best, other);
         rc = benefit < 0 ? -ENOMEM : 0;
         if (!rc && benefit > best) {
             memcpy(taken, other, g.n * sizeof *taken);

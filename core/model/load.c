@@ -55,8 +55,14 @@ void nf_load_add(struct nf_load *l, uint32_t first, uint32_t last, uint32_t page
         settle(node, left);
         settle(node, right);
     }
-    while (left >>= 1)
+    /* Above what changed nothing changes: most short ranges end here, well below the root. */
+    while (left >>= 1) {
+        uint32_t before = node[left].max;
+
         settle(node, left);
+        if (node[left].max == before)
+            break;
+    }
 }
 
 uint32_t nf_load_peak(const struct nf_load *l, uint32_t first, uint32_t last)

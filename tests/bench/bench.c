@@ -26,6 +26,7 @@ static const struct group {
     {"peers", bench_peers},
     {"tiers", bench_tiers},
     {"pool", bench_pool},
+    {"plan", bench_plan},
     {"delay", bench_delay},
     {"replay", bench_replay},
 };

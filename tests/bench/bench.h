@@ -61,6 +61,7 @@ int bench_kernel(struct bench *b);
 int bench_copy(struct bench *b);
 int bench_peers(struct bench *b);
 int bench_pool(struct bench *b);
+int bench_plan(struct bench *b);
 int bench_tiers(struct bench *b);
 int bench_delay(struct bench *b);
 int bench_replay(struct bench *b);
