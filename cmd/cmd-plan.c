@@ -10,10 +10,13 @@
 #include "core/store/records.h"
 #include "replay/forecast.h"
 
+enum { WHOLE_SECONDS_MAX = 24 * 60 * 60 };
+
 struct arguments {
     struct nf_option_list policies;
     const char *near;
     uint64_t capture, seed, explain, llc_bytes;
+    double whole;
     bool json, csv, unfiltered;
 };
 
@@ -23,6 +26,7 @@ static const struct nf_option options[] = {
     {"explain", 'e', NF_OPTION_U64, offsetof(struct arguments, explain), "TENSOR", "the course of one tensor of the steady step, by its number, with the reasons"},
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC of the cache filter (default as measured, else as the CPU reports it)"},
     {"unfiltered", 0, NF_OPTION_FLAG, offsetof(struct arguments, unfiltered), NULL, "count every visited byte, cached or not"},
+    {"whole", 'w', NF_OPTION_F64, offsetof(struct arguments, whole), "SECONDS", "also the bound for tensors kept whole, which may take so long"},
     {"capture", 0, NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "which capture (default the latest)"},
     {"seed", 0, NF_OPTION_U64, offsetof(struct arguments, seed), "N", "of policies (default 1)"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
@@ -38,7 +42,10 @@ static const struct nf_column plan_columns[] = {
     {"written_back_share", "written back", NF_COLUMN_SHARE},
     {"moves", "moves", NF_COLUMN_INTEGER},
     {"bound_lp_share", "bound, LP", NF_COLUMN_SHARE},
+    {"bound_whole_share", "bound, whole", NF_COLUMN_SHARE},
+    {"bound_static_share", "bound, static", NF_COLUMN_SHARE},
     {"bound_pfoo_share", "bound, PFOO-L", NF_COLUMN_SHARE},
+    {"belady_share", "Belady", NF_COLUMN_SHARE},
     {"predicted_ns", "step, modelled", NF_COLUMN_NS},
     {"exposed_ns", "of it moves", NF_COLUMN_NS},
     {"recomputed", "made again", NF_COLUMN_INTEGER},
@@ -98,6 +105,14 @@ static double share(double part, double whole)
     return whole > 0 ? part / whole : 0;
 }
 
+static void add_bound(struct nf_table *t, double bytes, const struct nf_forecast *f)
+{
+    if (isnan(bytes))
+        nf_table_unknown(t);
+    else
+        nf_table_number(t, share(bytes, (double)f->demand_bytes));
+}
+
 static void add_plan(struct nf_table *t, const char *name, const struct nf_forecast_wish *w, const struct nf_forecast *f)
 {
     nf_table_text(t, name);
@@ -106,11 +121,11 @@ static void add_plan(struct nf_table *t, const char *name, const struct nf_forec
     nf_table_number(t, share((double)f->to_near_bytes, (double)f->demand_bytes));
     nf_table_number(t, share((double)f->to_far_bytes, (double)f->demand_bytes));
     nf_table_integer(t, (int64_t)f->moves);
-    if (isnan(f->bound_lp_bytes))
-        nf_table_unknown(t);
-    else
-        nf_table_number(t, share(f->bound_lp_bytes, (double)f->demand_bytes));
-    nf_table_number(t, share(f->bound_pfoo_bytes, (double)f->demand_bytes));
+    add_bound(t, f->bounds.lp, f);
+    add_bound(t, f->bounds.whole, f);
+    add_bound(t, f->bounds.static_lp, f);
+    add_bound(t, f->bounds.pfoo, f);
+    add_bound(t, f->bounds.belady, f);
     nf_table_number(t, f->predicted_ns);
     nf_table_number(t, f->exposed_ns);
     nf_table_integer(t, f->recomputed);
@@ -195,8 +210,12 @@ static void introduce(const struct nf_forecast_wish *w, const struct nf_forecast
     for (uint32_t i = 0; i < w->n_tiers; i++)
         printf("%s %.1f GB/s", i ? "," : "", w->read_bps[i] / 1e9);
     printf(measured ? " (as the study's latest testbed measured them)\n" : " (assumed: the study has no measured tiers)\n");
-    if (isnan(f->bound_lp_bytes))
-        printf("no bound by linear program: %s\n", f->bound_why);
+    if (isnan(f->bounds.lp))
+        printf("no bound by linear program: %s\n", f->bounds.lp_why);
+    if (*f->bounds.whole_why && isnan(f->bounds.whole))
+        printf("no bound for whole tensors: %s\n", f->bounds.whole_why);
+    if (!isnan(f->bounds.whole))
+        printf("the bound for whole tensors is %s\n", f->bounds.whole_proved ? "what the best choice reaches" : "not reached: the time was over");
 }
 
 static int find_policy(const char *given, struct nf_forecast_wish *w, char *name, size_t size)
@@ -268,7 +287,8 @@ static int exit_code(int rc)
 static int run(const struct nf_command *self, int argc, char **argv)
 {
     struct arguments a = {.seed = 1, .explain = UINT64_MAX};
-    struct nf_forecast_wish w = {0};
+    struct nf_forecast_bounds bounds = {0};
+    struct nf_forecast_wish w = {.bounds = &bounds};
     struct nf_stream *stream = NULL;
     struct nf_study *study;
     struct tables t = {0};
@@ -284,6 +304,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "one study is wanted");
     if (a.near && (nf_parse_shares(a.near, shares, sizeof shares / sizeof *shares, &n_shares) || n_shares != 1))
         return nf_command_usage(self, "--near wants one share: 20%");
+    if (!(a.whole >= 0 && a.whole <= WHOLE_SECONDS_MAX))
+        return nf_command_usage(self, "--whole wants seconds, at most a day");
     if (a.explain != UINT64_MAX && (a.policies.n > 1 || a.explain >= UINT32_MAX))
         return nf_command_usage(self, "--explain wants a tensor's number, and one policy");
     rc = nf_study_open(argv[first], NF_STUDY_READ, &study);
@@ -299,6 +321,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     w.near_share = shares[0];
     w.llc_bytes = a.unfiltered ? 0 : a.llc_bytes ? a.llc_bytes : nf_record_llc(study);
     w.seed = a.seed;
+    w.whole_seconds = a.whole;
     w.explain = a.explain == UINT64_MAX ? UINT32_MAX : (uint32_t)a.explain;
     t.plans = nf_table_new(plan_columns, sizeof plan_columns / sizeof *plan_columns);
     t.roles = nf_table_new(role_columns, sizeof role_columns / sizeof *role_columns);
@@ -325,7 +348,8 @@ const struct nf_command nf_cmd_plan = {
     .about = "what a policy would do with a captured step, without replaying it: far bytes, moves, a modelled time, and the bound",
     .usage = "plan STUDY [OPTIONS]",
     .text = "Shares are of the bytes that pass the LLC in a step. far: used while far. The bounds: the least that any choice of\n"
-            "what to keep near leaves to far, in place or by a fetch.",
+            "what to keep near leaves to far, in place or by a fetch: in parts (LP), of whole tensors (whole, with --whole), of what never\n"
+            "moves (static). Belady is what that rule leaves, no bound.",
     .options = options,
     .examples = {"nearfar plan demo.nf --policy gap-greedy --policy lru --near 20%",
                  "nearfar plan demo.nf --policy lifetime-density --near 20% --explain 12"},

@@ -1,6 +1,8 @@
 #pragma once
 /* Bounds on what near can save in a step, in bytes: no choice of stays (pool/stays.h) that fits near at every op saves more.
- * What is left of all bytes reaches far under any policy, moves not counted. */
+ * What is left of all bytes reaches far under any policy, moves not counted: among the choices is none that has a tensor near at its
+ * birth alone and away from it at its second use, which moves all of it for the bytes of one use. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,8 +12,15 @@
  * by bytes saved per page and op held, best first, until near's pages times the step's ops are used up. Loose. -ENOMEM: NAN. */
 double nf_bound_pfoo(const struct nf_stays *s, uint64_t capacity_pages);
 
-/* The linear program: a stay may be taken in part, near holds at every op. Solved by COIN-OR CLP. Optional: share[i] of stay i.
+/* The linear program: a stay may be taken in part, near holds at every op. Solved by COIN-OR CLP. Of lives (nf_stays_init_lives) it
+ * bounds what any static placement saves. Optional: share[i] of stay i.
  * 0; -ENOSYS (built without CLP, cause set), -ENOMEM, -EIO (the solver gave up, cause set). */
 int nf_bound_lp(const struct nf_stays *s, uint64_t capacity_pages, double *saved, double *share);
 /* Whether this was built with CLP; otherwise why says what is missing. */
 int nf_bound_lp_probe(char *why, size_t size);
+
+/* The integer program: a stay is taken whole or not at all. Solved by COIN-OR CBC, for small problems: after so many seconds it is
+ * cut off, and saved is then what no choice can exceed as far as was found. proved: the best choice saves that.
+ * 0; -ENOSYS (built without CBC, cause set), -ENOMEM, -EIO (the solver gave up, cause set). */
+int nf_bound_milp(const struct nf_stays *s, uint64_t capacity_pages, double seconds, double *saved, bool *proved);
+int nf_bound_milp_probe(char *why, size_t size);

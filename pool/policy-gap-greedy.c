@@ -1,6 +1,6 @@
 /* Policy `gap-greedy`: near holds tensors over the gaps where that saves most, and lets them go in the others.
  * Rule: every gap between two uses is an item (pages, ops held, bytes that the use at its end saves). Items are accepted greedily
- * on the load over the ops, by bytes saved per page and op and by bytes saved per page, and the better of the two results is
+ * on the load over the ops, by bytes saved per page and op and by bytes saved per page, and the best of the results is
  * kept (pool/plan.h). Where not all of a tensor fits its first pages stay, unless parts=no. Over a gap that is not kept the tensor,
  * or what is not kept of it, leaves near; with prefetch it comes back in time for the use where near has room from the fetch on and
  * the link has the time: start = use - latency - size / bandwidth × (1 + slack).

@@ -66,8 +66,8 @@ static int round_shares(const struct nf_stays *s, const double *share, uint32_t 
         const struct nf_stay *stay = &s->v[i];
         double whole = (double)(int)(share[i] * 1e4 + 0.5); /* a solver's 0.9999999 is a 1 */
 
-        v[i] = (struct ranked){i, (uint32_t)(share[i] * stay->pages + 1e-6), whole, (double)stay->bytes / stay->pages / nf_stay_length(stay, s->n_ops)};
-        v[i].pages = whole >= 1e4 ? stay->pages : v[i].pages;
+        v[i] = (struct ranked){.stay = i, .share = whole, .density = (double)stay->bytes / stay->pages / nf_stay_length(stay, s->n_ops)};
+        v[i].pages = whole >= 1e4 ? stay->pages : (uint32_t)(share[i] * stay->pages + 1e-6);
     }
     if (!rc)
         qsort(v, s->n, sizeof *v, wanted_more);

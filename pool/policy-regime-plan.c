@@ -1,7 +1,8 @@
 /* Policy `regime-plan`: near is planned per regime, a phase of the step in a group of layers, and tensors move at the borders only.
- * Rule: what a tensor does within one regime is one item, to be near throughout it, as many pages as fit, or not at all; from one regime to a later one it stays
- * near or leaves. Items are accepted by bytes saved per page and op held and per page, and the better of the two results is kept
- * (pool/plan.h): lifetime density, regime by regime, cyclic round the end of the step for what is carried over. A time near that a tensor
+ * Rule: what a tensor does within one regime is one item, to be near throughout it, as many pages as fit, or not at all; from one
+ * regime to a later one it stays near or leaves. Items are accepted by bytes saved per page and op held and per page, and the best of
+ * the results is kept (pool/plan.h): lifetime density, regime by regime, cyclic round the end of the step for what is carried over.
+ * With parts=no each is near whole or not. A time near that a tensor
  * has to be brought for is given up where it saves less than `migration` times the tensor's bytes.
  * Source: ours; lifetime density as the inner rule.
  * Semantics: in place, insert near or far by the plan, write back, copied by a helper. Sees profile and future.
@@ -106,7 +107,8 @@ static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint32
     int rc = pages && whole ? list_items(&items, t->of, s) : -ENOMEM;
 
     if (!rc)
-        rc = parts ? nf_plan_choose_parts(items.v, items.n, s->n_ops, capacity, 0, pages) : nf_plan_choose(items.v, items.n, s->n_ops, capacity, 0, whole);
+        rc = parts ? nf_plan_choose_parts(items.v, items.n, s->n_ops, capacity, 0, pages)
+                   : nf_plan_choose(items.v, items.n, s->n_ops, capacity, 0, whole);
     for (uint32_t i = 0; !rc && i < s->n; i++)
         kept[i] = parts ? pages[items.of[i]] : whole[items.of[i]] ? s->v[i].pages : 0;
     if (!rc)

@@ -134,6 +134,61 @@ int nf_stays_init(struct nf_stays *s, const struct nf_profile *profile, const st
     return 0;
 }
 
+/* From birth to death within the step. */
+static struct nf_stay life_of(const struct nf_step_uses *u, const uint64_t *bytes, uint32_t tensor)
+{
+    const struct nf_tensor *t = &u->of->tensors[tensor];
+    struct nf_stay life = {.tensor = tensor, .before = tensor, .pages = pages_of(t), .born = t->birth >= 0};
+
+    life.first = life.since = life.from = t->birth < 0 ? 0 : (uint32_t)t->birth;
+    life.last = life.until = life.to = t->death == NF_OP_AFTER ? u->of->n_ops - 1 : (uint32_t)t->death;
+    for (uint32_t k = u->first[tensor]; k < u->first[tensor + 1]; k++)
+        life.bytes += bytes[k];
+    return life;
+}
+
+/* Whether a storage that is born in the step leaves it as one tensor and dies in the next as another, before its like is born. */
+static bool goes_on(const struct nf_step_class *c, uint32_t leaver, uint32_t enterer)
+{
+    const struct nf_tensor *a = &c->tensors[leaver], *b = &c->tensors[enterer];
+
+    return leaver != enterer && a->birth >= 0 && b->death != NF_OP_AFTER && b->death < a->birth;
+}
+
+int nf_stays_init_lives(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses)
+{
+    const struct nf_step_class *c = profile->of;
+    uint64_t *bytes = bytes_of_uses(profile, uses);
+    uint32_t n_slots, *leaver = leavers(c, &n_slots), *life = malloc((c->n_tensors + (size_t)1) * sizeof *life);
+    int rc = 0;
+
+    *s = (struct nf_stays){.v = malloc((c->n_tensors + (size_t)1) * sizeof *s->v), .n_ops = c->n_ops};
+    if (!bytes || !s->v || !leaver || !life)
+        rc = nf_fail(-ENOMEM, "out of memory for the lives of %u tensors", c->n_tensors);
+    for (uint32_t t = 0; !rc && t < c->n_tensors; t++) {
+        struct nf_stay l = life_of(uses, bytes, t);
+
+        s->bytes += l.bytes;
+        life[t] = s->n;
+        if (l.pages)
+            s->v[s->n++] = l;
+    }
+    for (uint32_t t = 0; !rc && t < c->n_tensors; t++) {
+        int32_t slot = c->tensors[t].carry_in;
+        uint32_t before = slot != NF_CARRY_NONE && (uint32_t)slot < n_slots ? leaver[slot] : UINT32_MAX;
+
+        if (before == UINT32_MAX || !pages_of(&c->tensors[t]) || !pages_of(&c->tensors[before]) || !goes_on(c, before, t))
+            continue;
+        s->v[life[before]].last = s->v[life[t]].last; /* round the end of the step */
+        s->v[life[before]].bytes += s->v[life[t]].bytes;
+        s->v[life[t]].bytes = 0; /* holds for nothing, and is never taken */
+    }
+    free(bytes);
+    free(leaver);
+    free(life);
+    return rc;
+}
+
 void nf_stays_deinit(struct nf_stays *s)
 {
     free(s->v);

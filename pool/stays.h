@@ -30,6 +30,9 @@ struct nf_stays {
 
 /* uses: of the same class. 0 or -ENOMEM (cause set). Caller deinits in every case. */
 int nf_stays_init(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses);
+/* The choices of what never moves: a tensor is near from birth to death or not at all, and saves all its uses. A storage that is
+ * carried into the next step as another tensor is one with it. As nf_stays_init. */
+int nf_stays_init_lives(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses);
 void nf_stays_deinit(struct nf_stays *s);
 
 /* How many ops a stay holds near. */

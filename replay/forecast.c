@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/model/profile.h"
+#include "pool/belady.h"
 #include "pool/bound.h"
 #include "pool/pool.h"
 #include "replay/script.h"
@@ -260,11 +261,57 @@ static int rank_stays(struct play *p)
     return 0;
 }
 
+/* Those that need no solver. */
+static int bound_loosely(struct play *p, uint64_t capacity)
+{
+    struct nf_forecast_bounds *b = &p->f->bounds;
+    double all = (double)p->stays.bytes;
+
+    b->pfoo = all - nf_bound_pfoo(&p->stays, capacity);
+    b->belady = all - nf_belady_saved(&p->stays, capacity);
+    return isnan(b->pfoo) || isnan(b->belady) ? nf_fail(-ENOMEM, "out of memory for a bound") : 0;
+}
+
+static int bound_by_program(struct play *p, uint64_t capacity)
+{
+    struct nf_forecast_bounds *b = &p->f->bounds;
+    struct nf_stays lives = {0};
+    double saved;
+    int rc;
+
+    if (nf_bound_lp_probe(b->lp_why, sizeof b->lp_why))
+        return 0;
+    p->lp_share = calloc(p->stays.n + (size_t)1, sizeof *p->lp_share);
+    rc = p->lp_share ? nf_bound_lp(&p->stays, capacity, &saved, p->lp_share) : nf_fail(-ENOMEM, "out of memory for a bound");
+    b->lp = (double)p->stays.bytes - saved;
+    if (!rc)
+        rc = nf_stays_init_lives(&lives, &p->profiles[p->f->steady], &p->uses);
+    if (!rc)
+        rc = nf_bound_lp(&lives, capacity, &saved, NULL);
+    b->static_lp = (double)lives.bytes - saved;
+    nf_stays_deinit(&lives);
+    return rc;
+}
+
+static int bound_whole(struct play *p, uint64_t capacity)
+{
+    struct nf_forecast_bounds *b = &p->f->bounds;
+    double saved;
+    int rc;
+
+    if (!(p->w->whole_seconds > 0) || p->again || nf_bound_milp_probe(b->whole_why, sizeof b->whole_why))
+        return 0;
+    rc = nf_bound_milp(&p->stays, capacity, p->w->whole_seconds, &saved, &b->whole_proved);
+    b->whole = (double)p->stays.bytes - saved;
+    return rc;
+}
+
+/* Of the captured step once, whoever asks; of a varied one each time. */
 static int bound(struct play *p)
 {
     struct nf_forecast *f = p->f;
     uint64_t capacity = f->near_bytes / NF_PAGE_BYTES;
-    double saved;
+    struct nf_forecast_bounds *shared = p->again ? NULL : p->w->bounds;
     int rc = nf_step_uses_init(&p->uses, p->c, p->w->read_bps[0]);
 
     if (!rc)
@@ -274,14 +321,18 @@ static int bound(struct play *p)
     if (rc)
         return rc;
     f->n_stays = p->stays.n;
-    f->bound_pfoo_bytes = (double)p->stays.bytes - nf_bound_pfoo(&p->stays, capacity);
-    f->bound_lp_bytes = NAN;
-    if (nf_bound_lp_probe(f->bound_why, sizeof f->bound_why))
+    if (shared && shared->known) {
+        f->bounds = *shared;
         return 0;
-    p->lp_share = calloc(p->stays.n + (size_t)1, sizeof *p->lp_share);
-    rc = p->lp_share ? nf_bound_lp(&p->stays, capacity, &saved, p->lp_share) : nf_fail(-ENOMEM, "out of memory for a bound");
+    }
+    f->bounds = (struct nf_forecast_bounds){.known = true, .lp = NAN, .whole = NAN, .static_lp = NAN};
+    rc = bound_loosely(p, capacity);
     if (!rc)
-        f->bound_lp_bytes = (double)p->stays.bytes - saved;
+        rc = bound_by_program(p, capacity);
+    if (!rc)
+        rc = bound_whole(p, capacity);
+    if (!rc && shared)
+        *shared = f->bounds;
     return rc;
 }
 
@@ -443,7 +494,7 @@ int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
     const struct nf_step_class *c;
     int rc;
 
-    *f = (struct nf_forecast){.steady = nf_stream_steady_class(wish->stream), .bound_lp_bytes = NAN, .bound_pfoo_bytes = NAN};
+    *f = (struct nf_forecast){.steady = nf_stream_steady_class(wish->stream)};
     c = &wish->stream->classes[f->steady];
     rc = check(wish, c);
     if (!rc)

@@ -1,12 +1,25 @@
 #pragma once
 /* What a policy would do with a captured step, without replaying it: its decisions are played on no particular memory, the traffic
  * they leave to each tier is counted, and a model says how long the step would take. All times here are modelled. */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/base/array.h"
 #include "core/model/stream.h"
 #include "core/model/words.h"
 #include "pool/policy.h"
+
+/* The least bytes past the LLC that reach far in a step, in place or by a fetch; NAN: not known. */
+struct nf_forecast_bounds {
+    bool known; /* the ones below were computed */
+    double lp;        /* under any choice of what to keep near from use to use, in parts */
+    double whole;     /* ... of whole tensors; when the search ended early the least that is possible so far */
+    double static_lp; /* of what lies where it is for its whole life, in parts */
+    double pfoo;      /* as lp, looser */
+    double belady;    /* what Belady's rule leaves; no bound (pool/belady.h) */
+    bool whole_proved;
+    char lp_why[128], whole_why[128]; /* why there is none */
+};
 
 struct nf_forecast_wish {
     const struct nf_stream *stream;
@@ -18,6 +31,9 @@ struct nf_forecast_wish {
     double latency_ns[NF_TIER_MAX], read_bps[NF_TIER_MAX]; /* measured; read_bps > 0 */
     uint64_t seed;
     uint32_t explain;    /* a tensor's number in the steady step; UINT32_MAX: none */
+    double whole_seconds; /* for the bound of whole tensors; 0: not computed */
+    /* Zeroed: the bounds of the captured step are put there. Known: taken from there, as they do not depend on the policy. NULL: neither. */
+    struct nf_forecast_bounds *bounds;
 };
 
 struct nf_forecast_role {
@@ -49,9 +65,7 @@ struct nf_forecast {
     uint64_t unheld_bytes;
     double recompute_ns;
     double captured_ns, predicted_ns, exposed_ns; /* of a step; exposed: of moves, part of predicted */
-    /* The least that reaches far under any choice of what to keep near from use to use, in place or by a fetch; NAN: not known. */
-    double bound_lp_bytes, bound_pfoo_bytes;
-    char bound_why[128]; /* why there is no bound_lp_bytes */
+    struct nf_forecast_bounds bounds; /* of a step that is varied without `whole` */
     struct nf_forecast_role role[NF_ROLE_COUNT];
     NF_ARRAY(struct nf_forecast_event) events;
 };

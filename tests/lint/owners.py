@@ -12,6 +12,7 @@ OWNERS = [
     (r'perfmon/.*', r'capture/(event|encod)[^/]*\.c'),
     (r'numa(if)?\.h|daxctl/.*|cxl/.*|ndctl/.*', r'pool/tier-[^/]+\.c'),
     (r'coin/Clp_C_Interface\.h', r'pool/bound-lp\.c'),
+    (r'coin/Cbc_C_Interface\.h', r'pool/bound-milp\.c'),
     (r'jansson\.h', r'capture/json\.c'),
     (r'zlib\.h', r'capture/gunzip\.c'),
     (r'cpucounters\.h|pcm/.*', r'replay/counters[^/]*\.c'),

@@ -37,6 +37,14 @@ if bound is not None:
     rounded = plan('--near', '20%', '--policy', 'interval-lp:prefetch=no', '--policy', 'interval-lp:prefetch=no,parts=no')
     check(bound <= rounded[0]['far_share'] + 1e-6 and rounded[0]['far_share'] <= min(1.1 * bound, rounded[1]['far_share'] + 1e-6),
           f'the program, rounded to pages and to tensors: {[r["far_share"] for r in rounded]}, bound {bound}')
+static = rows['lifetime-density']['bound_static_share']
+check(static is None or bound <= static <= rows['lifetime-density']['far_share'] + 1e-6, f'what never moves leaves at least {static}')
+check(all(0 < r['belady_share'] < 1 for r in rows.values()), "Belady's rule has its column")
+check(all(r['bound_whole_share'] is None for r in rows.values()), 'no bound for whole tensors unasked')
+whole_rows = plan('--near', '20%', '--whole', '20', '--policy', 'gap-greedy:prefetch=no,parts=no', '--policy', 'lru')
+least = whole_rows[0]['bound_whole_share']
+check(least is None or bound - 1e-6 <= least <= whole + 1e-6, f'of whole tensors at least {least} goes far, of parts {bound}')
+check(least == whole_rows[1]['bound_whole_share'], 'a bound does not depend on the policy')
 more = plan('--near', '60%')[0]
 check(more['policy'] == 'gap-greedy' and more['far_share'] <= rows['gap-greedy']['far_share'], 'more room, less far')
 check(more == plan('--near', '60%')[0], 'the same twice')
@@ -62,6 +70,7 @@ check(any('worth place' in (e['reason'] or '') for e in course), f'with reasons:
 refused(nearfar('plan', 'gpt.nf', '--policy', 'hemem'), USAGE, 'replay it')
 refused(nearfar('plan', 'gpt.nf', '--policy', 'nothing'), USAGE, 'nothing')
 refused(nearfar('plan', 'gpt.nf', '--near', '0%'), USAGE, 'near')
+refused(nearfar('plan', 'gpt.nf', '--whole', '-1'), USAGE, 'seconds')
 refused(nearfar('plan', 'gpt.nf', '--near', '10%,20%'), USAGE, '--near')
 refused(nearfar('plan', 'gpt.nf', '--explain', '999999'), USAGE, '999999')
 refused(nearfar('plan', 'gpt.nf', '--policy', 'gap-greedy:prefetch=maybe'), USAGE, 'prefetch')

@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "core/base/rng.h"
+#include "pool/belady.h"
 #include "pool/bound.h"
 
 enum { PAGE = 4096, OPS_MAX = 10, TENSORS_MAX = 5, VISITS_MAX = 60, STAYS_MAX = 16 };
@@ -206,12 +207,26 @@ static double greedy_saves(const struct nf_stays *s, uint64_t capacity, bool par
     return saved;
 }
 
+/* Where nothing moves: whole tensors, tried out, against the program over lives. Returns what that says. */
+static double static_saves(const struct step *s, uint64_t capacity)
+{
+    struct nf_stays lives;
+    double saved;
+
+    assert_int_equal(nf_stays_init_lives(&lives, &s->profile, &s->uses), 0);
+    assert_int_equal(lives.bytes, s->stays.bytes);
+    assert_int_equal(nf_bound_lp(&lives, capacity, &saved, NULL), 0);
+    assert_true(best_of_all(&lives, capacity) <= saved + 1);
+    nf_stays_deinit(&lives);
+    return saved;
+}
+
 static void bounds_hold(void **state)
 {
     struct nf_rng r = {17};
     unsigned tight = 0, greedy_best = 0, parts_best = 0, tried = 0;
     char why[128];
-    bool lp = !nf_bound_lp_probe(why, sizeof why);
+    bool lp = !nf_bound_lp_probe(why, sizeof why), milp = !nf_bound_milp_probe(why, sizeof why), proved;
 
     for (unsigned i = 0; i < 400; i++) {
         uint64_t capacity = nf_rng_below(&r, 12);
@@ -233,6 +248,7 @@ static void bounds_hold(void **state)
             assert_true(best <= linear + 1);
             assert_true(in_parts <= linear + 1);
             assert_true(linear <= loose + 1);
+            assert_true(static_saves(&s, capacity) <= linear + 1);
             for (uint32_t k = 0; k < s.stays.n; k++) {
                 assert_true(part[k] >= -1e-9 && part[k] <= 1 + 1e-9);
                 sum += part[k] * (double)s.stays.v[k].bytes;
@@ -241,11 +257,19 @@ static void bounds_hold(void **state)
             tight += linear <= best + 1;
             parts_best += in_parts >= linear - 1;
         }
+        if (milp) {
+            double whole;
+
+            assert_int_equal(nf_bound_milp(&s.stays, capacity, 60, &whole, &proved), 0);
+            assert_true(proved);
+            assert_true(fabs(whole - best) < 1);
+            assert_true(!lp || whole <= linear + 1);
+        }
         greedy_best += greedy >= best - 0.5;
         tried++;
         step_deinit(&s);
     }
-    print_message("of %u steps the greedy choice is the best in %u, the linear program's bound is reached in %u, by the greedy choice of parts in %u\n",
+    print_message("of %u steps the greedy choice is the best in %u; the linear program's bound is reached in %u, by greedily chosen parts in %u\n",
                   tried, greedy_best, tight, parts_best);
     assert_true(greedy_best > tried / 2);
     assert_true(!lp || (tight > tried / 2 && parts_best > tried / 2));
@@ -275,6 +299,64 @@ static void takes_parts(void **state)
     step_deinit(&s);
 }
 
+/* A gradient born at op 2, carried into the next step as another tensor that dies at op 0: one life, round the end of the step. */
+static void follows_lives_round_the_end(void **state)
+{
+    struct nf_stays lives;
+    struct step s;
+
+    step_init(&s, 5);
+    add_tensor(&s, 2, -1, 0);
+    add_tensor(&s, 2, 2, 0);
+    add_tensor(&s, 1, -1, 0);
+    s.tensors[0].death = 0;
+    s.tensors[0].carry_out = NF_CARRY_NONE;
+    s.tensors[1].carry_out = 0;
+    s.tensors[1].death = NF_OP_AFTER;
+    finish(&s, (const char *const[]){"0", "2", "1", "", "1"});
+    assert_int_equal(nf_stays_init_lives(&lives, &s.profile, &s.uses), 0);
+    assert_int_equal(lives.n, 3);
+    assert_int_equal(lives.bytes, 7 * PAGE);
+    assert_int_equal(lives.v[0].bytes, 0); /* it counts as the other one */
+    assert_int_equal(lives.v[1].bytes, 6 * PAGE);
+    assert_int_equal(lives.v[1].first, 2);
+    assert_int_equal(lives.v[1].last, 0);
+    assert_int_equal(lives.v[2].first, 0); /* a parameter: always */
+    assert_int_equal(lives.v[2].last, 4);
+    nf_stays_deinit(&lives);
+    step_deinit(&s);
+}
+
+/* Stays of one page that save the same, none round the end: no choice is better than Belady's. With other sizes some are. */
+static void belady_is_best_at_unit_size(void **state)
+{
+    enum { N = 12, OPS = 14 };
+    struct nf_rng r = {5};
+
+    for (unsigned i = 0; i < 300; i++) {
+        struct nf_stay v[N] = {{0}};
+        struct nf_stays s = {.v = v, .n = 1 + (uint32_t)nf_rng_below(&r, N - 1), .n_ops = OPS};
+        uint64_t capacity = nf_rng_below(&r, 4);
+
+        for (uint32_t k = 0; k < s.n; k++) {
+            v[k] = (struct nf_stay){.tensor = k, .first = (uint32_t)nf_rng_below(&r, OPS), .pages = 1, .bytes = PAGE};
+            v[k].last = v[k].first + (uint32_t)nf_rng_below(&r, OPS - v[k].first);
+        }
+        assert_float_equal(nf_belady_saved(&s, capacity), best_of_all(&s, capacity), 0.5);
+    }
+    {
+        /* It gives up the one that ends later, however much that saves. */
+        struct nf_stay v[] = {{.first = 0, .last = 1, .pages = 1, .bytes = 1}, {.first = 0, .last = 2, .pages = 1, .bytes = 100}};
+        struct nf_stays s = {.v = v, .n = 2, .n_ops = 4};
+
+        assert_float_equal(nf_belady_saved(&s, 1), 1, 0);
+        assert_float_equal(nf_belady_saved(&s, 2), 101, 0);
+        v[1].first = 3; /* round the end: three ops */
+        v[1].last = 1;
+        assert_float_equal(nf_belady_saved(&s, 2), 101, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +364,8 @@ int main(void)
         cmocka_unit_test(follows_storages_round_the_end),
         cmocka_unit_test(bounds_hold),
         cmocka_unit_test(takes_parts),
+        cmocka_unit_test(follows_lives_round_the_end),
+        cmocka_unit_test(belady_is_best_at_unit_size),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
