@@ -15,6 +15,8 @@
 enum { BATCH = 4096 };
 /* A page that somebody holds for a moment (write-back, another look at it) is tried again after 100 us. */
 enum { TRIES = 10 };
+/* A page under migration is nowhere until it has arrived, for microseconds; after 10 ms in all it is somewhere or was never written. */
+enum { ARRIVAL_LOOKS = 100 };
 static const struct timespec RETRY = {.tv_nsec = 100000};
 #define MPOL_MF_MOVE_OWN 2 /* MPOL_MF_MOVE: pages that other processes map as well stay */
 
@@ -123,18 +125,49 @@ int nf_pages_move(const struct nf_pages_system *system, void *memory, uint64_t b
     return rc;
 }
 
+/* Pages that were nowhere, asked for again until they have arrived. looks: so many looks were spent on this
+ * call already. 0 or -errno (cause set). */
+static int look_again(const struct nf_pages_system *system, void **pages, size_t n, int *node, int *looks)
+{
+    size_t away[BATCH], left = 0;
+    void *page[BATCH];
+    int status[BATCH];
+
+    for (size_t i = 0; i < n; i++)
+        if (node[i] == -ENOENT)
+            away[left++] = i;
+    for (; left && *looks < ARRIVAL_LOOKS; ++*looks) {
+        size_t still = 0;
+
+        nanosleep(&RETRY, NULL);
+        for (size_t i = 0; i < left; i++)
+            page[i] = pages[away[i]];
+        if (system->move_pages(left, page, NULL, status) < 0)
+            return nf_fail(-errno, "cannot ask where pages are: %s", strerror(errno));
+        for (size_t i = 0; i < left; i++) {
+            node[away[i]] = status[i];
+            if (status[i] == -ENOENT)
+                away[still++] = away[i];
+        }
+        left = still;
+    }
+    return 0;
+}
+
 int nf_pages_where(const struct nf_pages_system *system, const void *memory, uint64_t bytes, int *node)
 {
     void *pages[BATCH];
     uint64_t n = bytes / NF_PAGE_BYTES;
+    int looks = 0, rc = 0;
 
-    for (uint64_t done = 0; done < n;) {
+    for (uint64_t done = 0; done < n && !rc;) {
         size_t batch = n - done < BATCH ? (size_t)(n - done) : BATCH;
 
         list_pages((char *)memory + done * NF_PAGE_BYTES, batch, pages);
         if (system->move_pages(batch, pages, NULL, node + done) < 0)
             return nf_fail(-errno, "cannot ask where pages are: %s", strerror(errno));
+        rc = look_again(system, pages, batch, node + done, &looks);
         done += batch;
     }
-    return 0;
+    return rc;
 }

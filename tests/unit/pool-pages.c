@@ -30,6 +30,7 @@ static struct {
     int node[PAGES];         /* < 0: -errno of where it is */
     int refuses[PAGES];      /* a status for the next `times` attempts to move it */
     unsigned times[PAGES];
+    unsigned away[PAGES];    /* looks that find it nowhere, being under migration */
     unsigned free_pages;     /* of the node that is moved to */
     unsigned calls, moves;
     int fails;               /* errno of the next call that moves */
@@ -48,6 +49,10 @@ static long fake_move_pages(unsigned long n, void **pages, const int *nodes, int
 
         assert_true(p < PAGES && (char *)pages[i] == kernel.base + p * PAGE);
         status[i] = kernel.node[p];
+        if (!nodes && kernel.away[p]) {
+            kernel.away[p]--;
+            status[i] = -ENOENT;
+        }
         if (!nodes)
             continue;
         kernel.moves++;
@@ -161,6 +166,25 @@ static void says_where(void **state)
     assert_int_equal(nf_pages_where(&fake, kernel.base, PAGES * (uint64_t)PAGE, node), 0);
     assert_memory_equal(node, kernel.node, sizeof node);
     assert_true(kernel.calls < 10); /* in batches */
+}
+
+/* A page under migration is waited for; one that was never there is not waited for twice. */
+static void waits_for_arrivals(void **state)
+{
+    static int node[PAGES];
+    unsigned calls;
+
+    for (size_t i = 0; i < PAGES; i++)
+        kernel.node[i] = (int)(i % 2);
+    for (size_t i = 0; i < PAGES; i += 7)
+        kernel.away[i] = 1 + (unsigned)i % 5;
+    assert_int_equal(nf_pages_where(&fake, kernel.base, PAGES * (uint64_t)PAGE, node), 0);
+    assert_memory_equal(node, kernel.node, sizeof node);
+    calls = kernel.calls;
+    kernel.node[5] = kernel.node[PAGES - 1] = -ENOENT;
+    assert_int_equal(nf_pages_where(&fake, kernel.base, PAGES * (uint64_t)PAGE, node), 0);
+    assert_memory_equal(node, kernel.node, sizeof node);
+    assert_in_range(kernel.calls - calls, 100, 110); /* 10 ms in all, for however many */
 }
 
 /* The real call, as far as one node goes: memory that is where it is wanted, and memory that never was. */
@@ -279,7 +303,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(moves_what_is_elsewhere, setup), cmocka_unit_test_setup(pages_outside_stay, setup),
         cmocka_unit_test_setup(tries_again, setup), cmocka_unit_test_setup(a_full_node, setup),
-        cmocka_unit_test_setup(says_why_not, setup), cmocka_unit_test_setup(says_where, setup),
+        cmocka_unit_test_setup(says_why_not, setup), cmocka_unit_test_setup(says_where, setup), cmocka_unit_test_setup(waits_for_arrivals, setup),
         cmocka_unit_test(the_real_kernel), cmocka_unit_test(evicted_lines_come_from_memory), cmocka_unit_test(tiering_says_what_is_missing),
     };
 
