@@ -703,7 +703,7 @@ const char *nf_pool_refusal(const struct nf_pool *p)
     return p->refusal;
 }
 
-/* Bound memory stays where it is: neither reclaim nor NUMA balancing would touch it. */
+/* NUMA balancing leaves bound memory where it is; reclaim demotes it all the same (seen on 6.12). */
 static int leave_to_kernel(struct nf_pool *p, uint32_t t)
 {
     struct nf_pool_place *place = &p->place[t];

@@ -1,6 +1,7 @@
 /* What the guest's tests ask the kernel itself to do with memory, without nearfar.
  *   memory spread MODE PAGES   pages bound by a policy of this number over nodes 0 and 1: prints how many are on each
- *   memory take NODE MIB SECONDS   takes and locks memory of a node, says so, and goes after a while */
+ *   memory take NODE MIB SECONDS   takes and locks memory of a node, says so, and goes after a while
+ *   memory hold NODE MIB SECONDS   the same unlocked: the kernel may move it */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, BIND = 2 };
+enum { PAGE = 4096, PREFERRED = 1, BIND = 2 };
 
 static char *mapped(size_t bytes, int mode, unsigned long nodes)
 {
@@ -48,14 +49,14 @@ static int spread(int mode, size_t pages)
 }
 
 /* Page by page, so that what is there already is pushed out rather than this refused. */
-static int take(int node, size_t mib, unsigned seconds)
+static int take(int node, size_t mib, unsigned seconds, int locked)
 {
     size_t bytes = mib << 20;
-    char *memory = mapped(bytes, BIND, 1ul << node);
+    char *memory = mapped(bytes, locked ? BIND : PREFERRED, 1ul << node);
 
     for (size_t at = 0; at < bytes; at += PAGE)
         memory[at] = 1;
-    if (mlock(memory, bytes))
+    if (locked && mlock(memory, bytes))
         perror("mlock");
     printf("taken\n");
     fflush(stdout);
@@ -67,7 +68,7 @@ int main(int argc, char **argv)
 {
     if (argc == 4 && !strcmp(argv[1], "spread"))
         return spread(atoi(argv[2]), strtoul(argv[3], NULL, 10));
-    if (argc == 5 && !strcmp(argv[1], "take"))
-        return take(atoi(argv[2]), strtoul(argv[3], NULL, 10), (unsigned)atoi(argv[4]));
+    if (argc == 5 && (!strcmp(argv[1], "take") || !strcmp(argv[1], "hold")))
+        return take(atoi(argv[2]), strtoul(argv[3], NULL, 10), (unsigned)atoi(argv[4]), *argv[1] == 't');
     return 2;
 }

@@ -396,7 +396,87 @@ cp job.nf $OUT/''', [study])
     check(len(rows(result, 'job.nf', "SELECT 1 FROM trial WHERE status = 'ok'")) >= 4, 'with the trials before it')
 
 
-PARTS = {'gone': gone, 'interleave': interleave, 'movers': movers, 'moves': moves, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
+# Reclaim asked of a control group demotes its pages; a process that stands still meanwhile has none in use. The kernel's scanner is
+# told to look often, so that seconds are enough.
+TIERING = '''
+set +x
+mkdir -p /tmp/cg && mount -t cgroup2 none /tmp/cg && echo +memory >/tmp/cg/cgroup.subtree_control || exit 1
+mkdir /tmp/cg/replay /tmp/cg/other && mount -t debugfs none /sys/kernel/debug || exit 1
+scanner=/sys/kernel/debug/sched/numa_balancing
+echo 10 >$scanner/scan_delay_ms && echo 100 >$scanner/scan_period_min_ms && echo 100 >$scanner/scan_period_max_ms || exit 1
+echo 1 >/sys/kernel/mm/numa/demotion_enabled
+echo 2 >/proc/sys/kernel/numa_balancing
+within() { sh -c 'echo $$ >/tmp/cg/replay/cgroup.procs; exec "$@"' - "$@"; }
+counted() { awk "/^$1/ { sum += \\$2 } END { print sum + 0 }" /proc/vmstat; }
+# Once memory with this rule is near, whole huge pages of addresses long, that of a trial: demotes all that the replay has.
+demote() {
+    pid=
+    while [ -d /proc/$job ] && [ -z "$pid" ]; do pid=$(head -n 1 /tmp/cg/replay/cgroup.procs); done
+    until grep -q "^[0-9a-f]*[02468ace]00000 $1 anon=[0-9][0-9][0-9][0-9] .*N0=[0-9][0-9][0-9]" /proc/$pid/numa_maps; do
+        [ -d /proc/$pid ] || return 1
+        sleep 0.02
+    done
+    # A step that promotes many is over by then, and what it did was read back.
+    sleep 0.7
+    kill -STOP $pid
+    n=0
+    while [ $n -lt 12 ]; do echo 16M >/tmp/cg/replay/memory.reclaim; n=$((n + 1)); done 2>/dev/null
+    kill -CONT $pid
+}
+cp job.nf /tmp/job.nf && cd /tmp
+tiers="--tier numa:node=0 --tier numa:node=1 --near 100% --mode asap --blocks 1 --llc 1M"
+within nearfar replay -q job.nf $tiers --policy kernel --steps 1200 &
+job=$!
+# In the warm-up, perhaps; then again once its pages were promoted.
+demote default; demote default; demote default
+wait $job || exit 1
+echo $(counted pgdemote_) $(counted pgpromote_success) >$OUT/kernel
+
+despite="--despite numa-balancing,demotion --reuse-testbed --policy all-far --steps 300"
+~/memory hold 0 128 600 &
+holder=$!
+echo $holder >/tmp/cg/other/cgroup.procs
+nearfar replay -q job.nf $tiers $despite &
+job=$!
+while [ -d /proc/$job ]; do echo 512K >/tmp/cg/other/memory.reclaim; sleep 0.05; done 2>/dev/null
+wait $job
+echo beside $? >>$OUT/codes
+kill $holder
+
+within nearfar replay -q job.nf $tiers $despite &
+job=$!
+demote bind:0
+wait $job
+echo bound $? >>$OUT/codes
+cp job.nf $OUT/'''
+
+
+def tiering():
+    """The kernel's own demotion and promotion: a policy where asked for, its pages read back at every step; interference where not;
+    and the end of a replay whose bound pages it takes."""
+    study, _ = captured(size=262144, steps=4)
+    result = boot('A', '6.12', TIERING, [study, built('memory')], timeout_s=400)
+    demoted, promoted = map(int, result.text('kernel').split())
+    trials = rows(result, 'job.nf', 'SELECT t.policy, t.status, t.steps, t.proofs, t.moved_pages, t.interference, tt.moved_out_bytes / 4096, '
+                  'tt.moved_in_bytes / 4096 FROM trial t JOIN trial_tier tt ON tt.trial_id = t.id AND tt.tier_number = 0 ORDER BY t.id')
+    check({t[1] for t in trials} == {'ok'} and {t[0] for t in trials} == {'kernel', 'all-near', 'all-far'}, f'trials: {trials}')
+    policy = [t for t in trials if t[0] == 'kernel']
+    for _, _, steps, proofs, unasked, said, out, back in policy:
+        check(proofs == steps + 1 and 100 < out <= demoted and 100 < back <= promoted,
+              f'read back {proofs} times: {out} pages demoted, {back} promoted, of {demoted} and {promoted} that the kernel counts')
+        check(unasked == 0 and 'unasked' not in said, f'which is no interference: {said!r}')
+    for name, _, _, _, unasked, said, out, back in trials[-2:]:
+        check(unasked > 64 and f'the kernel moved {unasked} pages unasked' in said and out == back == 0,
+              f'{name}: pages of others, demoted beside it: {said!r}')
+    check(result.text('codes').split() == ['beside', '0', 'bound', '1'], f'exit codes: {result.text("codes").split()}')
+    ended = [line for line in result.console.splitlines() if line.startswith('nearfar: ') and 'is on node 1, not on node 0' in line]
+    check(ended or 'is on node 1, not on node 0' in str(rows(result, 'job.nf', "SELECT message FROM trial WHERE status = 'failed'")),
+          f'its bound pages demoted: {ended}')
+    check(len(policy) == 1 and rows(result, 'job.nf', 'PRAGMA integrity_check') == [('ok',)], 'the study is whole')
+    print(f'the guest took {result.seconds:.0f} s')
+
+
+PARTS = {'tiering': tiering, 'gone': gone, 'interleave': interleave, 'movers': movers, 'moves': moves, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
 if __name__ == '__main__':
     PARTS[sys.argv[3]]()
     finish()
