@@ -100,6 +100,7 @@ static int list_policies(struct nf_curve *c, const struct nf_dataset *d)
                                                             .name = t->policy,
                                                             .options = t->options,
                                                             .semantics = t->semantics,
+                                                            .pages_by = t->pages_by,
                                                             .label = label.data,
                                                             .all_near = !strcmp(t->policy, "all-near"),
                                                             .all_far = !strcmp(t->policy, "all-far"),

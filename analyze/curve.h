@@ -40,7 +40,7 @@ struct nf_point {
 };
 
 struct nf_policy_line {
-    const char *name, *options, *semantics; /* borrowed from the dataset */
+    const char *name, *options, *semantics, *pages_by; /* borrowed from the dataset */
     char *label;                            /* name, with the options in brackets where there are some */
     bool all_near, all_far, informed, oracle;
     bool swept; /* one setting of a sweep whose best has a line of its own */

@@ -275,7 +275,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT peak_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
-        " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns"
+        " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns, pages_by"
         " FROM trial WHERE replay_id = ? AND background = '' AND variant = '' AND cold = 0 ORDER BY block, position, id",
         &q);
 
@@ -290,6 +290,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .policy = text(d, q, 3),
             .options = text(d, q, 4),
             .semantics = text(d, q, 5),
+            .pages_by = text(d, q, 37),
             .near_share = nf_query_f64(q, 6),
             .near_bytes = nf_query_f64(q, 7),
             .overlap = word(nf_query_i64(q, 8)),

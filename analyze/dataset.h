@@ -53,6 +53,7 @@ struct nf_tier_row {
 struct nf_trial_row {
     int64_t id, block, position, steps, warmup_steps, moves;
     const char *policy, *options, *semantics, *status, *message;
+    const char *pages_by; /* who chose each page's node: "pool", "kernel", "unknown" */
     double near_share, near_bytes, parallelism_scale;
     unsigned overlap, evidence;
     bool hog, saturated;

@@ -252,10 +252,11 @@ static void winners(struct nf_document *doc, const struct nf_curve *c)
 
 static void semantics(struct nf_document *doc, const struct nf_curve *c)
 {
-    TABLE(doc, "What each policy may do and see", 3, "policy", "declared semantics");
+    TABLE(doc, "What each policy may do and see", 3, "policy", "declared semantics", "pages dealt by");
     for (size_t i = 0; i < c->policies.n; i++) {
         word_cell(doc, c->policies.v[i].label);
         word_cell(doc, c->policies.v[i].semantics);
+        word_cell(doc, c->policies.v[i].pages_by);
     }
 }
 

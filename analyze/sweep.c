@@ -65,7 +65,7 @@ static bool comes_first(const struct nf_curve *c, size_t at)
 int nf_sweep_add(struct nf_curve *c)
 {
     size_t n = c->points.n, ratios = 0;
-    const char *semantics = NULL;
+    const char *semantics = NULL, *pages_by = NULL;
     struct nf_buf label = {0};
     uint32_t policy = (uint32_t)c->policies.n;
     int rc;
@@ -74,6 +74,7 @@ int nf_sweep_add(struct nf_curve *c)
         if (has_ratio(&c->policies.v[i])) {
             ratios++;
             semantics = c->policies.v[i].semantics;
+            pages_by = c->policies.v[i].pages_by;
         }
     if (ratios < 2)
         return 0;
@@ -82,7 +83,7 @@ int nf_sweep_add(struct nf_curve *c)
     nf_buf_printf(&label, "best interleave (oracle over %zu ratios)", ratios);
     rc = label.failed ? -ENOMEM
                       : nf_array_push(&c->policies, (struct nf_policy_line){.name = "best-interleave", .options = "",
-                                                                            .semantics = semantics, .label = label.data,
+                                                                            .semantics = semantics, .pages_by = pages_by, .label = label.data,
                                                                             .oracle = true});
     if (rc)
         nf_buf_deinit(&label);

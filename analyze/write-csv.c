@@ -23,7 +23,7 @@ static int write_trials(const struct nf_report *r, const char *directory)
 {
     struct nf_buf b = {0};
 
-    nf_buf_puts(&b, "trial,block,position,policy,policy_options,semantics,near_share,near_bytes,overlap,hog,"
+    nf_buf_puts(&b, "trial,block,position,policy,policy_options,semantics,pages_by,near_share,near_bytes,overlap,hog,"
                     "parallelism_scale,status,left_out,warmup_steps,steps,wall_ns,memory_ns,injected_ns,compute_ns,stall_ns,fault_ns,policy_ns,move_ns,stolen_ns,late_ns,"
                     "saturated,floored_share,assumed_k_share,moves,moved_bytes,far_read_bytes,far_write_bytes,"
                     "far_charged_bytes,near_peak_bytes,far_latency_ns,far_bps,evidence\n");
@@ -57,6 +57,7 @@ static int write_trials(const struct nf_report *r, const char *directory)
         put_text(&b, t->policy);
         put_text(&b, t->options);
         put_text(&b, t->semantics);
+        put_text(&b, t->pages_by);
         put(&b, t->near_share);
         put(&b, t->near_bytes);
         put_text(&b, nf_overlap_name(t->overlap));

@@ -31,7 +31,7 @@ struct arguments {
 };
 
 static const struct nf_option options[] = {
-    {"bind", 'b', NF_OPTION_STRING, offsetof(struct arguments, bind), "RULE", "bind the job's memory near, far, interleave or weighted, alternately with the job alone"},
+    {"bind", 'b', NF_OPTION_STRING, offsetof(struct arguments, bind), "RULE", "bind the job's memory near, far, interleave, weighted, preferred-many or first-touch, alternately with the job alone"},
     {"policy", 'p', NF_OPTION_STRING, offsetof(struct arguments, policy), "NAME", "place the job's tensors by this policy's plan, alternately with the job alone ('name:key=value'; what it moves is moved between the job's operators)"},
     {"near", 'n', NF_OPTION_STRING, offsetof(struct arguments, near), "SHARE", "near capacity of the plan as a share of peak live: 20%"},
     {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to bind to or to place on, near first: numa:node=0 (repeat; default the local node, then the others)"},
@@ -131,9 +131,9 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
                                                  "exit_status, steps, step_ns, evidence, binding, background_bps, "
                                                  "parameter_sha256, message, policy, policy_options, near_share, near_bytes, "
                                                  "near_peak_bytes, placed, unplaced, moves, moved_bytes, boundaries, due_moves, "
-                                                 "absent_moves, followed_steps, right_pages, wrong_pages, deviation) VALUES(?1, ?2, ?3, "
+                                                 "absent_moves, followed_steps, right_pages, wrong_pages, deviation, pages_by) VALUES(?1, ?2, ?3, "
                                                  "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, "
-                                                 "?23, ?24, ?25, ?26, ?27, ?28)", &q);
+                                                 "?23, ?24, ?25, ?26, ?27, ?28, ?29)", &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, r->invocation);
         nf_query_bind_i64(q, 2, r->capture);
@@ -163,6 +163,7 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
         nf_query_bind_i64(q, 26, (int64_t)row->where.right_pages);
         nf_query_bind_i64(q, 27, (int64_t)row->where.wrong_pages);
         nf_query_bind_text(q, 28, row->deviation);
+        nf_query_bind_text(q, 29, p ? "plan" : "kernel");
         rc = nf_query_run(q);
     }
     nf_buf_deinit(&steps);

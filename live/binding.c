@@ -9,7 +9,7 @@
 #include "live/plan.h"
 #include "pool/nodes.h"
 
-const char *const nf_live_rule_names[NF_LIVE_RULES + 1] = {"near", "far", "interleave", "weighted", NULL};
+const char *const nf_live_rule_names[NF_LIVE_RULES + 1] = {"near", "far", "interleave", "weighted", "preferred-many", "first-touch", NULL};
 
 struct tiers {
     int node[NF_TIER_MAX];
@@ -72,7 +72,8 @@ static enum nf_evidence weaker(enum nf_evidence a, enum nf_evidence b)
 int nf_live_binding_init(struct nf_live_binding *b, const char *rule, const char *const *specs, size_t n_specs)
 {
     static const enum nf_binding_rule kernel_rules[NF_LIVE_RULES] = {NF_BINDING_ONE, NF_BINDING_ONE, NF_BINDING_INTERLEAVE,
-                                                                     NF_BINDING_WEIGHTED};
+                                                                     NF_BINDING_WEIGHTED, NF_BINDING_PREFERRED_MANY,
+                                                                     NF_BINDING_FIRST_TOUCH};
     struct tiers t = {0};
     char why[128];
     unsigned first, last;
@@ -83,7 +84,7 @@ int nf_live_binding_init(struct nf_live_binding *b, const char *rule, const char
     while (b->rule < NF_LIVE_RULES && strcmp(rule, nf_live_rule_names[b->rule]))
         b->rule++;
     if (b->rule == NF_LIVE_RULES)
-        return nf_fail(-EINVAL, "a job is bound near, far, interleave or weighted, not '%s'", rule);
+        return nf_fail(-EINVAL, "a job is bound near, far, interleave, weighted, preferred-many or first-touch, not '%s'", rule);
     for (size_t i = 0; i < n_specs && !rc; i++)
         rc = add_tier(&t, specs[i]);
     if (!rc && !n_specs)

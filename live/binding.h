@@ -9,8 +9,10 @@
 #include "pool/tier.h"
 
 /* near: all on the first tier; far: all on the last; interleave: page by page over all tiers; weighted: the same in the
- * proportions of the kernel's table (/sys/kernel/mm/mempolicy/weighted_interleave). */
-enum nf_live_rule { NF_LIVE_NEAR, NF_LIVE_FAR, NF_LIVE_INTERLEAVE, NF_LIVE_WEIGHTED, NF_LIVE_RULES };
+ * proportions of the kernel's table (/sys/kernel/mm/mempolicy/weighted_interleave); preferred-many: on the nearest of the tiers
+ * that has room, also when others are nearer; first-touch: on the node of the CPU that touches a page first, where it has room. */
+enum nf_live_rule { NF_LIVE_NEAR, NF_LIVE_FAR, NF_LIVE_INTERLEAVE, NF_LIVE_WEIGHTED, NF_LIVE_PREFERRED_MANY, NF_LIVE_FIRST_TOUCH,
+                    NF_LIVE_RULES };
 /* "near", "far", ...; NULL ends the list. */
 extern const char *const nf_live_rule_names[NF_LIVE_RULES + 1];
 

@@ -19,8 +19,8 @@
 /* Pages asked about in one move_pages call: large enough that the call's own cost vanishes (0.3 us a page), small
  * enough that its two arrays (12 bytes a page) stay in the caches. */
 enum { VERIFY_BATCH = 4096, ARRIVAL_LOOKS = 100 };
-/* Kernel 6.9 and newer; the headers of older ones stop below it. */
-enum { WEIGHTED_INTERLEAVE = 6 };
+/* Kernel 5.15 and newer, 6.9 and newer; headers of older ones stop below them. */
+enum { PREFERRED_MANY = 5, WEIGHTED_INTERLEAVE = 6 };
 
 int nf_binding_probe(char *why, size_t size)
 {
@@ -200,7 +200,7 @@ int nf_binding_move(void *memory, size_t bytes, int node)
     return stayed ? nf_fail(-EBUSY, "%zu of %zu pages did not move to node %d", stayed, pages, node) : 0;
 }
 
-static const int rule_modes[NF_BINDING_RULES] = {MPOL_BIND, MPOL_INTERLEAVE, WEIGHTED_INTERLEAVE};
+static const int rule_modes[NF_BINDING_RULES] = {MPOL_BIND, MPOL_INTERLEAVE, WEIGHTED_INTERLEAVE, PREFERRED_MANY, MPOL_DEFAULT};
 
 int nf_binding_rule_enter(enum nf_binding_rule rule, const int *nodes, unsigned n)
 {
@@ -208,6 +208,8 @@ int nf_binding_rule_enter(enum nf_binding_rule rule, const int *nodes, unsigned 
 
     for (unsigned i = 0; i < n; i++)
         mask |= 1ul << nodes[i];
+    if (rule == NF_BINDING_FIRST_TOUCH)
+        return syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0) ? -errno : 0;
     /* The system call itself: libnuma's wrapper may allocate. maxnode counts one more than the bits it reads. */
     return syscall(SYS_set_mempolicy, rule_modes[rule], &mask, 8 * sizeof mask + 1) ? -errno : 0;
 }
@@ -230,6 +232,10 @@ int nf_binding_rule_probe(enum nf_binding_rule rule, char *why, size_t size)
     syscall(SYS_set_mempolicy, mode, before ? &before : NULL, before ? 8 * sizeof before + 1 : 0);
     if (rc == -EINVAL && rule == NF_BINDING_WEIGHTED) {
         snprintf(why, size, "this kernel has no weighted interleave (6.9 and newer have)");
+        return -ENODEV;
+    }
+    if (rc == -EINVAL && rule == NF_BINDING_PREFERRED_MANY) {
+        snprintf(why, size, "this kernel has no preferred-many (5.15 and newer have)");
         return -ENODEV;
     }
     snprintf(why, size, rc ? "set_mempolicy is refused: %s" : "usable", strerror(-rc));

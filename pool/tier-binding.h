@@ -28,7 +28,14 @@ int nf_binding_verify(const void *memory, size_t bytes, int node);
 int nf_binding_move(void *memory, size_t bytes, int node);
 
 /* How the kernel spreads a process's new pages over nodes. */
-enum nf_binding_rule { NF_BINDING_ONE, NF_BINDING_INTERLEAVE, NF_BINDING_WEIGHTED, NF_BINDING_RULES };
+enum nf_binding_rule {
+    NF_BINDING_ONE,
+    NF_BINDING_INTERLEAVE,
+    NF_BINDING_WEIGHTED,
+    NF_BINDING_PREFERRED_MANY, /* the nearest of the nodes that has room, then any other */
+    NF_BINDING_FIRST_TOUCH,    /* the toucher's node; takes no nodes */
+    NF_BINDING_RULES
+};
 /* 0, or -ENODEV / -EPERM with why in words: the kernel does not know the rule. */
 int nf_binding_rule_probe(enum nf_binding_rule rule, char *why, size_t size);
 /* Makes the rule that of the calling thread and of what it executes. NF_BINDING_ONE takes one node; all are below 64.

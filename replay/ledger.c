@@ -122,7 +122,7 @@ static int add_conditions(struct nf_study *s, int64_t id, const struct nf_ledger
                             "batches = ?18, page_faults = ?19, switches = ?20, moved_pages = ?21, interference = ?22, "
                             "background = ?23, background_bps = ?24, before = ?25, after = ?26, memory_ns = ?27, "
                             "injected_ns = ?28, compute_ns = ?29, stall_ns = ?30, "
-                            "fault_ns = ?31, despite = ?32 WHERE id = ?1",
+                            "fault_ns = ?31, despite = ?32, pages_by = ?33 WHERE id = ?1",
                             &q);
 
     if (rc)
@@ -159,6 +159,7 @@ static int add_conditions(struct nf_study *s, int64_t id, const struct nf_ledger
     nf_query_bind_i64(q, 30, (int64_t)trial->pool.stall_ns);
     nf_query_bind_i64(q, 31, (int64_t)trial->pool.fault_ns);
     nf_query_bind_text(q, 32, t->despite);
+    nf_query_bind_text(q, 33, t->policy->ops->semantics.mover == NF_MOVER_KERNEL ? "kernel" : "pool");
     return nf_query_run(q);
 }
 

@@ -233,7 +233,7 @@ def live():
 dax_to_ram || exit 1
 cp job.nf /tmp/job.nf && cd /tmp
 tiers="--tier numa:node=0 --tier numa:node=$FAR"
-for rule in near far interleave weighted; do
+for rule in near far interleave weighted preferred-many first-touch; do
     nearfar run job.nf --bind $rule $tiers --repetitions 1 -- ~/kernels triad 65536 200 || exit 1
 done
 for plan in all-near:100% interleave:50% all-far:50%; do
@@ -258,6 +258,11 @@ exit $rc''', [study, kernels])
     check(replayed['all-near'] < replayed['interleave'] < replayed['all-far'], f'replayed in the same order: {replayed}')
     check(placed['all-near'] < placed['interleave'] < placed['all-far'], f'placed by a plan, too: {placed}')
     check('weighted' in medians and medians['weighted'] < medians['far'], 'weighted interleave where the kernel has it')
+    check(max(medians[rule] for rule in ('preferred-many', 'first-touch')) < medians['interleave'],
+          'the nearest node that has room, and that of the CPU, are near')
+    by = set(rows(result, 'job.nf', 'SELECT kind, pages_by FROM live_run'))
+    check(by == {('alone', 'kernel'), ('bind', 'kernel'), ('policy', 'plan')}, f'who chose the pages: {sorted(by)}')
+    check(rows(result, 'job.nf', 'SELECT DISTINCT pages_by FROM trial') == [('pool',)], 'and in the replay')
     old = boot('A', '6.1', '''
 for rule in weighted far; do
     nearfar run ~/job.nf --bind $rule --repetitions 1 -- ~/kernels triad 65536 200
@@ -323,6 +328,8 @@ cp job.nf $OUT/''', [study, *plugins])
                   f'migrated {name}: {moves} moves, {moved} bytes, {moved_in} arrived, {proofs} proofs, cold {cold}')
             check(strangers < moved / 4096 / 2 + 64, f'what the policy asked for is no interference: {strangers} pages')
             check((helper >= 0) == (name != 'inline'), f'the thread of the mover {name}: {helper}')
+    by = dict(rows(result, 'job.nf', f'SELECT semantics LIKE \'%kernel%\', pages_by FROM trial WHERE replay_id = {replays[2]}'))
+    check(by == {0: 'pool', 1: 'kernel'}, f'who chose the pages of the last: {by}')
     check(all(t[7] == 0 for t in by_replay[replays[2]]), f'nor is what the kernel was left to do: {by_replay[replays[2]]}')
     check(result.text('codes').split() == ['same', '3', 'off', '3', 'on', '0'], f'exit codes: {result.text("codes").split()}')
     check('both on node 0' in result.console and 'demotion is off' in result.console, 'refusals say why')
@@ -408,27 +415,29 @@ echo 1 >/sys/kernel/mm/numa/demotion_enabled
 echo 2 >/proc/sys/kernel/numa_balancing
 within() { sh -c 'echo $$ >/tmp/cg/replay/cgroup.procs; exec "$@"' - "$@"; }
 counted() { awk "/^$1/ { sum += \\$2 } END { print sum + 0 }" /proc/vmstat; }
-# Once memory with this rule is near, whole huge pages of addresses long, that of a trial: demotes all that the replay has.
+# Once memory with this rule is near, whole huge pages of addresses long, that of a trial, and still is after a while: demotes all that the
+# replay has. It fails when the replay has ended.
+near() { grep -q "^[0-9a-f]*[02468ace]00000 $1 anon=[0-9][0-9][0-9][0-9] .*N0=[0-9][0-9][0-9]" /proc/$pid/numa_maps; }
 demote() {
     pid=
     while [ -d /proc/$job ] && [ -z "$pid" ]; do pid=$(head -n 1 /tmp/cg/replay/cgroup.procs); done
-    until grep -q "^[0-9a-f]*[02468ace]00000 $1 anon=[0-9][0-9][0-9][0-9] .*N0=[0-9][0-9][0-9]" /proc/$pid/numa_maps; do
-        [ -d /proc/$pid ] || return 1
-        sleep 0.02
+    while :; do
+        until near $1; do [ -d /proc/$pid ] || return 1; sleep 0.02; done
+        sleep $2
+        kill -STOP $pid
+        near $1 && break
+        kill -CONT $pid
     done
-    # A step that promotes many is over by then, and what it did was read back.
-    sleep 0.7
-    kill -STOP $pid
     n=0
-    while [ $n -lt 12 ]; do echo 16M >/tmp/cg/replay/memory.reclaim; n=$((n + 1)); done 2>/dev/null
+    while [ $n -lt 12 ]; do echo 16M >/tmp/cg/replay/memory.reclaim; n=$((n + 1)); done
     kill -CONT $pid
-}
+} 2>/dev/null
 cp job.nf /tmp/job.nf && cd /tmp
 tiers="--tier numa:node=0 --tier numa:node=1 --near 100% --mode asap --blocks 1 --llc 1M"
 within nearfar replay -q job.nf $tiers --policy kernel --steps 1200 &
 job=$!
-# In the warm-up, perhaps; then again once its pages were promoted.
-demote default; demote default; demote default
+# In the warm-up, perhaps; then again once its pages were promoted, in a step that is over and was read back.
+demote default 0.7 && demote default 0.7 && demote default 0.7
 wait $job || exit 1
 echo $(counted pgdemote_) $(counted pgpromote_success) >$OUT/kernel
 
@@ -445,7 +454,7 @@ kill $holder
 
 within nearfar replay -q job.nf $tiers $despite &
 job=$!
-demote bind:0
+while demote bind:0 0; do :; done
 wait $job
 echo bound $? >>$OUT/codes
 cp job.nf $OUT/'''
