@@ -442,12 +442,12 @@ wait $job || exit 1
 echo $(counted pgdemote_) $(counted pgpromote_success) >$OUT/kernel
 
 despite="--despite numa-balancing,demotion --reuse-testbed --policy all-far --steps 300"
-~/memory hold 0 128 600 &
+~/memory hold 0 256 600 &
 holder=$!
 echo $holder >/tmp/cg/other/cgroup.procs
 nearfar replay -q job.nf $tiers $despite &
 job=$!
-while [ -d /proc/$job ]; do echo 512K >/tmp/cg/other/memory.reclaim; sleep 0.05; done 2>/dev/null
+while [ -d /proc/$job ]; do echo 256K >/tmp/cg/other/memory.reclaim; sleep 0.05; done 2>/dev/null
 wait $job
 echo beside $? >>$OUT/codes
 kill $holder
@@ -466,8 +466,10 @@ def tiering():
     study, _ = captured(size=262144, steps=4)
     result = boot('A', '6.12', TIERING, [study, built('memory')], timeout_s=400)
     demoted, promoted = map(int, result.text('kernel').split())
+    replays = [replay for replay, in rows(result, 'job.nf', 'SELECT DISTINCT replay_id FROM trial ORDER BY 1')]
     trials = rows(result, 'job.nf', 'SELECT t.policy, t.status, t.steps, t.proofs, t.moved_pages, t.interference, tt.moved_out_bytes / 4096, '
-                  'tt.moved_in_bytes / 4096 FROM trial t JOIN trial_tier tt ON tt.trial_id = t.id AND tt.tier_number = 0 ORDER BY t.id')
+                  'tt.moved_in_bytes / 4096 FROM trial t JOIN trial_tier tt ON tt.trial_id = t.id AND tt.tier_number = 0 '
+                  f'WHERE t.replay_id IN ({replays[0]}, {replays[1]}) ORDER BY t.id')
     check({t[1] for t in trials} == {'ok'} and {t[0] for t in trials} == {'kernel', 'all-near', 'all-far'}, f'trials: {trials}')
     policy = [t for t in trials if t[0] == 'kernel']
     for _, _, steps, proofs, unasked, said, out, back in policy:
