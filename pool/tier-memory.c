@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -16,6 +17,8 @@
 static const size_t HUGE_PAGE_BYTES = 2 << 20;
 /* /proc/cpuinfo is about 1.5 KiB a CPU. */
 enum { PROBE_FILE_MAX = 16 << 20 };
+/* MADV_COLLAPSE of kernel 6.1 and newer; older ones refuse it. */
+enum { ADVICE_COLLAPSE = 25 };
 
 int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out)
 {
@@ -28,9 +31,45 @@ int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out)
     return 0;
 }
 
+uint64_t nf_tier_memory_huge(const void *memory)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    unsigned long from, to, kib;
+    bool inside = false;
+    uint64_t bytes = 0;
+    char line[512];
+
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            inside = from <= (uintptr_t)memory && (uintptr_t)memory < to;
+        else if (inside && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
+            bytes = (uint64_t)kib << 10;
+    }
+    if (f)
+        fclose(f);
+    return bytes;
+}
+
+/* All that can be is on huge pages; before: of a neighbour that the kernel counts as one mapping with this. A kernel that had none at
+ * hand when the memory was touched is asked once more, to gather them. */
+static int prove_huge(char *start, size_t bytes, uint64_t before)
+{
+    size_t whole = bytes & ~(HUGE_PAGE_BYTES - 1);
+    char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT];
+    uint64_t huge = nf_tier_memory_huge(start) - before;
+
+    if (huge < whole && !madvise(start, whole, ADVICE_COLLAPSE))
+        huge = nf_tier_memory_huge(start) - before;
+    if (huge >= whole)
+        return 0;
+    return nf_fail(-ENODEV, "page=thp: of %s that could be on huge pages the kernel put %s there: they are switched off, or memory is "
+                   "fragmented", nf_format_bytes(want, (double)whole), nf_format_bytes(have, (double)huge));
+}
+
 int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **memory)
 {
     char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT], *whole, *start;
+    uint64_t huge = 0;
     size_t head;
     int rc;
 
@@ -59,8 +98,13 @@ int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **
         if (rc)
             goto fail;
     }
+    if (pages == NF_TIER_PAGES_THP)
+        huge = nf_tier_memory_huge(start);
     for (size_t i = 0; i < bytes; i += NF_PAGE_BYTES)
         *(volatile char *)(start + i) = 0;
+    rc = pages == NF_TIER_PAGES_THP ? prove_huge(start, bytes, huge) : 0;
+    if (rc)
+        goto fail;
     *memory = start;
     return 0;
 fail:

@@ -15,6 +15,7 @@
 #include "pool/fault-cost.h"
 #include "pool/mover.h"
 #include "pool/tier-binding.h"
+#include "pool/tier-memory.h"
 #include "replay/access-class.h"
 #include "replay/background.h"
 #include "replay/flush.h"
@@ -106,26 +107,6 @@ static int take_chase(void *chase, double *ns)
     return 0;
 }
 
-/* Of the mapping that holds the address, the bytes on transparent huge pages; 0 where the kernel does not say. */
-static uint64_t huge_bytes(const void *memory)
-{
-    FILE *f = fopen("/proc/self/smaps", "re");
-    unsigned long from, to, kib;
-    bool inside = false;
-    uint64_t bytes = 0;
-    char line[512];
-
-    while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-            inside = from <= (uintptr_t)memory && (uintptr_t)memory < to;
-        else if (inside && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
-            bytes = (uint64_t)kib << 10;
-    }
-    if (f)
-        fclose(f);
-    return bytes;
-}
-
 /* --- idle latency --- */
 
 static int latencies_of(struct run *r, uint32_t tier, struct nf_chase *c, const char *page)
@@ -188,7 +169,7 @@ static int latency(struct run *r, uint32_t number, struct nf_tier *tier, const c
     if (rc)
         return rc;
     memory = nf_chase_memory(c, &bytes);
-    if (!strcmp(page, "2m") && huge_bytes(memory) < bytes) {
+    if (!strcmp(page, "2m") && nf_tier_memory_huge(memory) < bytes) {
         once(&r->said_huge, "latency on huge pages is left out: the kernel gave %s", "fewer than were asked for");
     } else {
         rc = latencies_of(r, number, c, page);
@@ -214,8 +195,8 @@ static int latencies(struct run *r, uint32_t number)
         if (!rc)
             rc = latency(r, number, &variant, asked[i][1]);
         nf_tier_close(&variant);
-        /* A kernel without huge pages refuses them; that is no failure of the tier. */
-        if (rc == -EINVAL && i == 1) {
+        /* A kernel without huge pages refuses them, or has too few; that is no failure of the tier. */
+        if ((rc == -EINVAL || rc == -ENODEV) && i == 1) {
             once(&r->said_huge, "latency on huge pages is left out: %s", nf_error_text(rc));
             rc = 0;
         }

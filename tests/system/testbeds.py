@@ -1,5 +1,7 @@
 """A testbed that was measured in one study counts in another: copied once, with what it was measured from, and never to another
 machine or other tiers."""
+import ctypes
+import pathlib
 import shutil
 import sqlite3
 import subprocess
@@ -42,6 +44,18 @@ check(used == [(1,)] and len(rows('second.nf', 'SELECT 1 FROM replay')) == 2, f'
 measured = rows('second.nf', 'SELECT i.command FROM testbed b JOIN invocation i ON i.id = b.invocation_id')
 check('first.nf' in measured[0][0], f'who measured it: {measured}')
 check(whole('second.nf') and nearfar('validate', 'second.nf').returncode == nearfar('validate', 'first.nf').returncode, 'as valid as there')
+
+# Huge pages: what a tier says it has was seen to be there, or nothing is replayed. A process can be told to have none.
+THP_DISABLE = 41  # prctl
+usable = nearfar('doctor').stdout
+if 'numa' in usable and '[never]' not in (pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled').read_text()):
+    huge = [*QUICK, '--llc', '1MiB', '--tier', 'numa:page=thp', '--tier', 'emulated:page=thp']
+    refused(nearfar('replay', 'third.nf', *huge, preexec_fn=lambda: ctypes.CDLL(None).prctl(THP_DISABLE, 1, 0, 0, 0)), 3,
+            'could be on huge pages')
+    shutil.copy(WORK / 'job.nf', WORK / 'huge.nf')
+    done = nearfar('replay', 'huge.nf', *huge)
+    check(done.returncode == 0 and rows('huge.nf', 'SELECT DISTINCT page, status FROM trial') == [('thp', 'ok')],
+          f'where there are some: {done.stderr[-300:]!r}')
 
 refused(nearfar('replay', 'third.nf', *QUICK, '--testbed', 'job.nf'), 1, 'holds no testbed')
 refused(nearfar('replay', 'third.nf', *QUICK, '--testbed', 'first.nf', '--far-latency', '3'), 2, 'other tiers')
