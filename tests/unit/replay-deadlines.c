@@ -137,15 +137,17 @@ static void a_late_op_ends_late(void **state)
 static void stretches_follow_each_other(void **state)
 {
     struct nf_worker w;
-    int tries = 0;
+    int tries = 0, follow;
 
     tell(SHORT, SHORT, SHORT, SHORT);
-    do
+    do { /* a thread that is kept from its accesses is late by itself, and begins anew */
         run_chunks(&w, 0);
-    while (w.forgiven_ns && ++tries < TRIES); /* where a wait ended a millisecond late not all of it is caught up */
+        follow = 1;
+        while (follow < CHUNKS && tier.start_ns[follow] == tier.start_ns[follow - 1] + SHORT)
+            follow++;
+    } while (follow < CHUNKS && ++tries < TRIES);
+    assert_int_equal(follow, CHUNKS);
     assert_int_equal(w.forgiven_ns, 0);
-    for (unsigned i = 1; i < CHUNKS; i++)
-        assert_int_equal(tier.start_ns[i], tier.start_ns[i - 1] + SHORT);
 }
 
 /* What takes longer by itself than the tier asks for is late, and stays so. */
@@ -171,11 +173,14 @@ static void absence_is_caught_up_for_a_while(void **state)
     tier.taken_ns = MS / 2;
     do
         run_chunks(&w, 0);
-    while (tier.start_ns[2] != tier.start_ns[1] + SHORT && ++tries < TRIES);
+    while ((tier.start_ns[2] != tier.start_ns[1] + SHORT || w.forgiven_ns) && ++tries < TRIES);
     assert_int_equal(tier.start_ns[2], tier.start_ns[1] + SHORT);
     assert_true(tier.asked_ns[2] >= tier.start_ns[2] + MS / 4); /* it was away indeed */
     tier.taken_ns = 4 * MS;
-    run_chunks(&w, 0);
+    tries = 0;
+    do
+        run_chunks(&w, 0);
+    while (w.forgiven_ns < 3 * MS - MS / 4 && ++tries < TRIES);
     assert_true(w.forgiven_ns >= 3 * MS - MS / 4);
     assert_true(tier.start_ns[2] >= tier.start_ns[1] + SHORT + 3 * MS - MS / 4);
 }

@@ -12,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/model/stream.h"
 #include "replay/kernel.h"
+#include "replay/pin.h"
 #include "tests/unit/replay-bed.h"
 
 /* A line takes 20 us alone: a step of the small study at ten in flight a millisecond, which somebody else disturbs now and then only. */
@@ -149,6 +150,28 @@ static void scaled_footprints_meet_a_scaled_cache(void **state)
     nf_study_close(s);
 }
 
+/* Whoever is asked to contend does, and moves bytes: in trials of their own, beside the plain ones. */
+static void contention_is_there_when_it_is_asked_for(void **state)
+{
+    static const char *const policies[] = {"all-far"}, *const cheap[2] = {"null", "emulated:latency-ns=100"};
+    struct nf_study *s = replay_bed_study(&small);
+    struct nf_replay_options o = replay_bed_options(policies, 1, cheap);
+
+    if (nf_pin_cpus() < 2) {
+        print_message("no CPU for whoever contends\n");
+        skip();
+    }
+    replay_bed_know_tiers(s, cheap[1]);
+    o.hog = true;
+    o.background = "read:20%@far";
+    replay_bed_run(s, &o);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE (hog OR background <> '') <> (background_bps > 0)"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE hog AND policy = 'all-near' AND background = ''"), 2);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial WHERE background = 'read:20%@far' AND NOT hog"), 4);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial"), 10);
+    nf_study_close(s);
+}
+
 /* One step of a cold trial and no warm-up before it; the other warmed up until it was steady. A policy that moves what it needs has
  * more to move while nothing is where it wants it. */
 static void cold_is_not_warm(void **state)
@@ -177,6 +200,7 @@ int main(void)
         cmocka_unit_test(unknown_parallelism_is_the_local_one),
         cmocka_unit_test(factors_charge_what_they_say),
         cmocka_unit_test(scaled_footprints_meet_a_scaled_cache),
+        cmocka_unit_test(contention_is_there_when_it_is_asked_for),
         cmocka_unit_test(cold_is_not_warm),
     };
 
