@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 
 #include <cmocka.h>
@@ -306,12 +307,53 @@ static void the_pools_time_is_never_hidden(void **state)
         bed_init(&b, &s, 100);
         b.config.pool.policy = &policy;
         b.config.overlap = NF_OVERLAP_FULL;
+        b.config.cycles = STEPS; /* some of them with nothing else that would make them long enough */
         bed_run(&b, &t);
         /* The policy's time is counted in ticks, whose length is an estimate. */
         for (unsigned k = 0; k < t.steps; k++) {
             if (t.step_ns[k] < SCHEDULED + 0.95 * more)
                 fail_msg("case %zu: a step takes %.3g ms with %.3g ms of the pool's", i, t.step_ns[k] / MS, more / MS);
         }
+        nf_trial_deinit(&t);
+        step_deinit(&s);
+    }
+}
+
+/* --- time that is nobody's --- */
+
+static int work_between(void *ctx, uint32_t class_index, uint32_t next_op)
+{
+    char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(page != MAP_FAILED);
+    *(volatile char *)page = 1;
+    munmap(page, PAGE);
+    spin(2 * SHORT);
+    return 0;
+}
+
+/* Whoever reads the next batch of the stream works while the clock stands still: neither its time nor its page faults are the trial's. */
+static void what_is_done_between_ops_is_in_no_figure(void **state)
+{
+    static const enum nf_overlap overlaps[] = {NF_OVERLAP_FULL, NF_OVERLAP_NONE};
+    const double residual[OPS] = {SHORT, SHORT, SHORT, SHORT, SHORT};
+    const double *const residuals[1] = {residual};
+
+    for (int i = 0; i < 2; i++) {
+        struct step s;
+        struct bed b;
+        struct nf_trial t;
+
+        step_of_ops(&s, 0);
+        bed_init(&b, &s, 100);
+        b.config.overlap = overlaps[i];
+        b.config.residual_ns = residuals;
+        b.config.cycles = STEPS;
+        b.config.between = work_between;
+        bed_run_until(&b, SCHEDULED + SHORT, &t);
+        for (unsigned k = 0; k < t.steps; k++)
+            assert_true(t.step_ns[k] >= SCHEDULED);
+        assert_true(t.page_faults < STEPS * OPS);
         nf_trial_deinit(&t);
         step_deinit(&s);
     }
@@ -328,6 +370,7 @@ int main(void)
         cmocka_unit_test(a_late_op_pushes_the_next_ones_once),
         cmocka_unit_test(absence_pushes_no_op),
         cmocka_unit_test(the_pools_time_is_never_hidden),
+        cmocka_unit_test(what_is_done_between_ops_is_in_no_figure),
     };
 
     return cmocka_run_group_tests(tests, catch_alarms, bed_forget);
