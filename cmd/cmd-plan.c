@@ -193,7 +193,7 @@ static void add_course(struct nf_table *t, const struct nf_stream *s, const stru
         nf_table_text(t, words[e->what]);
         nf_table_number(t, e->near);
         nf_table_integer(t, (int64_t)e->bytes);
-        nf_table_text(t, why);
+        nf_table_text(t, e->why ? e->why : why);
     }
 }
 

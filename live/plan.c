@@ -291,17 +291,20 @@ static int play_step(struct play *p, bool last)
         born++;
     for (uint32_t op = 0; op < p->c->n_ops && !rc; op++) {
         if (p->c->ops[op].regime != regime)
-            nf_pool_enter(p->pool, p->c->ops[op].regime);
+            rc = nf_pool_enter(p->pool, p->c->ops[op].regime);
         regime = p->c->ops[op].regime;
-        rc = play_op(p, op, &born, last);
+        if (!rc)
+            rc = play_op(p, op, &born, last);
         for (; !rc && dead < p->c->n_tensors && p->c->tensors[p->by_death[dead]].death <= (int32_t)op; dead++)
             release(p, &p->handles[p->by_death[dead]]);
     }
     if (!rc && last)
         rc = note_moves(p, p->c->n_ops);
-    if (!rc)
-        leave_step(p);
-    return rc;
+    if (rc)
+        return rc;
+    leave_step(p);
+    rc = nf_pool_tick(p->pool);
+    return rc ? rc : nf_pool_settle(p->pool);
 }
 
 static const struct nf_tensor *sorted; /* for the comparisons below */

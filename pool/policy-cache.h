@@ -19,11 +19,11 @@ int nf_policy_cache_access(void *policy, nf_regime regime, uint32_t op, const ui
 int nf_policy_cache_after(void *policy, uint32_t op, struct nf_policy_moves *moves);
 void nf_policy_cache_freed(void *policy, uint32_t handle);
 
-/* All of an ops struct but its name, about and open. */
+/* All of an ops struct but its name, about and init. */
 #define NF_POLICY_CACHE_VERBS NF_POLICY_CACHE_VERBS_DEMOTE(NF_DEMOTE_WRITE_BACK)
 #define NF_POLICY_CACHE_VERBS_DEMOTE(how)                                                                      \
-    .abi = NF_POLICY_ABI,                                                                                      \
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE),                \
     .semantics = {.access = NF_ACCESS_FETCH_BEFORE_USE, .insert = NF_INSERT_NEAR, .demote = how,               \
                   .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE},                                             \
-    .close = nf_policy_cache_close, .place = nf_policy_cache_place, .access = nf_policy_cache_access,          \
-    .after = nf_policy_cache_after, .freed = nf_policy_cache_freed
+    .deinit = nf_policy_cache_close, .on_alloc = nf_policy_cache_place, .on_op = nf_policy_cache_access,       \
+    .on_op_end = nf_policy_cache_after, .on_free = nf_policy_cache_freed

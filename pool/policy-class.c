@@ -131,13 +131,13 @@ static void freed(void *policy, uint32_t handle)
 }
 
 const struct nf_policy_ops nf_policy_class = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_FREE),
     .name = "class",
     .about = "by role: saved activations, gradients and temporaries near; checkpoints and optimizer state far",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
                   .mover = NF_MOVER_NONE, .sees_profile = true},
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
-    .freed = freed,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
+    .on_free = freed,
 };

@@ -15,6 +15,6 @@ const struct nf_policy_ops nf_policy_clock = {
     .name = "clock",
     .about = "near as a cache of whole tensors, victims by second chance; copied back far",
     .source = "Corbato, A paging experiment with the Multics system, 1968",
-    .open = open_policy,
+    .init = open_policy,
     NF_POLICY_CACHE_VERBS,
 };

@@ -184,7 +184,7 @@ static void freed(void *policy, uint32_t handle)
 }
 
 const struct nf_policy_ops nf_policy_colloid = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_ACCESS | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE),
     .name = "colloid",
     .about = "hemem's pages, moved so that near and far take equally long under load",
     .source = "Vuppalapati, Agarwal, Tiered Memory Management: Access Latency is the Key!, SOSP 2024",
@@ -192,10 +192,10 @@ const struct nf_policy_ops nf_policy_colloid = {
     .options = table,
     .options_size = sizeof(struct nf_hemem_options),
     .option_defaults = &defaults,
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
-    .touched = touched,
-    .after = after,
-    .freed = freed,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
+    .on_access = touched,
+    .on_op_end = after,
+    .on_free = freed,
 };

@@ -38,13 +38,13 @@ static int place(void *policy, const struct nf_policy_tensor *t, struct nf_polic
 }
 
 const struct nf_policy_ops nf_policy_first_touch = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(0),
     .name = "first-touch",
     .about = "the kernel's default, emulated page by page: near until full, then the next tier; never moves",
     .source = "Linux, MPOL_LOCAL with fallback by zonelist",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
                   .mover = NF_MOVER_NONE},
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
 };

@@ -300,6 +300,6 @@ const struct nf_policy_ops nf_policy_g10 = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_policy,
+    .init = open_policy,
     NF_TIMETABLE_VERBS(false),
 };

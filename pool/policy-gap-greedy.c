@@ -33,6 +33,6 @@ const struct nf_policy_ops nf_policy_gap_greedy = {
     .options = nf_gap_option_table,
     .options_size = sizeof(struct nf_gap_options),
     .option_defaults = &nf_gap_option_defaults,
-    .open = open_policy,
+    .init = open_policy,
     NF_TIMETABLE_VERBS(true),
 };

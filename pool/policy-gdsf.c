@@ -16,6 +16,6 @@ const struct nf_policy_ops nf_policy_gdsf = {
     .name = "gdsf",
     .about = "near as a cache of whole tensors, victims by lowest uses per byte, aged; copied back far",
     .source = "Cherkasova, HP Labs HPL-98-69R1, 1998",
-    .open = open_policy,
+    .init = open_policy,
     NF_POLICY_CACHE_VERBS,
 };

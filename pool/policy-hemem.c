@@ -166,7 +166,7 @@ static void freed(void *policy, uint32_t handle)
 }
 
 const struct nf_policy_ops nf_policy_hemem = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_ACCESS | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE),
     .name = "hemem",
     .about = "sampled pages: hot from 8 loads or 4 stores, all halved beyond 18, a thread promotes every 10 ms",
     .source = "Raybuck et al., HeMem, SOSP 2021",
@@ -174,10 +174,10 @@ const struct nf_policy_ops nf_policy_hemem = {
     .options = table,
     .options_size = sizeof(struct nf_hemem_options),
     .option_defaults = &defaults,
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
-    .touched = touched,
-    .after = after,
-    .freed = freed,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
+    .on_access = touched,
+    .on_op_end = after,
+    .on_free = freed,
 };

@@ -195,7 +195,7 @@ static int place(void *policy, const struct nf_policy_tensor *t, struct nf_polic
 }
 
 const struct nf_policy_ops nf_policy_interleave = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(0),
     .name = "interleave",
     .about = "pages dealt round robin over all tiers, or near by ratio; never moves",
     .source = "Linux, MPOL_INTERLEAVE",
@@ -204,13 +204,13 @@ const struct nf_policy_ops nf_policy_interleave = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_even,
-    .close = close_policy,
-    .place = place,
+    .init = open_even,
+    .deinit = close_policy,
+    .on_alloc = place,
 };
 
 const struct nf_policy_ops nf_policy_weighted = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(0),
     .name = "weighted",
     .about = "pages striped over all tiers in proportion to measured bandwidth; never moves",
     .source = "Linux 6.9, MPOL_WEIGHTED_INTERLEAVE with the kernel's own weights",
@@ -219,7 +219,7 @@ const struct nf_policy_ops nf_policy_weighted = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_weighted,
-    .close = close_policy,
-    .place = place,
+    .init = open_weighted,
+    .deinit = close_policy,
+    .on_alloc = place,
 };

@@ -117,6 +117,6 @@ const struct nf_policy_ops nf_policy_interval_lp = {
     .options_size = sizeof(struct nf_gap_options),
     .option_defaults = &nf_gap_option_defaults,
     .probe = probe,
-    .open = open_policy,
-    NF_TIMETABLE_VERBS(true),
+    .init = open_policy,
+    NF_TIMETABLE_VERBS_AND(true, NF_POLICY_HAS_PROBE),
 };

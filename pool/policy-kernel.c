@@ -35,14 +35,14 @@ static int place(void *policy, const struct nf_policy_tensor *t, struct nf_polic
 }
 
 const struct nf_policy_ops nf_policy_kernel = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_PROBE),
     .name = "kernel",
     .about = "near first, then left to the kernel's own demotion and promotion",
     .source = "the running kernel: numa_balancing mode 2, demotion_enabled",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK,
                   .mover = NF_MOVER_KERNEL},
     .probe = probe,
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
 };

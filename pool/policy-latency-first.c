@@ -90,13 +90,13 @@ static int place(void *policy, const struct nf_policy_tensor *t, struct nf_polic
 }
 
 const struct nf_policy_ops nf_policy_latency_first = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(0),
     .name = "latency-first",
     .about = "what the optimizer step works on is near, everything else striped over the far tiers",
     .source = "Liaw, Chen, arXiv 2507.03305v2, 2025",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
                   .mover = NF_MOVER_NONE, .sees_profile = true},
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
 };

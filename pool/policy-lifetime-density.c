@@ -274,7 +274,7 @@ int nf_lifetime_density_place(void *policy, const struct nf_policy_tensor *t, st
 }
 
 const struct nf_policy_ops nf_policy_lifetime_density = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(0),
     .name = "lifetime-density",
     .about = "static plan: near to what saves most missing bytes per byte and time alive",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
@@ -282,7 +282,7 @@ const struct nf_policy_ops nf_policy_lifetime_density = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_policy,
-    .close = nf_lifetime_density_close,
-    .place = nf_lifetime_density_place,
+    .init = open_policy,
+    .deinit = nf_lifetime_density_close,
+    .on_alloc = nf_lifetime_density_place,
 };

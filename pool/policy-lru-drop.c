@@ -17,6 +17,6 @@ const struct nf_policy_ops nf_policy_lru_drop = {
     .name = "lru-drop",
     .about = "lru whose victims are dropped, not copied, while what they came from is still right",
     .source = "lru; clean and dirty blocks: Smith, ACM Computing Surveys 14(3), 1982",
-    .open = open_policy,
+    .init = open_policy,
     NF_POLICY_CACHE_VERBS_DEMOTE(NF_DEMOTE_DROP_CLEAN),
 };

@@ -17,6 +17,6 @@ const struct nf_policy_ops nf_policy_lru = {
     .name = "lru",
     .about = "near as a cache of whole tensors: promoted before use, least recently used copied back far",
     .source = "folklore; properties: Mattson et al., IBM Systems Journal 9(2), 1970",
-    .open = open_policy,
+    .init = open_policy,
     NF_POLICY_CACHE_VERBS,
 };

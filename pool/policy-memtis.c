@@ -217,7 +217,7 @@ static void freed(void *policy, uint32_t handle)
 }
 
 const struct nf_policy_ops nf_policy_memtis = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_ACCESS | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE),
     .name = "memtis",
     .about = "sampled pages in 16 bins of heat: the hottest that fit are promoted, every 500 ms",
     .source = "Lee et al., MEMTIS, SOSP 2023",
@@ -225,10 +225,10 @@ const struct nf_policy_ops nf_policy_memtis = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
-    .touched = touched,
-    .after = after,
-    .freed = freed,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
+    .on_access = touched,
+    .on_op_end = after,
+    .on_free = freed,
 };

@@ -264,15 +264,16 @@ static void freed(void *policy, uint32_t handle)
 }
 
 #define EITHER                                                                                               \
-    .abi = NF_POLICY_ABI, .semantics = NF_PAGE_SEMANTICS, .options = table, .options_size = sizeof(struct options), \
-    .option_defaults = &defaults, .close = close_policy, .place = place, .touched = touched, .after = after, \
-    .freed = freed
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_ACCESS | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE),           \
+    .semantics = NF_PAGE_SEMANTICS, .options = table, .options_size = sizeof(struct options),                \
+    .option_defaults = &defaults, .deinit = close_policy, .on_alloc = place, .on_access = touched, .on_op_end = after, \
+    .on_free = freed
 
 const struct nf_policy_ops nf_policy_tpp = {
     .name = "tpp",
     .about = "pages demoted early from an inactive list, promoted when a hint fault finds them active",
     .source = "Al Maruf et al., TPP, ASPLOS 2023",
-    .open = open_tpp,
+    .init = open_tpp,
     EITHER,
 };
 
@@ -280,6 +281,6 @@ const struct nf_policy_ops nf_policy_nbt = {
     .name = "nbt",
     .about = "pages promoted when a hint fault comes soon after their unmapping, demoted as by tpp",
     .source = "Linux 6.1, numa_balancing mode 2",
-    .open = open_nbt,
+    .init = open_nbt,
     EITHER,
 };

@@ -213,7 +213,7 @@ static void freed(void *policy, uint32_t handle)
 }
 
 const struct nf_policy_ops nf_policy_promote = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE),
     .name = "promote",
     .about = "storages used far are copied near after use, by a thread of its own while the next ops run",
     .semantics = {.access = NF_ACCESS_PROMOTE_AFTER_USE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK,
@@ -221,10 +221,10 @@ const struct nf_policy_ops nf_policy_promote = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
-    .access = access_operands,
-    .after = after,
-    .freed = freed,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
+    .on_op = access_operands,
+    .on_op_end = after,
+    .on_free = freed,
 };

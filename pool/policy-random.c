@@ -55,12 +55,12 @@ static int place(void *policy, const struct nf_policy_tensor *t, struct nf_polic
 }
 
 const struct nf_policy_ops nf_policy_random = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(0),
     .name = "random",
     .about = "each storage whole on a tier drawn by the seed, free bytes as odds; never moves",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER,
                   .mover = NF_MOVER_NONE},
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
 };

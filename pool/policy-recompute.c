@@ -72,7 +72,7 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
 }
 
 const struct nf_policy_ops nf_policy_recompute = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_RECOMPUTE),
     .name = "recompute",
     .about = "near, far or made again by what each costs; the rest a static plan by lifetime density",
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER, .mover = NF_MOVER_NONE,
@@ -80,8 +80,8 @@ const struct nf_policy_ops nf_policy_recompute = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_policy,
-    .close = nf_lifetime_density_close,
-    .place = nf_lifetime_density_place,
+    .init = open_policy,
+    .deinit = nf_lifetime_density_close,
+    .on_alloc = nf_lifetime_density_place,
     .recompute = choose,
 };

@@ -19,6 +19,6 @@ const struct nf_policy_ops nf_policy_s3_fifo = {
     .name = "s3-fifo",
     .about = "near as a cache of whole tensors, victims by three FIFO queues, new tensors in a small one; copied back far",
     .source = "Yang et al., FIFO queues are all you need for cache eviction, SOSP 2023",
-    .open = open_policy,
+    .init = open_policy,
     NF_POLICY_CACHE_VERBS,
 };

@@ -190,7 +190,7 @@ static int open_policy(const struct nf_policy_env *env, void **policy)
 }
 
 const struct nf_policy_ops nf_policy_soar = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_FREE),
     .name = "soar",
     .about = "tensors ranked by the stalls their misses cost, per byte; the first ones stay near for good",
     .source = "Liu et al., Tiered Memory Management Beyond Hotness, OSDI 2025",
@@ -199,8 +199,8 @@ const struct nf_policy_ops nf_policy_soar = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_policy,
-    .close = nf_timetable_close,
-    .place = nf_timetable_place,
-    .freed = nf_timetable_freed,
+    .init = open_policy,
+    .deinit = nf_timetable_close,
+    .on_alloc = nf_timetable_place,
+    .on_free = nf_timetable_freed,
 };

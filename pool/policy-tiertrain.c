@@ -93,6 +93,6 @@ const struct nf_policy_ops nf_policy_tiertrain = {
     .name = "tiertrain",
     .about = "what forward saves is offloaded in a queue after use and fetched in time for backward",
     .source = "Swaminathan et al., TierTrain, ISMM 2025",
-    .open = open_policy,
+    .init = open_policy,
     NF_TIMETABLE_VERBS(false),
 };

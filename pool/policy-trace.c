@@ -52,7 +52,9 @@ static int open_inner(struct trace *t, const struct nf_policy_env *env, const st
     t->env = *env;
     t->env.options = t->options;
     nf_policy_hide_env(&t->ops.semantics, &t->env);
-    rc = t->ops.open(&t->env, &t->policy);
+    if (nf_policy_is_outside(ops))
+        t->env.profiles = NULL;
+    rc = t->ops.init(&t->env, &t->policy);
     return rc ? nf_fail_in(rc, "policy %s", t->ops.name) : 0;
 }
 
@@ -93,7 +95,7 @@ static void close_policy(void *policy)
 {
     struct trace *t = policy;
 
-    t->ops.close(t->policy);
+    t->ops.deinit(t->policy);
     fprintf(t->to, "close\n");
     trace_free(t);
 }
@@ -110,6 +112,25 @@ static void print_moves(struct trace *t, const struct nf_policy_moves *moves)
         fprintf(t->to, "stall %" PRIu64 "\n", moves->stall_ns);
 }
 
+static int load_profile(void *policy, struct nf_policy_reader *profile)
+{
+    struct trace *t = policy;
+
+    fprintf(t->to, "profile %u\n", profile->step_class);
+    if (!t->ops.semantics.sees_profile)
+        return 0;
+    profile->uses_end = t->ops.semantics.sees_future ? profile->uses_end : 0;
+    return t->ops.load_profile(t->policy, profile);
+}
+
+static int plan(void *policy, nf_regime regime, uint32_t epoch)
+{
+    struct trace *t = policy;
+
+    fprintf(t->to, "plan %016" PRIx64 " epoch=%u\n", regime, epoch);
+    return t->ops.plan(t->policy, regime, epoch);
+}
+
 static int place(void *policy, const struct nf_policy_tensor *tensor, struct nf_policy_moves *evictions,
                  struct nf_placement *out)
 {
@@ -118,7 +139,7 @@ static int place(void *policy, const struct nf_policy_tensor *tensor, struct nf_
     int rc;
 
     nf_policy_hide_tensor(&t->ops.semantics, &seen);
-    rc = t->ops.place(t->policy, &seen, evictions, out);
+    rc = t->ops.on_alloc(t->policy, &seen, evictions, out);
     print_moves(t, evictions);
     fprintf(t->to, "place %u op=%u bytes=%" PRIu64, tensor->handle, tensor->op, tensor->bytes);
     if (rc)
@@ -133,7 +154,7 @@ static int access_operands(void *policy, nf_regime regime, uint32_t op, const ui
                            size_t n, struct nf_policy_moves *moves)
 {
     struct trace *t = policy;
-    int rc = t->ops.access(t->policy, regime, op, handles, rw, n, moves);
+    int rc = t->ops.on_op(t->policy, regime, op, handles, rw, n, moves);
 
     fprintf(t->to, "begin %u regime=%016" PRIx64, op, regime);
     for (size_t i = 0; i < n; i++)
@@ -147,13 +168,13 @@ static int touched(void *policy, const struct nf_policy_touches *touches)
 {
     struct trace *t = policy;
 
-    return t->ops.touched(t->policy, touches);
+    return t->ops.on_access(t->policy, touches);
 }
 
 static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 {
     struct trace *t = policy;
-    int rc = t->ops.after(t->policy, op, moves);
+    int rc = t->ops.on_op_end(t->policy, op, moves);
 
     fprintf(t->to, "end %u\n", op);
     print_moves(t, moves);
@@ -164,26 +185,73 @@ static void freed(void *policy, uint32_t handle)
 {
     struct trace *t = policy;
 
-    t->ops.freed(t->policy, handle);
+    t->ops.on_free(t->policy, handle);
     fprintf(t->to, "free %u\n", handle);
 }
 
+static int on_regime(void *policy, nf_regime regime, uint32_t epoch, struct nf_policy_moves *moves)
+{
+    struct trace *t = policy;
+    int rc = t->ops.on_regime(t->policy, regime, epoch, moves);
+
+    fprintf(t->to, "regime %016" PRIx64 " epoch=%u\n", regime, epoch);
+    print_moves(t, moves);
+    return rc;
+}
+
+static int on_pressure(void *policy, uint32_t tier, uint64_t bytes, struct nf_policy_moves *moves)
+{
+    struct trace *t = policy;
+    int rc = t->ops.on_pressure(t->policy, tier, bytes, moves);
+
+    fprintf(t->to, "pressure %u bytes=%" PRIu64 "\n", tier, bytes);
+    print_moves(t, moves);
+    return rc;
+}
+
+/* Without the times, which differ from run to run. */
+static int tick(void *policy, const struct nf_policy_counters *c, struct nf_policy_moves *moves)
+{
+    struct trace *t = policy;
+    int rc = t->ops.tick(t->policy, c, moves);
+
+    fprintf(t->to, "tick %" PRIu64 " ops=%" PRIu64 "\n", c->ticks, c->ops);
+    print_moves(t, moves);
+    return rc;
+}
+
+static int explain(void *policy, const struct nf_policy_question *q, char *text, size_t size)
+{
+    struct trace *t = policy;
+
+    return t->ops.explain(t->policy, q, text, size);
+}
+
 const struct nf_policy_ops nf_policy_trace = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_LOAD_PROFILE | NF_POLICY_HAS_PLAN | NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_ACCESS |
+                        NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE | NF_POLICY_HAS_ON_REGIME | NF_POLICY_HAS_ON_PRESSURE |
+                        NF_POLICY_HAS_TICK | NF_POLICY_HAS_EXPLAIN),
     .name = "trace",
     .about = "another policy with its decisions written down; the inner one sees only what it declares",
     /* The widest there are: they must allow whatever the inner policy declares. */
     .semantics = {.access = NF_ACCESS_FETCH_BEFORE_USE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK,
-                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE, .sees_profile = true, .samples = true,
+                  .mover = NF_MOVER_COPY, .sync = NF_SYNC_INLINE, .sees_profile = true, .sees_future = true,
+                  .samples = true,
                   .by_page = true},
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
-    .access = access_operands,
-    .touched = touched,
-    .after = after,
-    .freed = freed,
+    .init = open_policy,
+    .deinit = close_policy,
+    .load_profile = load_profile,
+    .plan = plan,
+    .on_alloc = place,
+    .on_op = access_operands,
+    .on_access = touched,
+    .on_op_end = after,
+    .on_free = freed,
+    .on_regime = on_regime,
+    .on_pressure = on_pressure,
+    .tick = tick,
+    .explain = explain,
 };

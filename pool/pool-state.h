@@ -1,5 +1,6 @@
 #pragma once
-/* What a pool is made of, for the files it is made of: pool.c, which drives it, and proof.c, which looks at it. */
+/* What a pool is made of, for the files it is made of: pool.c, which drives it, pool-policy.c, which tells its policy, and proof.c, which
+ * looks at it. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -8,6 +9,7 @@
 #include "pool/arena.h"
 #include "pool/flight.h"
 #include "pool/mover.h"
+#include "pool/policy-plans.h"
 #include "pool/pool.h"
 
 /* Storages live in blocks of this many, so that a growing table never moves one. */
@@ -41,7 +43,12 @@ struct nf_pool {
 
     struct nf_policy_ops ops;
     _Atomic uint8_t *page_tier; /* of each page of near's arena that a storage has; NULL: the policy moves whole storages */
-    bool has_access, has_touched, has_after, has_freed; /* its own: two clock reads cost more than a default that does nothing */
+    /* Its own verbs: two clock reads cost more than a default that does nothing. */
+    bool has_op, has_access, has_op_end, has_free, has_regime, has_pressure, has_tick;
+    struct nf_policy_plans plans;
+    struct {
+        uint64_t ticks, ops, stall_ns, policy_ns, in_bytes[NF_TIER_MAX], out_bytes[NF_TIER_MAX];
+    } told; /* counted up to the tick before; ops: since then */
     struct nf_policy_env env;
     void *policy, *options;
     struct nf_policy_moves moves;
@@ -86,10 +93,19 @@ static inline uint64_t nf_pool_room(const struct nf_pool *p, uint32_t tier)
 void nf_pool_ledger_add(struct nf_pool *p, uint32_t tier, uint64_t bytes);
 /* Ends the oldest move under way, waiting for it where need be. */
 void nf_pool_land(struct nf_pool *p);
+/* Carries out what the policy asked for last. 0, -EPROTO, -errno (cause set). */
+int nf_pool_execute(struct nf_pool *p);
 /* Waits for moves under way as long as the tier lacks room that they will leave. */
 bool nf_pool_make_room(struct nf_pool *p, uint32_t tier, uint64_t bytes);
 /* The next place for a move, waiting where too many are under way. */
 struct nf_flight_move *nf_pool_next_move(struct nf_pool *p);
+
+/* --- what the policy is told (pool-policy.c) --- */
+
+/* Opens it, with its options, profiles and first plans. 0 or -errno (cause set). */
+int nf_pool_open_policy(struct nf_pool *p, const struct nf_pool_config *c);
+/* Near has less than bytes. 0, -EPROTO, -errno (cause set). */
+int nf_pool_tell_pressure(struct nf_pool *p, uint64_t bytes);
 
 /* --- storages of which pages move (paged.c) --- */
 

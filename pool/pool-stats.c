@@ -1,4 +1,6 @@
 /* What a pool has counted. */
+#include <string.h>
+
 #include "core/base/log.h"
 #include "pool/pool-state.h"
 #include "pool/ticks.h"
@@ -55,5 +57,8 @@ void nf_pool_stats_reset(struct nf_pool *p)
         p->place[t].charged_before = count(&p->mover.charged_bytes[t]);
     }
     p->forgiven_before = count(&p->mover.forgiven_ns);
+    memset(p->told.in_bytes, 0, sizeof p->told.in_bytes);
+    memset(p->told.out_bytes, 0, sizeof p->told.out_bytes);
+    p->told.stall_ns = p->told.policy_ns = 0;
     p->moves_done = p->moved_bytes = p->move_ns = p->wait_ns = p->stall_ns = p->fault_ns = p->policy_ticks = 0;
 }

@@ -77,13 +77,6 @@ int nf_pool_refuse(struct nf_pool *p, const char *fmt, ...)
     return -EPROTO;
 }
 
-static uint64_t free_bytes(void *pool, uint32_t tier)
-{
-    const struct nf_pool *p = pool;
-
-    return tier < p->n_tiers ? nf_pool_room(p, tier) : 0;
-}
-
 void nf_pool_ledger_add(struct nf_pool *p, uint32_t tier, uint64_t bytes)
 {
     struct nf_pool_tier_stats *stats = &p->place[tier].stats;
@@ -383,6 +376,8 @@ static int execute_move(struct nf_pool *p, const struct nf_policy_move *m)
 
     if (p->mover.kind == NF_MOVER_KERNEL)
         return nf_pool_refuse(p, "it moves storage %u and declares that the kernel moves", m->handle);
+    if (p->mover.kind == NF_MOVER_NONE)
+        return nf_pool_refuse(p, "it moves storage %u and declares that nothing migrates", m->handle);
     if (!e)
         return nf_pool_refuse(p, "it moves storage %u, which does not exist", m->handle);
     if (m->to_tier >= p->n_tiers)
@@ -422,7 +417,7 @@ static void stand_still(struct nf_pool *p, uint64_t ns)
     p->fault_ns += now - start;
 }
 
-static int execute_moves(struct nf_pool *p)
+int nf_pool_execute(struct nf_pool *p)
 {
     if (p->moves.n > NF_POLICY_MOVES_MAX)
         return nf_pool_refuse(p, "it asks for %zu moves at once; %d are allowed", p->moves.n, NF_POLICY_MOVES_MAX);
@@ -518,9 +513,14 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
     e = nf_pool_entry(p, *handle);
     t.handle = *handle;
     nf_policy_hide_tensor(&p->ops.semantics, &t);
+    rc = p->has_pressure && bytes > nf_pool_room(p, 0) ? nf_pool_tell_pressure(p, bytes) : 0;
+    if (rc) {
+        entry_release(p, *handle);
+        return rc;
+    }
     p->moves.n = p->moves.stall_ns = 0;
     ticks = nf_ticks();
-    rc = p->ops.place(p->policy, &t, &p->moves, &want);
+    rc = p->ops.on_alloc(p->policy, &t, &p->moves, &want);
     p->policy_ticks += nf_ticks() - ticks;
     if (rc) {
         entry_release(p, *handle);
@@ -529,11 +529,11 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
     e->s.bytes = bytes;
     e->move = 0;
     e->address = a->address;
-    rc = p->moves.n || p->moves.stall_ns ? execute_moves(p) : 0;
+    rc = p->moves.n || p->moves.stall_ns ? nf_pool_execute(p) : 0;
     if (!rc)
         rc = settle(p, e, &want);
     if (rc) {
-        p->ops.freed(p->policy, *handle);
+        p->ops.on_free(p->policy, *handle);
         entry_release(p, *handle);
         return rc;
     }
@@ -572,21 +572,16 @@ void nf_pool_free(struct nf_pool *p, uint32_t handle)
         pieces_give(p, &e->s);
     entry_release(p, handle);
     p->live_storages--;
-    if (!p->has_freed)
+    if (!p->has_free)
         return;
     ticks = nf_ticks();
-    p->ops.freed(p->policy, handle);
+    p->ops.on_free(p->policy, handle);
     p->policy_ticks += nf_ticks() - ticks;
 }
 
 const struct nf_pool_storage *nf_pool_storage(const struct nf_pool *p, uint32_t handle)
 {
     return &nf_pool_entry(p, handle)->s;
-}
-
-void nf_pool_enter(struct nf_pool *p, nf_regime regime)
-{
-    p->regime = regime;
 }
 
 static void unpin(struct nf_pool *p)
@@ -621,16 +616,16 @@ int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const
         p->pinned.v[p->pinned.n++] = handles[i];
     }
     p->in_op = true;
-    if (p->has_access) {
+    if (p->has_op) {
         p->moves.n = p->moves.stall_ns = 0;
         ticks = nf_ticks();
-        rc = p->ops.access(p->policy, p->regime, op, handles, rw, n, &p->moves);
+        rc = p->ops.on_op(p->policy, p->regime, op, handles, rw, n, &p->moves);
         p->policy_ticks += nf_ticks() - ticks;
     }
     if (rc)
         nf_fail_in(rc, "policy %s", p->ops.name);
-    else if (p->has_access && (p->moves.n || p->moves.stall_ns))
-        rc = execute_moves(p);
+    else if (p->has_op && (p->moves.n || p->moves.stall_ns))
+        rc = nf_pool_execute(p);
     for (size_t i = 0; i < n && !rc && under_way(p); i++) {
         land_move_of(p, nf_pool_entry(p, handles[i]));
         rc = nf_pool_failed(p);
@@ -645,22 +640,6 @@ int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const
     return rc;
 }
 
-bool nf_pool_samples(const struct nf_pool *p)
-{
-    return p->has_touched;
-}
-
-int nf_pool_touched(struct nf_pool *p, const struct nf_policy_touch *v, size_t n, uint64_t now_ns, const double *latency_ns)
-{
-    struct nf_policy_touches t = {.v = v, .n = n, .now_ns = now_ns};
-    int rc;
-
-    for (uint32_t i = 0; i < p->n_tiers; i++)
-        t.latency_ns[i] = latency_ns && latency_ns[i] > 0 ? latency_ns[i] : p->env.latency_ns[i];
-    rc = p->ops.touched(p->policy, &t);
-    return rc ? nf_fail_in(rc, "policy %s", p->ops.name) : 0;
-}
-
 int nf_pool_end(struct nf_pool *p, uint32_t op)
 {
     uint64_t ticks;
@@ -669,15 +648,16 @@ int nf_pool_end(struct nf_pool *p, uint32_t op)
     if (!p->in_op)
         return nf_fail(-EINVAL, "op %u ends before it began", op);
     unpin(p);
-    if (!p->has_after)
+    p->told.ops++;
+    if (!p->has_op_end)
         return 0;
     p->moves.n = p->moves.stall_ns = 0;
     ticks = nf_ticks();
-    rc = p->ops.after(p->policy, op, &p->moves);
+    rc = p->ops.on_op_end(p->policy, op, &p->moves);
     p->policy_ticks += nf_ticks() - ticks;
     if (rc)
         return nf_fail_in(rc, "policy %s", p->ops.name);
-    return p->moves.n || p->moves.stall_ns ? execute_moves(p) : 0;
+    return p->moves.n || p->moves.stall_ns ? nf_pool_execute(p) : 0;
 }
 
 int nf_pool_settle(struct nf_pool *p)
@@ -745,41 +725,6 @@ static int open_tier(struct nf_pool *p, uint32_t t, const struct nf_pool_config 
     return p->mover.kind == NF_MOVER_KERNEL ? leave_to_kernel(p, t) : 0;
 }
 
-static int open_policy(struct nf_pool *p, const struct nf_pool_config *c)
-{
-    char why[256] = "";
-    int rc;
-
-    p->has_access = c->policy->access;
-    p->has_touched = c->policy->touched;
-    p->has_after = c->policy->after;
-    p->has_freed = c->policy->freed;
-    rc = p->ops.probe(why, sizeof why);
-    if (rc)
-        return nf_fail(rc, "policy %s cannot work here: %s", p->ops.name, why);
-    rc = nf_policy_configure(&p->ops, c->policy_options, &p->options);
-    if (rc)
-        return rc;
-    p->env = (struct nf_policy_env){
-        .n_tiers = p->n_tiers,
-        .seed = c->seed,
-        .profiles = c->profiles,
-        .n_profiles = c->n_profiles,
-        .steady_class = c->steady_class,
-        .options = p->options,
-        .free_bytes = free_bytes,
-        .pool = p,
-    };
-    for (uint32_t t = 0; t < p->n_tiers; t++) {
-        p->env.capacity[t] = p->place[t].capacity;
-        p->env.latency_ns[t] = c->latency_ns[t];
-        p->env.read_bps[t] = c->read_bps[t];
-    }
-    nf_policy_hide_env(&p->ops.semantics, &p->env);
-    rc = p->ops.open(&p->env, &p->policy);
-    return rc ? nf_fail_in(rc, "policy %s", p->ops.name) : 0;
-}
-
 static int open_mover(struct nf_pool *p, const struct nf_pool_config *c)
 {
     int kind = (int)p->ops.semantics.mover, rc;
@@ -826,13 +771,13 @@ int nf_pool_open(const struct nf_pool_config *c, struct nf_pool **out)
     if (!rc && p->ops.semantics.by_page)
         rc = nf_paged_open(p);
     if (!rc) {
-        rc = open_policy(p, c);
+        rc = nf_pool_open_policy(p, c);
         opened = !rc;
     }
     if (!rc && p->ops.semantics.sync == NF_SYNC_HELPER && p->mover.kind != NF_MOVER_KERNEL)
         rc = nf_flight_start(&p->mover, c->helper_cpu, &p->flight);
     if (!opened)
-        p->ops.close = NULL;
+        p->ops.deinit = NULL;
     if (rc) {
         nf_pool_close(p);
         return rc;
@@ -846,8 +791,8 @@ struct nf_pool *nf_pool_close(struct nf_pool *p)
     if (!p)
         return NULL;
     nf_flight_stop(p->flight); /* before the memory it writes goes */
-    if (p->ops.close)
-        p->ops.close(p->policy);
+    if (p->ops.deinit)
+        p->ops.deinit(p->policy);
     for (uint32_t t = 0; t < p->n_tiers; t++) {
         if (p->place[t].memory)
             p->tiers[t].ops->unmap(p->tiers[t].state, p->place[t].memory, p->place[t].arena_bytes);
@@ -858,6 +803,7 @@ struct nf_pool *nf_pool_close(struct nf_pool *p)
         free(p->blocks.v[i]);
     nf_array_free(&p->blocks);
     nf_array_free(&p->pinned);
+    nf_policy_plans_deinit(&p->plans);
     free((void *)p->page_tier);
     free(p->moves.v);
     free(p->options);

@@ -77,7 +77,12 @@ int nf_pool_open(const struct nf_pool_config *config, struct nf_pool **out);
 /* NULL is fine. Returns NULL. */
 struct nf_pool *nf_pool_close(struct nf_pool *pool);
 
-void nf_pool_enter(struct nf_pool *pool, nf_regime regime);
+/* Between ops. 0, -EPROTO, -errno (cause set). */
+int nf_pool_enter(struct nf_pool *pool, nf_regime regime);
+/* A step has ended; storages that it alone had are freed. 0, -EPROTO, -errno (cause set). */
+int nf_pool_tick(struct nf_pool *pool);
+/* What the policy has to say about a storage right now, into text; false: nothing. */
+bool nf_pool_explain(struct nf_pool *pool, const struct nf_policy_question *question, char *text, size_t size);
 /* *handle names the storage until nf_pool_free. 0, -ENOSPC (no tier can hold it; cause set), -EPROTO (the policy broke
  * a rule; cause set), -errno. */
 int nf_pool_allocate(struct nf_pool *pool, const struct nf_pool_alloc *a, uint32_t *handle);

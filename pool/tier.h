@@ -5,9 +5,10 @@
 #include <stdint.h>
 
 #include "core/base/option.h"
+#include "core/model/sizes.h"
 #include "core/model/words.h"
 
-enum { NF_TIER_ABI = 1, NF_TIER_MAX = 8 };
+enum { NF_TIER_ABI = 1 };
 
 /* One stretch of accesses inside one chunk of one visit, about to be issued or just issued. */
 struct nf_tier_charge {

@@ -81,11 +81,13 @@ int nf_timetable_access(void *policy, nf_regime regime, uint32_t op, const uint3
 int nf_timetable_after(void *policy, uint32_t op, struct nf_policy_moves *moves);
 void nf_timetable_freed(void *policy, uint32_t handle);
 
-/* All of an ops struct but its name, about, options and open. parts: it moves parts of tensors. */
-#define NF_TIMETABLE_VERBS(parts)                                                                              \
-    .abi = NF_POLICY_ABI,                                                                                      \
+/* All of an ops struct but its name, about, options and init. parts: it moves parts of tensors. more: capabilities beside those of a
+ * table. */
+#define NF_TIMETABLE_VERBS(parts) NF_TIMETABLE_VERBS_AND(parts, 0)
+#define NF_TIMETABLE_VERBS_AND(parts, more)                                                                    \
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE | (more)),       \
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_WRITE_BACK,      \
                   .mover = NF_MOVER_COPY, .sync = NF_SYNC_HELPER, .sees_profile = true, .sees_future = true,   \
                   .by_page = (parts)},                                                                         \
-    .close = nf_timetable_close, .place = nf_timetable_place, .access = nf_timetable_access,                   \
-    .after = nf_timetable_after, .freed = nf_timetable_freed
+    .deinit = nf_timetable_close, .on_alloc = nf_timetable_place, .on_op = nf_timetable_access,                \
+    .on_op_end = nf_timetable_after, .on_free = nf_timetable_freed

@@ -194,10 +194,10 @@ static int open_op(struct engine *e, uint32_t class_index, uint32_t number)
     const struct nf_script *s = &e->config->scripts[class_index];
     const struct nf_script_op *op = &s->ops[number];
     nf_regime regime = s->of->ops[number].regime;
-    int rc;
+    int rc = regime != e->regime ? nf_pool_enter(e->pool, regime) : 0;
 
-    if (regime != e->regime)
-        nf_pool_enter(e->pool, regime);
+    if (rc)
+        return rc;
     e->regime = regime;
     for (uint32_t i = 0; i < op->births.n; i++) {
         rc = allocate(e, class_index, s->births[op->births.first + i], number);
@@ -459,8 +459,10 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
             before = now;
         }
     }
-    if (!rc)
+    if (!rc) {
         leave_step(e, class_index);
+        rc = nf_pool_tick(e->pool);
+    }
     if (!rc && e->config->observer)
         rc = e->config->observer->step_ends(e->config->observer->context);
     *took_ns = nf_pace_now(pace) - start - e->paused_ns;

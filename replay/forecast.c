@@ -57,10 +57,29 @@ static uint64_t near_of(const struct play *p, uint32_t number)
     return nf_pool_storage(p->pool, p->handles[number])->piece[0].bytes;
 }
 
+static const int whys[] = {[NF_FORECAST_ENTERS] = NF_POLICY_WHY_ENTERS, [NF_FORECAST_BORN] = NF_POLICY_WHY_BORN,
+                           [NF_FORECAST_USED] = NF_POLICY_WHY_USED, [NF_FORECAST_TO_NEAR] = NF_POLICY_WHY_TO_NEAR,
+                           [NF_FORECAST_TO_FAR] = NF_POLICY_WHY_TO_FAR};
+
+static int ask_why(struct play *p, struct nf_forecast_event *e)
+{
+    struct nf_policy_question q = {.what = whys[e->what], .handle = p->handles[p->w->explain], .op = e->op,
+                                   .step_class = p->f->steady, .number = p->w->explain, .near_share = e->near};
+    char text[256];
+
+    if (!nf_pool_explain(p->pool, &q, text, sizeof text))
+        return 0;
+    e->why = strdup(text);
+    return e->why ? 0 : -ENOMEM;
+}
+
 static int tell(struct play *p, struct nf_forecast_event e)
 {
     e.near = (double)p->explained_near / (double)nf_page_bytes(p->c->tensors[p->w->explain].bytes);
-    return nf_array_push(&p->f->events, e) ? nf_fail(-ENOMEM, "out of memory for a tensor's course") : 0;
+    if (!ask_why(p, &e) && !nf_array_push(&p->f->events, e))
+        return 0;
+    free(e.why);
+    return nf_fail(-ENOMEM, "out of memory for a tensor's course");
 }
 
 /* Whether what is explained has moved since it was last looked at. */
@@ -222,13 +241,16 @@ static int play_step(struct play *p)
 
     for (uint32_t op = 0; op < p->c->n_ops && !rc; op++) {
         if (p->c->ops[op].regime != regime)
-            nf_pool_enter(p->pool, p->c->ops[op].regime);
+            rc = nf_pool_enter(p->pool, p->c->ops[op].regime);
         regime = p->c->ops[op].regime;
-        rc = play_op(p, op);
+        if (!rc)
+            rc = play_op(p, op);
     }
-    if (!rc)
-        leave_step(p);
-    return rc;
+    if (rc)
+        return rc;
+    leave_step(p);
+    rc = nf_pool_tick(p->pool);
+    return rc ? rc : nf_pool_settle(p->pool);
 }
 
 /* --- before and after --- */
@@ -507,5 +529,7 @@ int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
 
 void nf_forecast_deinit(struct nf_forecast *f)
 {
+    for (size_t i = 0; i < f->events.n; i++)
+        free(f->events.v[i].why);
     nf_array_free(&f->events);
 }

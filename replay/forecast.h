@@ -52,6 +52,7 @@ struct nf_forecast_event {
     bool after_gap;
     uint32_t gap_ops, rank; /* ops near would be held; place among all stays by bytes saved per page and op, from 1 */
     double gap_ns, lp_share; /* captured time; what the linear program keeps of it, NAN unknown */
+    char *why; /* in the policy's own words; NULL: it has none */
 };
 
 struct nf_forecast {

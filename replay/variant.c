@@ -15,12 +15,14 @@ static struct nf_policy_env env_of(const struct nf_engine_config *c, const void 
         .n_profiles = c->pool.n_profiles,
         .steady_class = c->pool.steady_class,
         .options = options,
+        .fail = nf_fail,
     };
 
     for (uint32_t i = 0; i < env.n_tiers; i++) {
         env.capacity[i] = c->pool.capacity[i];
         env.latency_ns[i] = c->pool.latency_ns[i];
         env.read_bps[i] = c->pool.read_bps[i];
+        env.node[i] = -1;
     }
     nf_policy_hide_env(&c->pool.policy->semantics, &env);
     return env;

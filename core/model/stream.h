@@ -5,9 +5,8 @@
 #include <stdint.h>
 
 #include "core/model/regime.h"
+#include "core/model/sizes.h"
 #include "core/model/words.h"
-
-enum { NF_PAGE_BYTES = 4096, NF_LINE_BYTES = 64 };
 
 /* One leaf operator call of a step class. */
 struct nf_op {

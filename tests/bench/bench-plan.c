@@ -125,14 +125,14 @@ static double plan(void *state, unsigned contender)
     struct planning *p = state;
     double begun = cpu_s();
     void *policy;
-    int rc = p->policy->open(&p->env, &policy);
+    int rc = p->policy->init(&p->env, &policy);
 
     if (rc) {
         printf("plan: %s: %s\n", p->policy->name, nf_error_text(rc));
         return -1;
     }
     begun = cpu_s() - begun;
-    p->policy->close(policy);
+    p->policy->deinit(policy);
     return begun;
 }
 

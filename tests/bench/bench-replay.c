@@ -497,9 +497,9 @@ static int ferry_after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 }
 
 static const struct nf_policy_ops ferry_ops = {
-    .abi = NF_POLICY_ABI, .name = "ferry", .about = "moves a storage to and fro",
-    .semantics = {.mover = NF_MOVER_COPY, .sync = NF_SYNC_HELPER}, .open = ferry_open, .close = ferry_close,
-    .place = ferry_place, .after = ferry_after};
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP_END), .name = "ferry", .about = "moves a storage to and fro",
+    .semantics = {.mover = NF_MOVER_COPY, .sync = NF_SYNC_HELPER}, .init = ferry_open, .deinit = ferry_close,
+    .on_alloc = ferry_place, .on_op_end = ferry_after};
 
 /* Bytes the tier moved per second, everybody's. */
 static double achieved(struct job *job, const struct injected *i)

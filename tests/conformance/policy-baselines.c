@@ -39,12 +39,12 @@ static int start(struct bench *b, const char *name, const char *options, uint32_
         b->env.capacity[t] = pages[t] * NF_PAGE_BYTES;
         b->env.read_bps[t] = bps ? bps[t] : 0;
     }
-    return b->ops->open(&b->env, &b->policy);
+    return b->ops->init(&b->env, &b->policy);
 }
 
 static void stop(struct bench *b)
 {
-    b->ops->close(b->policy);
+    b->ops->deinit(b->policy);
     free(b->options);
 }
 
@@ -55,7 +55,7 @@ static int place(struct bench *b, uint64_t pages, struct nf_placement *out)
     int rc;
 
     memset(out, 0, sizeof *out);
-    rc = b->ops->place(b->policy, &t, &none, out);
+    rc = b->ops->on_alloc(b->policy, &t, &none, out);
     for (uint32_t i = 0; !rc && i < b->env.n_tiers; i++)
         b->free_pages[i] -= out->bytes[i] / NF_PAGE_BYTES;
     return rc;

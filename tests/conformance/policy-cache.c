@@ -46,18 +46,18 @@ static bool request(const struct nf_policy_ops *ops, void *policy, uint32_t id, 
         struct nf_policy_tensor t = {.handle = id, .bytes = NF_PAGE_BYTES};
         struct nf_placement p = {0};
 
-        assert_int_equal(ops->place(policy, &t, moves, &p), 0);
+        assert_int_equal(ops->on_alloc(policy, &t, moves, &p), 0);
         carry_out(moves);
         assert_int_equal(p.bytes[0], NF_PAGE_BYTES);
         tier_of[id] = 0;
         free_pages[0]--;
         return false;
     }
-    assert_int_equal(ops->access(policy, 0, 0, &id, &rw, 1, moves), 0);
+    assert_int_equal(ops->on_op(policy, 0, 0, &id, &rw, 1, moves), 0);
     assert_int_equal(hit, moves->n == 0);
     carry_out(moves);
     assert_int_equal(tier_of[id], 0);
-    assert_int_equal(ops->after(policy, 0, moves), 0);
+    assert_int_equal(ops->on_op_end(policy, 0, moves), 0);
     assert_int_equal(moves->n, 0);
     return hit;
 }
@@ -85,7 +85,7 @@ static void test_as_simulated(void **state)
         assert_int_equal(nf_cache_sim(rule, NEAR, ids, REQUESTS, OBJECTS, NULL, hit, &simulated), 0);
         free_pages[0] = NEAR;
         free_pages[1] = OBJECTS;
-        assert_int_equal(ops->open(&env, &policy), 0);
+        assert_int_equal(ops->init(&env, &policy), 0);
         for (uint32_t i = 0; i < REQUESTS; i++) {
             bool near = request(ops, policy, ids[i], born[ids[i]], &moves);
 
@@ -97,7 +97,7 @@ static void test_as_simulated(void **state)
         }
         assert_int_equal(hits, simulated.hits);
         assert_true(hits > REQUESTS / 10 && hits < REQUESTS * 9 / 10);
-        ops->close(policy);
+        ops->deinit(policy);
     }
 }
 

@@ -22,10 +22,10 @@ static int place(void *policy, const struct nf_policy_tensor *t, struct nf_polic
 
 extern const struct nf_policy_ops nf_policy_plugin;
 const struct nf_policy_ops nf_policy_plugin = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(0),
     .name = "illegal",
     .about = "everything near, room or not",
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
 };

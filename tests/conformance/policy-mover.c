@@ -93,14 +93,14 @@ static void freed(void *policy, uint32_t handle)
 
 extern const struct nf_policy_ops nf_policy_plugin;
 const struct nf_policy_ops nf_policy_plugin = {
-    .abi = NF_POLICY_ABI,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE),
     .name = "shuttle",
     .about = "moves what was used to the other tier",
     .semantics = {.access = NF_ACCESS_PROMOTE_AFTER_USE, .demote = NF_DEMOTE_WRITE_BACK, .mover = MOVER, .sync = SYNC},
-    .open = open_policy,
-    .close = close_policy,
-    .place = place,
-    .access = access_operands,
-    .after = after,
-    .freed = freed,
+    .init = open_policy,
+    .deinit = close_policy,
+    .on_alloc = place,
+    .on_op = access_operands,
+    .on_op_end = after,
+    .on_free = freed,
 };

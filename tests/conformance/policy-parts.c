@@ -56,10 +56,11 @@ static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
 
 static struct nf_policy_ops ops_of(int demote, int sync, bool by_page)
 {
-    return (struct nf_policy_ops){.abi = NF_POLICY_ABI, .name = "parts", .about = "does as the test says",
+    return (struct nf_policy_ops){NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_ACCESS | NF_POLICY_HAS_ON_OP_END),
+                                  .name = "parts", .about = "does as the test says",
                                   .semantics = {.demote = demote, .mover = NF_MOVER_COPY, .sync = sync, .samples = true, .by_page = by_page},
-                                  .open = open_policy, .close = close_policy, .place = place, .access = access_operands,
-                                  .touched = touched, .after = after};
+                                  .init = open_policy, .deinit = close_policy, .on_alloc = place, .on_op = access_operands,
+                                  .on_access = touched, .on_op_end = after};
 }
 
 static struct fixture f;

@@ -89,12 +89,12 @@ static void open_step(struct step *s, const char *name, const char *options, uin
                                     .latency_ns = {100, 1}, .profiles = &s->profile, .n_profiles = 1,
                                     .options = s->options, .free_bytes = free_bytes, .pool = s};
     memset(s->tier, 0xff, sizeof s->tier);
-    assert_int_equal(s->rule->open(&s->env, &s->policy), 0);
+    assert_int_equal(s->rule->init(&s->env, &s->policy), 0);
 }
 
 static void close_step(struct step *s)
 {
-    s->rule->close(s->policy);
+    s->rule->deinit(s->policy);
     free(s->options);
     nf_profile_deinit(&s->profile);
     nf_array_free(&s->ops);
@@ -123,7 +123,7 @@ static void born(struct step *s, uint32_t number)
     struct nf_policy_moves none = {.v = s->list};
     struct nf_placement p = {0};
 
-    assert_int_equal(s->rule->place(s->policy, &t, &none, &p), 0);
+    assert_int_equal(s->rule->on_alloc(s->policy, &t, &none, &p), 0);
     assert_int_equal(none.n, 0);
     s->tier[number] = p.bytes[0] ? 0 : 1;
     assert_int_equal(p.bytes[s->tier[number]], t.bytes);
@@ -148,16 +148,16 @@ static void run(struct step *s, int steps)
                     born(s, i);
             for (uint32_t v = 0; v < s->ops.v[o].n_visits; v++)
                 handles[n++] = s->visits.v[s->ops.v[o].first_visit + v].tensor;
-            if (s->rule->access)
-                assert_int_equal(s->rule->access(s->policy, 0, o, handles, rw, n, &moves), 0);
+            if (s->rule->on_op)
+                assert_int_equal(s->rule->on_op(s->policy, 0, o, handles, rw, n, &moves), 0);
             carry_out(s, o, &moves);
             moves.n = 0;
-            if (s->rule->after)
-                assert_int_equal(s->rule->after(s->policy, o, &moves), 0);
+            if (s->rule->on_op_end)
+                assert_int_equal(s->rule->on_op_end(s->policy, o, &moves), 0);
             carry_out(s, o, &moves);
             for (uint32_t i = 0; i < s->tensors.n; i++)
                 if (s->tensors.v[i].death == (int32_t)o) {
-                    s->rule->freed(s->policy, i);
+                    s->rule->on_free(s->policy, i);
                     s->tier[i] = UINT32_MAX;
                 }
         }
@@ -329,18 +329,18 @@ static void test_latency_first(void **state)
     void *policy;
 
     s.env = env;
-    assert_int_equal(ops->open(&env, &policy), 0);
+    assert_int_equal(ops->init(&env, &policy), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct nf_policy_tensor t = {.bytes = cases[i].pages * PAGE, .role = cases[i].role};
         struct nf_policy_moves none = {0};
         struct nf_placement p = {0};
 
-        assert_int_equal(ops->place(policy, &t, &none, &p), 0);
+        assert_int_equal(ops->on_alloc(policy, &t, &none, &p), 0);
         for (int tier = 0; tier < 3; tier++)
             assert_int_equal(p.bytes[tier], cases[i].on[tier] * PAGE);
         assert_int_equal(p.striped, !cases[i].on[0]);
     }
-    ops->close(policy);
+    ops->deinit(policy);
 }
 
 int main(void)

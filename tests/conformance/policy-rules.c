@@ -79,10 +79,21 @@ static void puppet_freed(void *policy, uint32_t handle)
     puppet.frees++;
 }
 
+static int puppet_plan(void *policy, nf_regime regime, uint32_t epoch)
+{
+    return 0;
+}
+
+static int puppet_load_profile(void *policy, struct nf_policy_reader *profile)
+{
+    return 0;
+}
+
 static const struct nf_policy_ops puppet_ops = {
-    .abi = NF_POLICY_ABI, .name = "puppet", .about = "does as the test says", .open = puppet_open,
-    .close = puppet_close, .place = puppet_place, .access = puppet_access, .after = puppet_after,
-    .freed = puppet_freed,
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE), .name = "puppet",
+    .about = "does as the test says", .semantics = {.mover = NF_MOVER_COPY}, .init = puppet_open,
+    .deinit = puppet_close, .on_alloc = puppet_place, .on_op = puppet_access, .on_op_end = puppet_after,
+    .on_free = puppet_freed,
 };
 
 static struct fixture f;
@@ -256,6 +267,25 @@ static void test_join_needs_both_copies(void **state)
     puppet.n_after_moves = 1;
     assert_int_equal(fixture_op(&f, &far_one, (uint8_t[]){NF_RW_READ}, 1), 0);
     assert_int_equal(f.peak[0], PAGES(8));
+}
+
+/* A liar: it declares that nothing migrates. */
+static void test_undeclared_move(void **state)
+{
+    struct nf_policy_ops still = puppet_ops;
+    uint64_t capacity[2] = {NEAR_PAGES, FAR_PAGES};
+    uint8_t rw = NF_RW_READ;
+    uint32_t index;
+
+    still.semantics.mover = NF_MOVER_NONE;
+    fixture_close(&f); /* the setup's */
+    assert_int_equal(fixture_open(&f, &still, "", 2, capacity, NULL, 0, 1), 0);
+    index = put(1, 1);
+    puppet.moves[0] = (struct nf_policy_move){f.live[index].handle, 0, 0, 0};
+    puppet.n_after_moves = 1;
+    assert_refused(fixture_op(&f, &index, &rw, 1), 1);
+    assert_non_null(strstr(nf_pool_refusal(f.pool), "nothing migrates"));
+    puppet.n_after_moves = 0;
 }
 
 static void test_evict_operand(void **state)
@@ -440,22 +470,35 @@ static void test_plugin(void **state)
     nf_profile_deinit(&profile);
 }
 
+/* The verbs of the table of capabilities, and what a struct of another build would look like. */
 static void test_incomplete(void **state)
 {
-    struct nf_policy_ops broken = puppet_ops, filled;
+    static const char *const words[] = {"interface", "bytes", "required", "on_op_end", "plan", "sees a profile", "name"};
+    struct nf_policy_ops broken[7], filled;
 
-    broken.abi = NF_POLICY_ABI + 1;
-    assert_int_equal(nf_policy_check(&broken, &filled), -EINVAL);
-    assert_non_null(strstr(nf_error_text(-EINVAL), "puppet"));
-    broken = puppet_ops;
-    broken.place = NULL;
-    assert_int_equal(nf_policy_check(&broken, &filled), -EINVAL);
-    broken = puppet_ops;
-    broken.access = NULL;
-    broken.after = NULL;
-    broken.freed = NULL;
-    assert_int_equal(nf_policy_check(&broken, &filled), 0);
-    assert_true(filled.access && filled.after && filled.freed && filled.probe);
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
+        broken[i] = puppet_ops;
+    broken[0].abi = NF_POLICY_ABI + 1;
+    broken[1].size -= sizeof(void *);
+    broken[2].on_alloc = NULL;
+    broken[3].on_op_end = NULL;                       /* declared, and not there */
+    broken[4].plan = puppet_plan;                     /* there, and not declared */
+    broken[5].load_profile = puppet_load_profile;
+    broken[5].capabilities |= NF_POLICY_HAS_LOAD_PROFILE;
+    broken[6].name = "../puppet";
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        assert_int_equal(nf_policy_check(&broken[i], &filled), -EINVAL);
+        assert_non_null(strstr(nf_error_text(-EINVAL), "puppet"));
+        assert_non_null(strstr(nf_error_text(-EINVAL), words[i]));
+    }
+    broken[0] = puppet_ops;
+    broken[0].on_op = NULL;
+    broken[0].on_op_end = NULL;
+    broken[0].on_free = NULL;
+    broken[0].capabilities = 0;
+    assert_int_equal(nf_policy_check(&broken[0], &filled), 0);
+    assert_true(filled.on_op && filled.on_op_end && filled.on_free && filled.probe && filled.plan && filled.load_profile &&
+                filled.on_access && filled.on_regime && filled.on_pressure && filled.tick && filled.explain);
 }
 
 #define RULE(t) cmocka_unit_test_setup_teardown(t, start, stop)
@@ -466,7 +509,7 @@ int main(int argc, char **argv)
         RULE(test_too_little), RULE(test_too_much), RULE(test_sum_wraps), RULE(test_torn_page),
         RULE(test_unknown_tier), RULE(test_over_capacity), RULE(test_move_unknown), RULE(test_move_freed),
         RULE(test_move_itself), RULE(test_move_to_unknown_tier), RULE(test_move_over_capacity),
-        RULE(test_swap_when_full), RULE(test_join_needs_both_copies), RULE(test_evict_operand), RULE(test_fetch_operand),
+        RULE(test_swap_when_full), RULE(test_join_needs_both_copies), RULE(test_undeclared_move), RULE(test_evict_operand), RULE(test_fetch_operand),
         RULE(test_operands_are_fixed), RULE(test_too_many_moves), RULE(test_first_cause_is_kept),
         RULE(test_no_room_anywhere), RULE(test_caller_errors), RULE(test_split_and_striped_moves),
         RULE(test_counts_and_reset),

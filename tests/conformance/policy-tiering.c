@@ -48,12 +48,12 @@ static void start(const char *name, const char *options, uint64_t near_pages)
     assert_int_equal(nf_policy_configure(p.ops, options, &p.options), 0);
     p.env = (struct nf_policy_env){.n_tiers = 2, .capacity = {near_pages * PAGE, 1000 * PAGE}, .options = p.options, .seed = 1,
                                    .free_bytes = free_bytes};
-    assert_int_equal(p.ops->open(&p.env, &p.policy), 0);
+    assert_int_equal(p.ops->init(&p.env, &p.policy), 0);
 }
 
 static void stop(void)
 {
-    p.ops->close(p.policy);
+    p.ops->deinit(p.policy);
     free(p.options);
 }
 
@@ -63,7 +63,7 @@ static uint64_t born(uint32_t handle, uint64_t pages)
     struct nf_policy_tensor t = {.handle = handle, .bytes = pages * PAGE, .number = UINT32_MAX};
     struct nf_placement out = {0};
 
-    assert_int_equal(p.ops->place(p.policy, &t, &p.moves, &out), 0);
+    assert_int_equal(p.ops->on_alloc(p.policy, &t, &p.moves, &out), 0);
     assert_int_equal(out.bytes[0] + out.bytes[1], pages * PAGE);
     assert_false(out.striped);
     return out.bytes[0] / PAGE;
@@ -81,8 +81,8 @@ static void touch_at(uint32_t handle, uint64_t page, enum nf_rw rw, double lines
         t.latency_ns[i] = latency_ns[i];
     p.moves.n = p.moves.stall_ns = 0;
     *p.moved = '\0';
-    assert_int_equal(p.ops->touched(p.policy, &t), 0);
-    assert_int_equal(p.ops->after(p.policy, 0, &p.moves), 0);
+    assert_int_equal(p.ops->on_access(p.policy, &t), 0);
+    assert_int_equal(p.ops->on_op_end(p.policy, 0, &p.moves), 0);
     p.stall_ns = p.moves.stall_ns;
     for (size_t i = 0; i < p.moves.n; i++)
         for (uint32_t j = 0; j < p.moves.v[i].n_pages; j++) {
@@ -282,7 +282,7 @@ static void test_nbt_latency(void **state)
     assert_int_equal(born(2, 1), 0);
     touch(0, 0, NF_RW_READ, 1, 0);
     touch(0, 0, NF_RW_READ, 1, 1); /* unmapped: 1.1 and 2.0 */
-    p.ops->freed(p.policy, 0);
+    p.ops->on_free(p.policy, 0);
     touch(1, 1, NF_RW_READ, 1, 1001);
     assert_string_equal(p.moved, "");
     assert_int_equal(p.stall_ns, 100);

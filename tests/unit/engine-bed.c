@@ -170,9 +170,10 @@ static void policy_freed(void *policy, uint32_t handle)
 }
 
 const struct nf_policy_ops bed_policy = {
-    .abi = NF_POLICY_ABI, .name = "scripted", .about = "for tests", .semantics = {.sees_profile = true},
-    .open = policy_open, .close = policy_close, .place = policy_place, .access = policy_access, .after = policy_after,
-    .freed = policy_freed};
+    NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_OP_END | NF_POLICY_HAS_ON_FREE), .name = "scripted",
+    .about = "for tests", .semantics = {.sees_profile = true},
+    .init = policy_open, .deinit = policy_close, .on_alloc = policy_place, .on_op = policy_access, .on_op_end = policy_after,
+    .on_free = policy_freed};
 
 void bed_place_all(unsigned far_percent, bool striped)
 {

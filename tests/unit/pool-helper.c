@@ -163,9 +163,10 @@ static int lead_after(void *policy, uint32_t op, struct nf_policy_moves *moves)
     return 0;
 }
 
-static struct nf_policy_ops lead_ops = {.abi = NF_POLICY_ABI, .name = "led", .about = "for tests", .open = lead_open,
-                                        .close = lead_close, .place = lead_place, .access = lead_access,
-                                        .after = lead_after};
+static struct nf_policy_ops lead_ops = {NF_POLICY_INTERFACE(NF_POLICY_HAS_ON_OP | NF_POLICY_HAS_ON_OP_END), .name = "led",
+                                        .about = "for tests", .init = lead_open,
+                                        .deinit = lead_close, .on_alloc = lead_place, .on_op = lead_access,
+                                        .on_op_end = lead_after};
 
 static struct nf_tier tiers[2];
 static struct nf_pool *pool;

@@ -244,7 +244,7 @@ static void absence_pushes_no_op(void **state)
     struct bed b;
     struct nf_trial t;
 
-    policy.access = take_in_an_op;
+    policy.on_op = take_in_an_op;
     step_of_ops(&s, 0);
     bed_init(&b, &s, 100);
     b.config.pool.policy = &policy;
@@ -300,8 +300,8 @@ static void the_pools_time_is_never_hidden(void **state)
         struct nf_trial t;
         double more = (double)(cases[i].access_ns + cases[i].after_ns + cases[i].stall_ns) * OPS;
 
-        policy.access = think;
-        policy.after = think_after;
+        policy.on_op = think;
+        policy.on_op_end = think_after;
         memcpy(&busy, &cases[i], sizeof busy);
         step_of_ops(&s, 0);
         bed_init(&b, &s, 100);
