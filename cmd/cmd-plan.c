@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
+#include "pool/guard.h"
 #include "replay/forecast.h"
 
 enum { WHOLE_SECONDS_MAX = 24 * 60 * 60 };
@@ -16,7 +17,7 @@ struct arguments {
     struct nf_option_list policies;
     const char *near;
     uint64_t capture, seed, explain, llc_bytes;
-    double whole;
+    double whole, policy_limit;
     bool json, csv, unfiltered;
 };
 
@@ -28,6 +29,7 @@ static const struct nf_option options[] = {
     {"unfiltered", 0, NF_OPTION_FLAG, offsetof(struct arguments, unfiltered), NULL, "count every visited byte, cached or not"},
     {"whole", 'w', NF_OPTION_F64, offsetof(struct arguments, whole), "SECONDS", "also the bound for tensors kept whole, which may take so long"},
     {"capture", 0, NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "which capture (default the latest)"},
+    {"policy-limit", 0, NF_OPTION_F64, offsetof(struct arguments, policy_limit), "SECONDS", "that a policy from a shared object may plan for (default 60)"},
     {"seed", 0, NF_OPTION_U64, offsetof(struct arguments, seed), "N", "of policies (default 1)"},
     {"json", 'j', NF_OPTION_FLAG, offsetof(struct arguments, json), NULL, "rows as JSON objects"},
     {"csv", 'c', NF_OPTION_FLAG, offsetof(struct arguments, csv), NULL, "rows as CSV"},
@@ -231,6 +233,18 @@ static int find_policy(const char *given, struct nf_forecast_wish *w, char *name
     return w->policy ? 0 : -EINVAL;
 }
 
+static int rehearse(void *context)
+{
+    struct nf_forecast_wish w = *(const struct nf_forecast_wish *)context;
+    struct nf_forecast f = {0};
+    int rc;
+
+    w.unbounded = true;
+    rc = nf_forecast_init(&f, &w);
+    nf_forecast_deinit(&f);
+    return rc;
+}
+
 struct tables {
     struct nf_table *plans, *roles, *course;
 };
@@ -248,6 +262,8 @@ static int forecast_all(const struct arguments *a, struct nf_forecast_wish *w, s
         char name[128];
 
         rc = find_policy(given[i], w, name, sizeof name);
+        if (!rc)
+            rc = nf_guard(w->policy, a->policy_limit, NULL, rehearse, w);
         if (!rc) {
             rc = nf_forecast_init(&f, w);
             if (!rc && !i && people)
@@ -286,7 +302,7 @@ static int exit_code(int rc)
 
 static int run(const struct nf_command *self, int argc, char **argv)
 {
-    struct arguments a = {.seed = 1, .explain = UINT64_MAX};
+    struct arguments a = {.seed = 1, .explain = UINT64_MAX, .policy_limit = NF_GUARD_LIMIT_S};
     struct nf_forecast_bounds bounds = {0};
     struct nf_forecast_wish w = {.bounds = &bounds};
     struct nf_stream *stream = NULL;
@@ -308,6 +324,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "--whole wants seconds, at most a day");
     if (a.explain != UINT64_MAX && (a.policies.n > 1 || a.explain >= UINT32_MAX))
         return nf_command_usage(self, "--explain wants a tensor's number, and one policy");
+    if (!(a.policy_limit > 0 && a.policy_limit <= NF_GUARD_LIMIT_MAX_S))
+        return nf_command_usage(self, "--policy-limit wants seconds above 0");
     rc = nf_study_open(argv[first], NF_STUDY_READ, &study);
     if (rc)
         return nf_command_fail(rc);

@@ -25,7 +25,7 @@ enum { SHARES_MAX = 64 };
 struct arguments {
     struct nf_option_list policies, tiers, again;
     const char *near, *mode, *until, *background, *store, *despite, *root;
-    double far_latency_x, far_bandwidth_x, parallelism, scale;
+    double policy_limit, far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
     const char *profile_from, *testbed;
     bool unfiltered, whole_sequence, reuse_testbed, hog, cold, sensitivity, resume, dry_run, quiet;
@@ -52,6 +52,7 @@ static const struct nf_option options[] = {
     {"batch-bytes", 0, NF_OPTION_BYTES, offsetof(struct arguments, batch_bytes), "BYTES", "memory for the stream; a larger one is read in batches (default a quarter of what is available)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default the one it runs on)"},
     {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator, one CPU each (default as the job had, as far as there are CPUs)"},
+    {"policy-limit", 0, NF_OPTION_F64, offsetof(struct arguments, policy_limit), "SECONDS", "that a policy from a shared object may take to be rehearsed before its trial (default 60)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
     {"testbed", 0, NF_OPTION_STRING, offsetof(struct arguments, testbed), "FILE", "take them from a testbed file that nearfar tiers --measure -o made on this machine, and copy it into the study"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},
@@ -206,7 +207,8 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     const char *wrong = NULL;
     int first, n;
 
-    *p = (struct parsed){.a = {.blocks = 5, .steps = 3, .seed = 1, .parallelism = 1, .scale = 1, .cpu = UINT64_MAX},
+    *p = (struct parsed){.a = {.blocks = 5, .steps = 3, .seed = 1, .parallelism = 1, .scale = 1, .cpu = UINT64_MAX,
+                                .policy_limit = NF_GUARD_LIMIT_S},
                          .o = NF_REPLAY_OPTIONS_INIT};
     if (nf_command_parse(self, argc, argv, a, 1, &first, &n, code))
         return 1;
@@ -238,6 +240,8 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
         wrong = "--parallelism wants a number in (0, 64]";
     if (!wrong && a->sensitivity && (a->unfiltered || a->parallelism != 1))
         wrong = "--sensitivity varies the parallelism and the cache filter itself: neither --parallelism nor --unfiltered beside it";
+    if (!wrong && !(a->policy_limit > 0 && a->policy_limit <= NF_GUARD_LIMIT_MAX_S))
+        wrong = "--policy-limit wants seconds above 0";
     if (!wrong && a->store && strcmp(a->store, "regular") && strcmp(a->store, "non-temporal"))
         wrong = "--store wants regular or non-temporal";
     if (!wrong && a->despite && check_despite(a->despite))
@@ -279,6 +283,7 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->sensitivity = a->sensitivity;
     o->background = a->background;
     o->dry_run = a->dry_run;
+    o->policy_limit_s = a->policy_limit;
     o->quiet = a->quiet;
     o->stop = &stop;
     o->out = stdout;

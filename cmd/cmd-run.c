@@ -21,12 +21,14 @@
 #include "live/plan-file.h"
 #include "live/plan.h"
 #include "live/residence.h"
+#include "pool/guard.h"
 #include "replay/background.h"
 
 struct arguments {
     struct nf_option_list tiers;
     const char *bind, *policy, *near;
     uint64_t repetitions, capture, cpu, seed;
+    double policy_limit;
     bool hog;
 };
 
@@ -34,6 +36,7 @@ static const struct nf_option options[] = {
     {"bind", 'b', NF_OPTION_STRING, offsetof(struct arguments, bind), "RULE", "bind the job's memory near, far, interleave, weighted, preferred-many or first-touch, alternately with the job alone"},
     {"policy", 'p', NF_OPTION_STRING, offsetof(struct arguments, policy), "NAME", "place the job's tensors by this policy's plan, alternately with the job alone ('name:key=value'; what it moves is moved between the job's operators)"},
     {"near", 'n', NF_OPTION_STRING, offsetof(struct arguments, near), "SHARE", "near capacity of the plan as a share of peak live: 20%"},
+    {"policy-limit", 0, NF_OPTION_F64, offsetof(struct arguments, policy_limit), "SECONDS", "that a policy from a shared object may plan for (default 60)"},
     {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to bind to or to place on, near first: numa:node=0 (repeat; default the local node, then the others)"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "run the job alternately alone and beside a bandwidth hog on another CPU"},
     {"repetitions", 'r', NF_OPTION_U64, offsetof(struct arguments, repetitions), "N", "runs of each kind (default 3)"},
@@ -431,6 +434,15 @@ static int run_all(struct runs *r, const enum kind *kinds, unsigned n_kinds, uns
     return rc;
 }
 
+static int rehearse(void *context)
+{
+    struct nf_live_plan plan;
+    int rc = nf_live_plan_init(&plan, context);
+
+    nf_live_plan_deinit(&plan);
+    return rc;
+}
+
 /* "name:key=value" and a share into a plan. */
 static int make_plan(struct runs *r, const struct arguments *a, struct placed *p, char *name, size_t size)
 {
@@ -456,10 +468,12 @@ static int make_plan(struct runs *r, const struct arguments *a, struct placed *p
     if (!rc && !p->stream->n_classes)
         rc = nf_fail(-ENOENT, "capture %lld has no steps to plan", (long long)r->capture);
     if (!rc) {
-        const struct nf_live_plan_wish wish = {.stream = p->stream, .tiers = &p->tiers, .policy = p->policy, .options = p->options,
+        struct nf_live_plan_wish wish = {.stream = p->stream, .tiers = &p->tiers, .policy = p->policy, .options = p->options,
                                                .near_share = p->near_share, .llc_bytes = r->llc_bytes, .seed = a->seed};
 
-        rc = nf_live_plan_init(&p->plan, &wish);
+        rc = nf_guard(p->policy, a->policy_limit, NULL, rehearse, &wish);
+        if (!rc)
+            rc = nf_live_plan_init(&p->plan, &wish);
     }
     r->placed = p;
     return rc;
@@ -478,7 +492,7 @@ static int exit_code(int rc)
 
 static int run(const struct nf_command *self, int argc, char **argv)
 {
-    struct arguments a = {.repetitions = 3, .seed = 1};
+    struct arguments a = {.repetitions = 3, .seed = 1, .policy_limit = NF_GUARD_LIMIT_S};
     struct nf_capture_options o = NF_CAPTURE_OPTIONS_INIT;
     struct nf_live_binding binding;
     struct placed placed = {0};
@@ -511,6 +525,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "--tier belongs to --bind or --policy");
     if (a.bind && a.policy)
         return nf_command_usage(self, "a job is bound or placed by a policy, not both");
+    if (!(a.policy_limit > 0 && a.policy_limit <= NF_GUARD_LIMIT_MAX_S))
+        return nf_command_usage(self, "--policy-limit wants seconds above 0");
     if (a.near && !a.policy)
         return nf_command_usage(self, "--near belongs to --policy");
     if (a.hog && nf_background_probe(1, 1)) {

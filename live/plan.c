@@ -63,7 +63,7 @@ static int open_pool(struct play *p)
     const struct nf_live_plan_wish *w = p->w;
     struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->tiers->n, .policy = &p->played, .policy_options = w->options,
                                .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->steady,
-                               .seed = w->seed};
+                               .seed = w->seed, .weightless = true};
     int rc = 0;
 
     p->played = *w->policy;

@@ -20,6 +20,7 @@ struct nf_mover {
     uint64_t chunk_bytes; /* of a copy; NF_MOVER_CHUNK_BESIDE while others use the tiers */
     double parallelism; /* line fetches the copy keeps outstanding */
     bool yields;        /* others want its CPU while it waits */
+    bool weightless;    /* nothing is read, written or migrated */
     atomic_bool held;   /* it stops between two chunks until this is false again */
     _Atomic uint64_t forgiven_ns; /* lateness beyond what may be caught up */
     _Atomic uint64_t charged_bytes[NF_TIER_MAX]; /* on tiers that inject */

@@ -69,22 +69,23 @@ int nf_pool_open_policy(struct nf_pool *p, const struct nf_pool_config *c)
         p->env.profiles = NULL; /* by load_profile alone: the layout is ours to change */
     rc = p->ops.init(&p->env, &p->policy);
     if (rc)
-        return nf_fail_in(rc, "policy %s", p->ops.name);
+        return nf_pool_policy_failed(p, rc);
     rc = load_profiles(p, c);
     if (!rc)
         rc = nf_policy_plans_init(&p->plans, &p->ops, p->policy, p->env.n_profiles ? c->profiles : NULL, p->env.n_profiles);
     if (!rc)
         return 0;
+    rc = nf_pool_policy_failed(p, rc);
     p->ops.deinit(p->policy);
-    return nf_fail_in(rc, "policy %s", p->ops.name);
+    return rc;
 }
 
 /* What follows from a verb that may ask for moves: ticks, its start; rc, what it returned. */
 static int follow(struct nf_pool *p, uint64_t ticks, int rc)
 {
     p->policy_ticks += nf_ticks() - ticks;
-    if (rc < 0)
-        return nf_fail_in(rc, "policy %s", p->ops.name);
+    if (rc)
+        return nf_pool_policy_failed(p, rc);
     return p->moves.n || p->moves.stall_ns ? nf_pool_execute(p) : 0;
 }
 
@@ -177,5 +178,5 @@ int nf_pool_touched(struct nf_pool *p, const struct nf_policy_touch *v, size_t n
     for (uint32_t i = 0; i < p->n_tiers; i++)
         t.latency_ns[i] = latency_ns && latency_ns[i] > 0 ? latency_ns[i] : p->env.latency_ns[i];
     rc = p->ops.on_access(p->policy, &t);
-    return rc ? nf_fail_in(rc, "policy %s", p->ops.name) : 0;
+    return rc ? nf_pool_policy_failed(p, rc) : 0;
 }

@@ -93,6 +93,8 @@ static inline uint64_t nf_pool_room(const struct nf_pool *p, uint32_t tier)
 void nf_pool_ledger_add(struct nf_pool *p, uint32_t tier, uint64_t bytes);
 /* Ends the oldest move under way, waiting for it where need be. */
 void nf_pool_land(struct nf_pool *p);
+/* A verb returned rc, not 0. -EPROTO where that is no error, else rc (cause set). */
+int nf_pool_policy_failed(struct nf_pool *p, int rc);
 /* Carries out what the policy asked for last. 0, -EPROTO, -errno (cause set). */
 int nf_pool_execute(struct nf_pool *p);
 /* Waits for moves under way as long as the tier lacks room that they will leave. */

@@ -77,6 +77,11 @@ int nf_pool_refuse(struct nf_pool *p, const char *fmt, ...)
     return -EPROTO;
 }
 
+int nf_pool_policy_failed(struct nf_pool *p, int rc)
+{
+    return rc > 0 ? nf_pool_refuse(p, "it returns %d, which means nothing", rc) : nf_fail_in(rc, "policy %s", p->ops.name);
+}
+
 void nf_pool_ledger_add(struct nf_pool *p, uint32_t tier, uint64_t bytes)
 {
     struct nf_pool_tier_stats *stats = &p->place[tier].stats;
@@ -427,7 +432,7 @@ int nf_pool_execute(struct nf_pool *p)
         if (rc)
             return rc;
     }
-    if (p->moves.stall_ns)
+    if (p->moves.stall_ns && !p->mover.weightless)
         stand_still(p, p->moves.stall_ns);
     return 0;
 }
@@ -524,7 +529,7 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
     p->policy_ticks += nf_ticks() - ticks;
     if (rc) {
         entry_release(p, *handle);
-        return nf_fail_in(rc, "policy %s", p->ops.name);
+        return nf_pool_policy_failed(p, rc);
     }
     e->s.bytes = bytes;
     e->move = 0;
@@ -623,7 +628,7 @@ int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const
         p->policy_ticks += nf_ticks() - ticks;
     }
     if (rc)
-        nf_fail_in(rc, "policy %s", p->ops.name);
+        rc = nf_pool_policy_failed(p, rc);
     else if (p->has_op && (p->moves.n || p->moves.stall_ns))
         rc = nf_pool_execute(p);
     for (size_t i = 0; i < n && !rc && under_way(p); i++) {
@@ -656,7 +661,7 @@ int nf_pool_end(struct nf_pool *p, uint32_t op)
     rc = p->ops.on_op_end(p->policy, op, &p->moves);
     p->policy_ticks += nf_ticks() - ticks;
     if (rc)
-        return nf_fail_in(rc, "policy %s", p->ops.name);
+        return nf_pool_policy_failed(p, rc);
     return p->moves.n || p->moves.stall_ns ? nf_pool_execute(p) : 0;
 }
 
@@ -722,7 +727,7 @@ static int open_tier(struct nf_pool *p, uint32_t t, const struct nf_pool_config 
     if (rc)
         return nf_fail_in(rc, "tier '%s'", tier->name);
     place->capacity = (c->capacity[t] < bytes ? c->capacity[t] : bytes) & ~(uint64_t)(NF_PAGE_BYTES - 1);
-    return p->mover.kind == NF_MOVER_KERNEL ? leave_to_kernel(p, t) : 0;
+    return p->mover.kind == NF_MOVER_KERNEL && !c->weightless ? leave_to_kernel(p, t) : 0;
 }
 
 static int open_mover(struct nf_pool *p, const struct nf_pool_config *c)
@@ -731,10 +736,11 @@ static int open_mover(struct nf_pool *p, const struct nf_pool_config *c)
     char why[512];
 
     rc = nf_mover_probe(kind, c->tiers, c->n_tiers, why, sizeof why);
-    if (rc && !c->pages)
+    if (rc && !c->pages && !c->weightless)
         return nf_fail(rc, "policy %s cannot work here: %s", p->ops.name, why);
     nf_mover_init(&p->mover, kind, c->tiers, c->n_tiers, c->latency_ns[0], c->read_bps[0], c->pages);
     p->mover.yields = c->helper_shares;
+    p->mover.weightless = c->weightless;
     if (p->ops.semantics.sync == NF_SYNC_HELPER)
         p->mover.chunk_bytes = NF_MOVER_CHUNK_BESIDE;
     return 0;

@@ -334,10 +334,11 @@ static int bound(struct play *p)
     struct nf_forecast *f = p->f;
     uint64_t capacity = f->near_bytes / NF_PAGE_BYTES;
     struct nf_forecast_bounds *shared = p->again ? NULL : p->w->bounds;
-    int rc = nf_step_uses_init(&p->uses, p->c, p->w->read_bps[0]);
+    int rc = p->w->unbounded ? 0 : nf_step_uses_init(&p->uses, p->c, p->w->read_bps[0]);
 
-    if (!rc)
-        rc = nf_stays_init(&p->stays, &p->profiles[f->steady], &p->uses);
+    if (rc || p->w->unbounded)
+        return rc;
+    rc = nf_stays_init(&p->stays, &p->profiles[f->steady], &p->uses);
     if (!rc)
         rc = rank_stays(p);
     if (rc)
@@ -362,7 +363,7 @@ static int open_pool(struct play *p)
 {
     const struct nf_forecast_wish *w = p->w;
     struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->n_tiers, .policy = w->policy, .policy_options = w->options,
-                               .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->f->steady, .seed = w->seed};
+                               .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->f->steady, .seed = w->seed, .weightless = true};
     int rc = 0;
 
     for (uint32_t i = 0; i < w->n_tiers && !rc; i++) {

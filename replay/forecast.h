@@ -30,6 +30,7 @@ struct nf_forecast_wish {
     uint32_t n_tiers;
     double latency_ns[NF_TIER_MAX], read_bps[NF_TIER_MAX]; /* measured; read_bps > 0 */
     uint64_t seed;
+    bool unbounded;      /* no bounds are sought: only whether the policy keeps the rules is wanted */
     uint32_t explain;    /* a tensor's number in the steady step; UINT32_MAX: none */
     double whole_seconds; /* for the bound of whole tensors; 0: not computed */
     /* Zeroed: the bounds of the captured step are put there. Known: taken from there, as they do not depend on the policy. NULL: neither. */

@@ -17,6 +17,7 @@
 #include "replay/ledger.h"
 #include "replay/memory.h"
 #include "replay/pages.h"
+#include "replay/rehearsal.h"
 #include "replay/scale.h"
 #include "replay/variant.h"
 
@@ -123,6 +124,34 @@ static int vary(const struct nf_session *s, struct nf_engine_config *c, struct n
     return rc;
 }
 
+/* What failed before anything ran. */
+static void fail_trial(const struct nf_session *s, struct nf_trial *trial, const char *why)
+{
+    *trial = (struct nf_trial){.status = NF_TRIAL_FAILED, .threads = s->threads, .helper_cpu = -1, .moved_pages = NF_TRIAL_UNKNOWN};
+    snprintf(trial->message, sizeof trial->message, "%s", why);
+}
+
+static int rehearse(void *context)
+{
+    return nf_rehearse(context);
+}
+
+/* A policy from outside is rehearsed in a child before it is let into a trial. *out: it fails the trial, which says why.
+ * 0 or NF_REPLAY_E_STOPPED. */
+static int keep_out(struct nf_session *s, const struct nf_trials_one *t, struct nf_engine_config *c, struct nf_trial *trial, bool *out)
+{
+    struct nf_trials_policy *policy = &s->trials.policies[t->policy];
+    int rc = *policy->late ? -ETIMEDOUT : nf_guard(policy->ops, s->o->policy_limit_s, s->o->stop, rehearse, c);
+
+    *out = rc < 0;
+    if (!*out)
+        return rc == NF_GUARD_E_STOPPED ? NF_REPLAY_E_STOPPED : 0;
+    if (rc == -ETIMEDOUT && !*policy->late)
+        snprintf(policy->late, sizeof policy->late, "%s", nf_error_text(rc));
+    fail_trial(s, trial, rc == -ETIMEDOUT ? policy->late : nf_error_text(rc));
+    return 0;
+}
+
 /* A policy that cannot say what it makes again fails its trial, like one that places where it may not. */
 static int run_varied(const struct nf_session *s, struct nf_engine_config *c, struct nf_trial *trial)
 {
@@ -133,8 +162,7 @@ static int run_varied(const struct nf_session *s, struct nf_engine_config *c, st
         rc = nf_trial_run(c, trial);
         nf_variant_account(&variant, s->steady, trial);
     } else if (rc != -ENOMEM) {
-        *trial = (struct nf_trial){.status = NF_TRIAL_FAILED, .threads = s->threads, .helper_cpu = -1, .moved_pages = NF_TRIAL_UNKNOWN};
-        snprintf(trial->message, sizeof trial->message, "%s", nf_error_text(rc));
+        fail_trial(s, trial, nf_error_text(rc));
         rc = 0;
     }
     nf_variant_deinit(&variant);
@@ -151,10 +179,14 @@ static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32
     char speed[NF_UNITS_TEXT];
     const struct nf_batches *batches = t->variant == NF_FACTOR_UNFILTERED ? &s->factors.batches : &s->batches;
     unsigned reads = batches->reads;
+    bool out;
     int rc;
 
     *bps = 0;
     *trial = (struct nf_trial){0};
+    rc = keep_out(s, t, &c, trial, &out);
+    if (rc || out)
+        return rc;
     nf_interference_read("", s->cpu, &before);
     c.measuring = s->counters ? nf_counters_measuring : NULL;
     c.measuring_ctx = s->counters;

@@ -8,6 +8,7 @@
 
 #include "core/model/words.h"
 #include "core/store/study.h"
+#include "pool/guard.h"
 #include "replay/kernel.h"
 
 struct nf_counter_ops;
@@ -50,12 +51,13 @@ struct nf_replay_options {
     const char *root;            /* where the machine's state is looked at before; NULL: "", this machine's */
     const struct nf_counter_ops *const *counters; /* that trials are judged by, as nf_counter_sources (replay/counters.h), which NULL stands for */
     const char *profile_from;    /* a study: policies that see a profile also plan on that of its latest capture; NULL: none */
+    double policy_limit_s;       /* that the rehearsal of a policy from outside may take (pool/guard.h) */
     bool dry_run;                /* say what would be done, on `out`; nothing is measured or written */
     bool quiet;                  /* no progress line */
     const volatile sig_atomic_t *stop; /* ends after the running step; may be NULL */
     FILE *out;                   /* dry run only; NULL: stdout */
 };
-#define NF_REPLAY_OPTIONS_INIT {.blocks = 5, .steps = 3, .seed = 1, .parallelism_scale = 1, .scale = 1, .cpu = -1}
+#define NF_REPLAY_OPTIONS_INIT {.blocks = 5, .steps = 3, .seed = 1, .parallelism_scale = 1, .scale = 1, .cpu = -1, .policy_limit_s = NF_GUARD_LIMIT_S}
 
 struct nf_replay_result {
     int64_t replay, testbed; /* rows; 0: none was written */

@@ -10,6 +10,7 @@
 struct nf_trials_policy {
     const struct nf_policy_ops *ops;
     char options[192]; /* "key=value,..." */
+    char late[256];    /* its rehearsal ran into the limit once, and is not waited for again: in words; "" otherwise */
 };
 
 /* What of a trial is changed to see how much hangs on it (replay/factors.h). */

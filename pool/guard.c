@@ -1,0 +1,128 @@
+#include "pool/guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+
+enum { LOOK_MS = 100 /* how often the stop flag is looked at */ };
+
+struct verdict {
+    int rc;
+    char cause[768];
+};
+_Static_assert(sizeof(struct verdict) <= 4096, "written to a pipe in one piece");
+
+/* The first to go where memory runs out: a policy that allocates without end must not take the study's process with it. */
+static void be_expendable(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    (void)!write(fd, "1000", 4);
+    close(fd);
+}
+
+/* Nothing of the parent's is flushed, closed or unlocked on the way out. */
+static _Noreturn void rehearse(pid_t parent, int to, int (*work)(void *context), void *context)
+{
+    static const int defaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    const struct rlimit none = {0, 0};
+    struct verdict v = {0};
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    setrlimit(RLIMIT_CORE, &none);
+    be_expendable();
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
+        signal(defaults[i], SIG_DFL);
+    signal(SIGINT, SIG_IGN); /* the parent decides what an interrupt ends */
+    signal(SIGTERM, SIG_IGN);
+    nf_error_clear();
+    v.rc = work(context);
+    snprintf(v.cause, sizeof v.cause, "%s", v.rc ? nf_error_text(v.rc) : "");
+    _exit(write(to, &v, sizeof v) == sizeof v ? 0 : 1);
+}
+
+enum outcome { ANSWERED, ENDED /* without an answer */, LATE, STOPPED };
+
+static enum outcome await(int from, uint64_t limit_ns, const volatile sig_atomic_t *stop, struct verdict *v)
+{
+    struct pollfd p = {.fd = from, .events = POLLIN};
+    uint64_t start = nf_now_ns();
+
+    for (;;) {
+        uint64_t spent = nf_now_ns() - start, left_ms;
+
+        if (stop && *stop)
+            return STOPPED;
+        if (spent >= limit_ns)
+            return LATE;
+        left_ms = (limit_ns - spent) / 1000000 + 1;
+        if (poll(&p, 1, left_ms < LOOK_MS ? (int)left_ms : LOOK_MS) > 0)
+            return read(from, v, sizeof *v) == sizeof *v ? ANSWERED : ENDED;
+    }
+}
+
+static int judge(const char *name, enum outcome outcome, int status, double limit_s, struct verdict *v)
+{
+    v->cause[sizeof v->cause - 1] = '\0';
+    switch (outcome) {
+    case STOPPED: return NF_GUARD_E_STOPPED;
+    case LATE:
+        return nf_fail(-ETIMEDOUT, "policy %s is refused: it was still planning after %g s (--policy-limit)", name, limit_s);
+    case ENDED:
+        if (WIFSIGNALED(status))
+            return nf_fail(-EPROTO, "policy %s is refused: it crashed while it was planning (%s)", name, strsignal(WTERMSIG(status)));
+        return nf_fail(-EPROTO, "policy %s is refused: it ended its process while it was planning (exit status %d)", name,
+                       WEXITSTATUS(status));
+    case ANSWERED: break;
+    }
+    if (!v->rc)
+        return 0;
+    nf_fail(v->rc < 0 ? v->rc : -EPROTO, "%s", v->cause);
+    return v->rc < 0 ? v->rc : -EPROTO;
+}
+
+int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
+             void *context)
+{
+    struct verdict v = {0};
+    enum outcome outcome;
+    pid_t self = getpid(), child;
+    int ends[2], status = 0;
+
+    if (!nf_policy_is_outside(policy))
+        return 0;
+    if (pipe2(ends, O_CLOEXEC))
+        return nf_fail(-errno, "no pipe to guard policy %s by: %s", policy->name, strerror(errno));
+    child = fork();
+    if (child < 0) {
+        int rc = nf_fail(-errno, "no process to guard policy %s in: %s", policy->name, strerror(errno));
+
+        close(ends[0]);
+        close(ends[1]);
+        return rc;
+    }
+    if (!child)
+        rehearse(self, ends[1], work, context);
+    close(ends[1]);
+    outcome = await(ends[0], (uint64_t)(limit_s * 1e9), stop, &v);
+    /* It has said all there is; one that answered may still have threads that hold it. */
+    if (outcome != ENDED)
+        kill(child, SIGKILL);
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    close(ends[0]);
+    return judge(policy->name, outcome, status, limit_s, &v);
+}

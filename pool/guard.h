@@ -1,0 +1,16 @@
+#pragma once
+/* A guard around the planning of a policy from outside: it first happens in a child process, with a time limit, so that one that
+ * crashes, loops or errs is known by name before it is let into this process. Built-in policies are not guarded. */
+#include <signal.h>
+
+#include "pool/policy.h"
+
+enum { NF_GUARD_LIMIT_S = 60 /* the default */, NF_GUARD_LIMIT_MAX_S = 1000000 };
+enum { NF_GUARD_E_STOPPED = 1 };
+
+/* Calls work(context) in a child; whatever it changes there is lost. 0 < limit_s <= NF_GUARD_LIMIT_MAX_S: after so many seconds the child is killed. stop: as soon
+ * as it is not zero, too; may be NULL. 0: work returned 0, or the policy is a built-in one and nothing was called; NF_GUARD_E_STOPPED;
+ * -EPROTO (it crashed or ended its process), -ETIMEDOUT or what work returned, the cause set to one sentence that names the
+ * policy. To be called while this process has one thread. */
+int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
+             void *context);
