@@ -1,0 +1,111 @@
+/* Policies from outside that err, each in its own way: compiled by outside.py with -DHOW=a number from below. Where nothing is wrong they
+ * are first fit, and say what they are told in a file that TOLD names. */
+#include <errno.h>
+#include <nearfar_policy.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { GOOD, LIAR, CRASHER, LOOPER, GREEDY, QUITTER, POSITIVE, OLD, SHORT, LACKS, HIDES, BUILT_IN, SLEEPER };
+
+static const struct nf_policy_env *env;
+static uint32_t last_handle;
+static uint64_t regimes, pressures, ticks, plans, ops;
+
+static int init(const struct nf_policy_env *e, void **policy)
+{
+    env = e;
+    *policy = &env;
+    regimes = pressures = ticks = plans = ops = 0;
+    return e->profiles ? e->fail(-EPERM, "what is not of the interface is shown") : 0;
+}
+
+static void deinit(void *policy)
+{
+    FILE *to = getenv("TOLD") ? fopen(getenv("TOLD"), "a") : NULL;
+
+    (void)policy;
+    if (!to)
+        return;
+    fprintf(to, "%d %d %llu %llu %llu %llu %llu\n", (int)getpid(), (int)getppid(), (unsigned long long)plans, (unsigned long long)ops,
+            (unsigned long long)regimes, (unsigned long long)pressures, (unsigned long long)ticks);
+    fclose(to);
+}
+
+static int plan(void *policy, nf_regime regime, uint32_t epoch)
+{
+    (void)policy, (void)regime, (void)epoch;
+    plans++;
+    if (HOW == CRASHER)
+        *(volatile int *)16 = 1;
+    while (HOW == LOOPER)
+        __asm__ volatile("");
+    if (HOW == SLEEPER)
+        sleep(1000);
+    if (HOW == QUITTER)
+        exit(7);
+    return 0;
+}
+
+static int on_alloc(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions, struct nf_placement *out)
+{
+    (void)policy, (void)evictions;
+    last_handle = t->handle;
+    for (uint32_t i = 0; i < env->n_tiers; i++)
+        if (HOW == GREEDY || env->free_bytes(env->pool, i) >= t->bytes) {
+            out->bytes[i] = t->bytes;
+            return 0;
+        }
+    return env->fail(-ENOSPC, "no room");
+}
+
+static int on_op_end(void *policy, uint32_t op, struct nf_policy_moves *moves)
+{
+    (void)policy, (void)op;
+    ops++;
+    if (HOW == LIAR) {
+        moves->v[0] = (struct nf_policy_move){last_handle, env->n_tiers - 1, 0, 0};
+        moves->n = 1;
+    }
+    return 0;
+}
+
+static int on_regime(void *policy, nf_regime regime, uint32_t epoch, struct nf_policy_moves *moves)
+{
+    (void)policy, (void)regime, (void)moves;
+    regimes += epoch == 1;
+    return 0;
+}
+
+static int on_pressure(void *policy, uint32_t tier, uint64_t bytes, struct nf_policy_moves *moves)
+{
+    (void)policy, (void)moves;
+    pressures += tier == 0 && bytes > 0;
+    return 0;
+}
+
+static int tick(void *policy, const struct nf_policy_counters *c, struct nf_policy_moves *moves)
+{
+    (void)policy, (void)moves;
+    ticks += c->ops > 0;
+    return HOW == POSITIVE ? 2 : 0;
+}
+
+extern const struct nf_policy_ops nf_policy_plugin;
+const struct nf_policy_ops nf_policy_plugin = {
+    .abi = HOW == OLD ? NF_POLICY_ABI - 1 : NF_POLICY_ABI,
+    .size = HOW == SHORT ? sizeof(struct nf_policy_ops) - 8 : sizeof(struct nf_policy_ops),
+    .capabilities = (HOW == HIDES ? 0 : NF_POLICY_HAS_PLAN) | (HOW == LACKS ? NF_POLICY_HAS_ON_FREE : 0) | NF_POLICY_HAS_ON_OP_END |
+                    NF_POLICY_HAS_ON_REGIME | NF_POLICY_HAS_ON_PRESSURE | NF_POLICY_HAS_TICK,
+    .name = HOW == BUILT_IN ? "all-near" : NAME,
+    .about = "for tests",
+    .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER, .mover = NF_MOVER_NONE},
+    .init = init,
+    .deinit = deinit,
+    .plan = plan,
+    .on_alloc = on_alloc,
+    .on_op_end = on_op_end,
+    .on_regime = on_regime,
+    .on_pressure = on_pressure,
+    .tick = tick,
+};

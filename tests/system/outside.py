@@ -1,0 +1,107 @@
+"""Policies from outside: what is installed is enough to build one; a good one works in replay, plan and run; one that lies, crashes,
+loops, exceeds a capacity or was built for something else is reported by name in one sentence, and the study stays whole."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+from system import NEARFAR, SOURCE, WORK, check, finish, nearfar, refused, rows, skip, whole
+
+FAILED, USAGE = 1, 2
+meson = shutil.which('meson')
+if not meson or not shutil.which('pkg-config') or not shutil.which('make'):
+    skip('meson, pkg-config and make are wanted')
+
+# --- installed, and built from that alone ---
+done = subprocess.run([meson, 'install', '-C', NEARFAR.parent, '--no-rebuild', '--quiet', '--destdir', WORK / 'root'], capture_output=True, text=True)
+check(done.returncode == 0, f'installed {done.stderr[-300:] if done.returncode else ""!r}')
+pc = next((WORK / 'root').rglob('nearfar-policy.pc'))
+installed = pathlib.Path(next(str(p) for p in (WORK / 'root').rglob('nearfar') if p.is_file() and os.access(p, os.X_OK)))
+check(any((WORK / 'root').rglob('nearfar-policy.7')), 'with its manual page')
+environment = {**os.environ, 'PKG_CONFIG_PATH': str(pc.parent), 'PKG_CONFIG_SYSROOT_DIR': str(WORK / 'root')}
+environment.pop('PKG_CONFIG_LIBDIR', None)
+FLAGS = subprocess.run(['pkg-config', '--cflags', 'nearfar-policy'], env=environment, capture_output=True, text=True, check=True).stdout.split()
+check(str(WORK / 'root') in FLAGS[0] and str(SOURCE) not in ' '.join(FLAGS), f'the headers are the installed ones: {FLAGS}')
+shutil.copytree(SOURCE / 'examples/policy', WORK / 'example')
+done = subprocess.run(['make', '-s', '-C', WORK / 'example'], env=environment, capture_output=True, text=True)
+check(done.returncode == 0 and not done.stderr, f'the example builds, without a word: {done.stderr[-300:]!r}')
+example = './example/traffic-first.so'
+
+KINDS = ('good', 'liar', 'crasher', 'looper', 'greedy', 'quitter', 'positive', 'old', 'short', 'lacks', 'hides', 'built-in', 'sleeper')
+for number, name in enumerate(KINDS):
+    subprocess.run(['gcc', '-std=gnu17', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', *FLAGS, f'-DHOW={number}', f'-DNAME="{name}"',
+                    SOURCE / 'tests/system/outside.c', '-o', WORK / f'{name}.so'], check=True)
+
+kernels = WORK / 'kernels'
+subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', SOURCE / 'examples/kernels.c', '-o', kernels, '-ldl', '-lpthread'], check=True)
+done = nearfar('capture', '-q', '-o', 'job.nf', '--', kernels, 'all', 65536, 6)
+check(done.returncode == 0, f'captured {done.stderr[-200:] if done.returncode else ""!r}')
+REPLAY = ('replay', '-q', 'job.nf', '--near', '40%', '--mode', 'asap', '--blocks', '1', '--steps', '2', '--llc', '64KiB', '--despite', 'load')
+
+# --- good ones ---
+done = subprocess.run([installed, 'policies', example], cwd=WORK, capture_output=True, text=True)
+check(done.returncode == 0 and 'share' in done.stdout, f'the installed program shows it: {done.stdout[-200:]!r} {done.stderr[-200:]!r}')
+done = nearfar('plan', 'job.nf', '--policy', f'{example}:share=0.9', '--policy', './good.so', '--policy', 'near-first', '--near', '40%', '--unfiltered', '--json')
+planned = {r['policy']: r for r in json.loads(done.stdout)} if done.returncode == 0 else {}
+check(len(planned) == 3 and planned['./good.so']['far_share'] == planned['near-first']['far_share'] and
+      0 < planned[f'{example}:share=0.9']['far_share'] < 1, f'planned {done.stderr[-300:]!r} {planned}')
+near = rows('job.nf', 'SELECT max(rowid) FROM tensor')[0][0]
+reasons = ''
+for tensor in range(near + 1):
+    done = nearfar('plan', 'job.nf', '--policy', example, '--near', '40%', '--unfiltered', '--explain', tensor, '--csv')
+    reasons = done.stdout if done.returncode == 0 else reasons
+    if 'promised near' in reasons:
+        break
+check('rank' in reasons and 'promised near' in reasons, f'and gives its own reasons: {reasons[:300]!r}')
+
+told = WORK / 'told'
+done = nearfar(*REPLAY, '--policy', f'{example},./good.so', env={**os.environ, 'TOLD': str(told)})
+check(done.returncode == 0, f'replayed {done.stderr[-300:] if done.returncode else ""!r}')
+check({r for r in rows('job.nf', 'SELECT policy, status FROM trial')} >= {('traffic-first', 'ok'), ('good', 'ok')}, 'as any other policy')
+calls = [list(map(int, line.split())) for line in told.read_text().splitlines()]
+check(len(calls) == 2 and calls[0][1] == calls[1][0], f'first in a child, then in the trial itself: {calls}')
+for _, _, plans, ops, regimes, pressures, ticks in calls:
+    check(plans >= 1 and ops > 0 and regimes > 0 and pressures > 0 and ticks >= 4, f'{plans} plans, {ops} ops, {regimes} regimes, {pressures} pressures, {ticks} ticks')
+done = nearfar('run', 'job.nf', '--policy', example, '--near', '50%', '--repetitions', 1, '--', kernels, 'all', 65536, 6)
+check(done.returncode == 0 and ('policy', 'traffic-first') in rows('job.nf', 'SELECT kind, policy FROM live_run'), f'run {done.stderr[-300:] if done.returncode else ""!r}')
+refused(nearfar('plan', 'job.nf', '--policy', f'{example}:share=2', '--near', '40%'), USAGE, 'traffic-first', 'share is above 0')
+
+# --- those that are not let in: everywhere, before anything is done ---
+(WORK / 'text.so').write_text('not an object\n')
+subprocess.run(['gcc', '-shared', '-x', 'c', '-', '-o', WORK / 'empty.so'], input='int nothing;', text=True, check=True)
+before = rows('job.nf', 'SELECT count(*) FROM trial')
+for name, words in (('old', ('version 1', 'version 2')), ('short', ('short', 'bytes')), ('lacks', ('lacks', 'on_free')), ('hides', ('hides', 'plan')),
+                    ('built-in', ('all-near', 'built-in')), ('text', ('text.so',)), ('empty', ('empty.so', 'nf_policy_plugin')), ('gone', ('gone.so',))):
+    for command in (('plan', 'job.nf', '--near', '40%'), REPLAY, ('policies',), ('run', 'job.nf', '--near', '40%', '--', kernels)):
+        policy = (f'./{name}.so',) if command[0] == 'policies' else ('--policy', f'./{name}.so')
+        at = command.index('--') if '--' in command else len(command)
+        result = nearfar(*command[:at], *policy, *command[at:])
+        said = [line for line in result.stderr.splitlines() if 'load average' not in line and 'usage' not in line.lower()]
+        check(result.returncode == USAGE and all(w in result.stderr for w in (f'./{name}.so', *words)), f'{name} in {command[0]}: {said}')
+check(rows('job.nf', 'SELECT count(*) FROM trial') == before, 'and nothing was replayed')
+
+# --- those that err: by name, in one sentence, and everything else goes on ---
+ERRS = (('liar', 'nothing migrates'), ('crasher', 'crashed while it was planning (Segmentation fault)'), ('looper', 'still planning after 0.5 s'),
+        ('sleeper', 'still planning after 0.5 s'), ('greedy', 'free'), ('quitter', 'exit status 7'), ('positive', 'returns 2'))
+for name, words in ERRS:
+    limit = '0.5' if 'planning after' in words else '60'
+    for command in (('plan', 'job.nf', '--near', '40%', '--policy-limit', limit),
+                    ('run', 'job.nf', '--near', '40%', '--policy-limit', limit, '--repetitions', '1')):
+        job = ('--', kernels, 'all', 65536, 6) if command[0] == 'run' else ()
+        result = nearfar(*command, '--policy', f'./{name}.so', *job)
+        said = [line for line in result.stderr.splitlines() if 'load average' not in line]
+        check(result.returncode == FAILED and len(said) == 1 and f'policy {name} ' in said[0] and words in said[0], f'{name} in {command[0]}: {result.returncode} {said}')
+names = ','.join(f'./{name}.so' for name, _ in ERRS)
+done = nearfar(*REPLAY, '--blocks', '2', '--policy', f'{names},./good.so,interleave', '--policy-limit', '3')
+trials = rows('job.nf', 'SELECT policy, status, message FROM trial WHERE replay_id = (SELECT max(id) FROM replay)')
+check(done.returncode == FAILED and len(trials) == 20 and '14 of 20 trials failed, the first: ' in done.stderr, f'{len(trials)} trials {done.stderr[-300:]!r}')
+for name, words in ERRS:
+    mine = [(status, message) for policy, status, message in trials if policy == name]
+    check(len(mine) == 2 and all(s == 'failed' and f'policy {name} ' in m and words.replace('0.5', '3') in m for s, m in mine), f'{name} in replay: {mine}')
+check({(p, s) for p, s, _ in trials if p not in dict(ERRS)} == {('all-near', 'ok'), ('good', 'ok'), ('interleave', 'ok')}, 'the others were replayed')
+check(whole('job.nf') and rows('job.nf', 'SELECT status FROM replay') and nearfar('analyze', 'job.nf', '-o', 'report').returncode == 0,
+      'the study is whole, and reported')
+for limit in '0', '-1', 'nan', '1e9':
+    refused(nearfar('plan', 'job.nf', '--policy-limit', limit), USAGE, '--policy-limit')
+finish()
