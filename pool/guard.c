@@ -74,17 +74,18 @@ static enum outcome await(int from, uint64_t limit_ns, const volatile sig_atomic
     }
 }
 
-static int judge(const char *name, enum outcome outcome, int status, double limit_s, struct verdict *v)
+static int judge(const struct nf_guarded *g, enum outcome outcome, int status, struct verdict *v)
 {
     v->cause[sizeof v->cause - 1] = '\0';
     switch (outcome) {
     case STOPPED: return NF_GUARD_E_STOPPED;
     case LATE:
-        return nf_fail(-ETIMEDOUT, "policy %s is refused: it was still planning after %g s (--policy-limit)", name, limit_s);
+        return nf_fail(-ETIMEDOUT, "%s is refused: it was still %s after %g s%s%s%s", g->who, g->doing, g->limit_s, g->limit_from ? " (" : "",
+                       g->limit_from ? g->limit_from : "", g->limit_from ? ")" : "");
     case ENDED:
         if (WIFSIGNALED(status))
-            return nf_fail(-EPROTO, "policy %s is refused: it crashed while it was planning (%s)", name, strsignal(WTERMSIG(status)));
-        return nf_fail(-EPROTO, "policy %s is refused: it ended its process while it was planning (exit status %d)", name,
+            return nf_fail(-EPROTO, "%s is refused: it crashed while it was %s (%s)", g->who, g->doing, strsignal(WTERMSIG(status)));
+        return nf_fail(-EPROTO, "%s is refused: it ended its process while it was %s (exit status %d)", g->who, g->doing,
                        WEXITSTATUS(status));
     case ANSWERED: break;
     }
@@ -94,21 +95,18 @@ static int judge(const char *name, enum outcome outcome, int status, double limi
     return v->rc < 0 ? v->rc : -EPROTO;
 }
 
-int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
-             void *context)
+int nf_guard_call(const struct nf_guarded *g, const volatile sig_atomic_t *stop, int (*work)(void *context), void *context)
 {
     struct verdict v = {0};
     enum outcome outcome;
     pid_t self = getpid(), child;
     int ends[2], status = 0;
 
-    if (!nf_policy_is_outside(policy))
-        return 0;
     if (pipe2(ends, O_CLOEXEC))
-        return nf_fail(-errno, "no pipe to guard policy %s by: %s", policy->name, strerror(errno));
+        return nf_fail(-errno, "no pipe to guard %s by: %s", g->who, strerror(errno));
     child = fork();
     if (child < 0) {
-        int rc = nf_fail(-errno, "no process to guard policy %s in: %s", policy->name, strerror(errno));
+        int rc = nf_fail(-errno, "no process to guard %s in: %s", g->who, strerror(errno));
 
         close(ends[0]);
         close(ends[1]);
@@ -117,12 +115,24 @@ int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile 
     if (!child)
         rehearse(self, ends[1], work, context);
     close(ends[1]);
-    outcome = await(ends[0], (uint64_t)(limit_s * 1e9), stop, &v);
+    outcome = await(ends[0], (uint64_t)(g->limit_s * 1e9), stop, &v);
     /* It has said all there is; one that answered may still have threads that hold it. */
     if (outcome != ENDED)
         kill(child, SIGKILL);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
     close(ends[0]);
-    return judge(policy->name, outcome, status, limit_s, &v);
+    return judge(g, outcome, status, &v);
+}
+
+int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
+             void *context)
+{
+    char who[sizeof "policy " + NF_POLICY_NAME_MAX];
+    const struct nf_guarded g = {who, "planning", limit_s, "--policy-limit"};
+
+    if (!nf_policy_is_outside(policy))
+        return 0;
+    snprintf(who, sizeof who, "policy %s", policy->name);
+    return nf_guard_call(&g, stop, work, context);
 }

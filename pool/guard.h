@@ -8,9 +8,17 @@
 enum { NF_GUARD_LIMIT_S = 60 /* the default */, NF_GUARD_LIMIT_MAX_S = 1000000 };
 enum { NF_GUARD_E_STOPPED = 1 };
 
-/* Calls work(context) in a child; whatever it changes there is lost. 0 < limit_s <= NF_GUARD_LIMIT_MAX_S: after so many seconds the child is killed. stop: as soon
- * as it is not zero, too; may be NULL. 0: work returned 0, or the policy is a built-in one and nothing was called; NF_GUARD_E_STOPPED;
- * -EPROTO (it crashed or ended its process), -ETIMEDOUT or what work returned, the cause set to one sentence that names the
- * policy. To be called while this process has one thread. */
+/* What a guard is about, for its words. */
+struct nf_guarded {
+    const char *who, *doing; /* "policy hare", "planning" */
+    double limit_s;          /* 0 < limit_s <= NF_GUARD_LIMIT_MAX_S: after so many seconds the child is killed */
+    const char *limit_from;  /* how to give more, "--policy-limit"; NULL: not at all */
+};
+
+/* Calls work(context) in a child; whatever it changes there is lost. stop: the child is killed as soon as it is not zero, too; may be
+ * NULL. 0: work returned 0; NF_GUARD_E_STOPPED; -EPROTO (it crashed or ended its process), -ETIMEDOUT or what work returned, the cause set
+ * to one sentence that says who. To be called while this process has one thread. */
+int nf_guard_call(const struct nf_guarded *g, const volatile sig_atomic_t *stop, int (*work)(void *context), void *context);
+/* The same of a policy that plans, if it is one from outside; nothing is called of a built-in one. */
 int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
              void *context);

@@ -8,6 +8,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/error.h"
+#include "pool/guard.h"
 #include "pool/plugin.h"
 
 char *nf_policy_semantics_text(const struct nf_policy_semantics *s, char *text, size_t size)
@@ -258,12 +259,33 @@ static const struct nf_policy_ops *find_symbol(void *object)
     return ops;
 }
 
+static int try_loading(void *path)
+{
+    dlopen(path, RTLD_NOW | RTLD_LOCAL); /* what it says when it cannot is heard the second time */
+    return 0;
+}
+
+/* Loading runs what the object has to be run then, so a child does it first, once. */
+static int guard_loading(const char *path)
+{
+    const struct nf_guarded g = {path, "being loaded", NF_GUARD_LIMIT_S, NULL};
+    void *loaded = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+
+    if (!loaded)
+        return nf_guard_call(&g, NULL, try_loading, (void *)path);
+    dlclose(loaded);
+    return 0;
+}
+
 static const struct nf_policy_ops *load(const char *path)
 {
     const struct nf_policy_ops *ops;
     struct nf_policy_ops filled;
-    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *object;
 
+    if (guard_loading(path))
+        return NULL;
+    object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!object) {
         nf_fail(-EINVAL, "cannot load the policy: %s", dlerror());
         return NULL;

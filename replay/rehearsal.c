@@ -149,11 +149,13 @@ static int open_pool(struct rehearsal *r)
 int nf_rehearse(const struct nf_engine_config *config)
 {
     struct rehearsal r = {.config = config};
+    uint64_t cycles = (uint64_t)config->warmup_min + config->cycles;
     int rc = prepare(&r);
 
+    cycles = cycles < NF_REHEARSAL_CYCLES_MAX ? cycles : NF_REHEARSAL_CYCLES_MAX;
     if (!rc)
         rc = open_pool(&r);
-    for (unsigned cycle = 0; cycle < config->warmup_min + config->cycles && !rc; cycle++)
+    for (uint64_t cycle = 0; cycle < cycles && !rc; cycle++)
         for (uint32_t i = 0; i < nf_engine_cycle_steps(config) && !rc; i++)
             rc = play_step(&r, nf_engine_cycle_class(config, i));
     nf_pool_close(r.pool);

@@ -69,10 +69,11 @@ refused(nearfar('plan', 'job.nf', '--policy', f'{example}:share=2', '--near', '4
 
 # --- those that are not let in: everywhere, before anything is done ---
 (WORK / 'text.so').write_text('not an object\n')
-subprocess.run(['gcc', '-shared', '-x', 'c', '-', '-o', WORK / 'empty.so'], input='int nothing;', text=True, check=True)
+for name, code in ('empty', 'int nothing;'), ('aborts', 'void abort(void); __attribute__((constructor)) static void at_once(void) { abort(); }'):
+    subprocess.run(['gcc', '-shared', '-fPIC', '-x', 'c', '-', '-o', WORK / f'{name}.so'], input=code, text=True, check=True)
 before = rows('job.nf', 'SELECT count(*) FROM trial')
 for name, words in (('old', ('version 1', 'version 2')), ('short', ('short', 'bytes')), ('lacks', ('lacks', 'on_free')), ('hides', ('hides', 'plan')),
-                    ('built-in', ('all-near', 'built-in')), ('text', ('text.so',)), ('empty', ('empty.so', 'nf_policy_plugin')), ('gone', ('gone.so',))):
+                    ('built-in', ('all-near', 'built-in')), ('text', ('text.so',)), ('empty', ('empty.so', 'nf_policy_plugin')), ('aborts', ('aborts.so is refused', 'crashed while it was being loaded (Aborted)')), ('gone', ('gone.so',))):
     for command in (('plan', 'job.nf', '--near', '40%'), REPLAY, ('policies',), ('run', 'job.nf', '--near', '40%', '--', kernels)):
         policy = (f'./{name}.so',) if command[0] == 'policies' else ('--policy', f'./{name}.so')
         at = command.index('--') if '--' in command else len(command)

@@ -14,6 +14,7 @@
 #include "core/base/error.h"
 #include "core/base/rng.h"
 #include "replay/engine.h"
+#include "replay/rehearsal.h"
 #include "replay/residual.h"
 #include "tests/unit/engine-bed.h"
 
@@ -23,6 +24,8 @@ enum { PAGE = NF_PAGE_BYTES };
 
 static void follows_the_captured_order(void **state)
 {
+    static const char two_steps[] = "+0@0 +1@0 [0:1 read write] /0 +2@1 [1:1 update write] /1 - +3@2 [2:1 read write] /2 - "
+                                    "+1@0 [0:1 read write] /0 +2@1 [1:1 update write] /1 - +3@2 [2:1 read write] /2 - - ";
     struct step s;
     struct bed b;
     struct nf_trial t;
@@ -50,12 +53,19 @@ static void follows_the_captured_order(void **state)
     b.config.cycles = 1;
     bed_run(&b, &t);
     /* weight is cold at the first step only; the second frees what `next` left behind before refilling its slot */
-    assert_string_equal(bed_script.told.data,
-                        "+0@0 +1@0 [0:1 read write] /0 +2@1 [1:1 update write] /1 - +3@2 [2:1 read write] /2 - "
-                        "+1@0 [0:1 read write] /0 +2@1 [1:1 update write] /1 - +3@2 [2:1 read write] /2 - - ");
+    assert_string_equal(bed_script.told.data, two_steps);
     assert_int_equal(t.steps, 1);
     assert_int_equal(t.warmup_steps, 1);
     nf_trial_deinit(&t);
+    /* Rehearsed, the policy is told the same, and errs the same. */
+    bed_place_all(0, false);
+    b.memory[0].at = b.memory[1].at = NULL;
+    assert_int_equal(nf_rehearse(&b.config), 0);
+    assert_string_equal(bed_script.told.data, two_steps);
+    assert_true(!b.memory[0].at && !b.memory[1].at);
+    bed_script.illegal = true;
+    assert_int_equal(nf_rehearse(&b.config), -EPROTO);
+    assert_non_null(strstr(nf_error_text(-EPROTO), "scripted"));
     step_deinit(&s);
 }
 
