@@ -13,6 +13,7 @@
 #include "capture/source.h"
 #include "cmd/command.h"
 #include "core/base/error.h"
+#include "pool/bound.h"
 #include "pool/devices.h"
 #include "pool/mover.h"
 #include "pool/policy.h"
@@ -75,6 +76,10 @@ static void dependencies(struct nf_table *t)
     row(t, "dependency", "libpfm4", rc, text, rc ? nf_error_text(rc) : "");
     rc = nf_devices_probe(text, sizeof text);
     row(t, "dependency", "CXL and devdax devices", rc, text, text);
+    rc = nf_bound_lp_probe(text, sizeof text);
+    row(t, "dependency", "COIN-OR CLP, bounds and policy interval-lp", rc, text, text);
+    rc = nf_bound_milp_probe(text, sizeof text);
+    row(t, "dependency", "COIN-OR CBC, plan --whole", rc, text, text);
     rc = nf_source_exact_probe("qemu", text, sizeof text);
     row(t, "dependency", "source exact, engine qemu", rc, text, text);
     rc = nf_source_exact_probe("tsan", text, sizeof text);

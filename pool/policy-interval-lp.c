@@ -6,7 +6,8 @@
  * and fetches as gap-greedy's (pool/gap-plan.h).
  * Source: ours; the program is the linear relaxation of offline caching with sizes (Berger et al., POMACS 2018, section 3).
  * Semantics: in place, insert near or far by the plan, write back, copied by a helper. Sees profile and future.
- * Fails as gap-greedy does: bytes are weighed, not time. Needs COIN-OR CLP. */
+ * Fails as gap-greedy does: bytes are weighed, not time. Needs COIN-OR CLP, whose time grows
+ * faster than the step: ./bench plan says how long it takes. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

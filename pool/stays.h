@@ -46,8 +46,8 @@ struct nf_plan_item nf_stays_item(const struct nf_stays *s, uint32_t first, uint
 /* Bytes that are saved where kept[i] pages of stay i are near: a use is taken to touch all pages alike. */
 double nf_stays_saved(const struct nf_stays *s, const uint32_t *kept);
 /* Greedy: by bytes saved per page and op held, and by bytes saved per page; what fits at every op it holds is taken, all or
- * nothing or with `parts` as many pages as fit, and the better of the two results is kept (pool/plan.h). kept: pages, room for
- * s->n. 0 or -ENOMEM (cause set). */
+ * nothing or with `parts` as many pages as fit, and the best of the results is kept (pool/plan.h). kept: pages, room for s->n.
+ * 0 or -ENOMEM (cause set). */
 int nf_stays_choose(const struct nf_stays *s, uint64_t capacity_pages, bool parts, uint32_t *kept);
 /* A capacity in pages as planners count it: of more there is no use. */
 static inline uint32_t nf_stays_capacity(uint64_t pages)

@@ -298,7 +298,7 @@ static int bound_by_program(struct play *p, uint64_t capacity)
 {
     struct nf_forecast_bounds *b = &p->f->bounds;
     struct nf_stays lives = {0};
-    double saved;
+    double saved = 0;
     int rc;
 
     if (nf_bound_lp_probe(b->lp_why, sizeof b->lp_why))
