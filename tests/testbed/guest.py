@@ -25,7 +25,7 @@ HOME = 'home'  # of the guest's script
 # branches): the kernel then dies of an invalid opcode. No program of the guest can cause that, so it is booted again.
 PANIC, TRIES = 'Kernel panic - not syncing', 3
 MODULES = ['virtio_pci', '9pnet_virtio', '9p', 'cxl_acpi', 'cxl_pci', 'cxl_mem', 'cxl_port', 'cxl_pmem', 'nfit', 'nd_pmem',
-           'dax_pmem', 'device_dax', 'kmem', 'dax_hmem', 'dax_cxl']
+           'dax_pmem', 'device_dax', 'kmem', 'dax_hmem', 'dax_cxl', 'zram']
 
 
 class Missing(Exception):
@@ -161,7 +161,8 @@ FAR_DISTANCE = 28
 FAR_BYTES = 1 << 30
 CXL_BYTES = 1 << 30
 
-far_node = ['-object', f'memory-backend-ram,id=m1,size={FAR_BYTES}', '-numa', 'node,nodeid=1,memdev=m1,initiator=0',
+def far_node(size=FAR_BYTES):
+    return ['-object', f'memory-backend-ram,id=m1,size={size}', '-numa', 'node,nodeid=1,memdev=m1,initiator=0',
             '-numa', f'dist,src=0,dst=1,val={FAR_DISTANCE}', '-numa', f'dist,src=1,dst=0,val={FAR_DISTANCE}', *rated(1, *FAR)]
 # Two root ports: with a single one the kernel decodes in a way that this emulator does not model, and writes are lost.
 cxl_device = ['-device', 'pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl.1', '-device', 'cxl-rp,port=0,bus=cxl.1,id=rp0,chassis=0,slot=2',
@@ -170,12 +171,14 @@ cxl_device = ['-device', 'pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl.1', '-device', 'cx
               'memory-backend-ram,id=lsa0,share=on,size=256K', '-device', 'cxl-type3,bus=rp0,memdev=cm0,lsa=lsa0,id=t3']
 TOPOLOGIES = {
     # Two nodes, the second without CPUs and slower by the firmware's word.
-    'A': lambda: ['-M', 'q35,hmat=on', '-m', '3G', *near_node(), *far_node],
+    'A': lambda: ['-M', 'q35,hmat=on', '-m', '3G', *near_node(), *far_node()],
+    # The same, the second one so small that it is soon full.
+    'S': lambda: ['-M', 'q35,hmat=on', '-m', '2432M', *near_node(), *far_node('384M')],
     # A CXL type-3 device behind a fixed memory window: region, devdax, node.
     'B': lambda: ['-M', 'q35,cxl=on', '-m', '2G,slots=4,maxmem=8G', '-object', 'memory-backend-ram,id=m0,size=2G', '-numa',
                   'node,nodeid=0,memdev=m0,cpus=0-1', *cxl_device],
     # Both: three nodes once the CXL memory is onlined.
-    'AB': lambda: ['-M', 'q35,cxl=on,hmat=on', '-m', '3G,slots=4,maxmem=8G', *near_node(), *far_node, *cxl_device],
+    'AB': lambda: ['-M', 'q35,cxl=on,hmat=on', '-m', '3G,slots=4,maxmem=8G', *near_node(), *far_node(), *cxl_device],
     # A devdax on a persistent memory device with a target node of its own: real /dev/dax at the speed of memory.
     'C': lambda: ['-M', 'q35,nvdimm=on,hmat=on', '-m', '2G,slots=4,maxmem=8G', *near_node(), '-numa',
                   'node,nodeid=1,initiator=0', *rated(1, 300, 30), '-object', f'memory-backend-ram,id=nv0,share=on,size={CXL_BYTES}',

@@ -1,6 +1,7 @@
 /* What the guest's tests ask the kernel itself to do with memory, without nearfar.
  *   memory spread MODE PAGES   pages bound by a policy of this number over nodes 0 and 1: prints how many are on each
  *   memory take NODE MIB SECONDS   takes and locks memory of a node, says so, and goes after a while
+ *   memory fill NODE SECONDS   takes all that a node has, and for so long whatever is given back to it
  *   memory hold NODE MIB SECONDS   the same unlocked: the kernel may move it */
 #include <errno.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, PREFERRED = 1, BIND = 2 };
@@ -64,11 +66,44 @@ static int take(int node, size_t mib, unsigned seconds, int locked)
     return 0;
 }
 
+static int node_of(void *page)
+{
+    int node = -1;
+
+    return syscall(SYS_move_pages, 0, 1ul, &page, NULL, &node, 0) ? -1 : node;
+}
+
+/* Preferred, not bound: the page that finds no room lies elsewhere instead of getting somebody killed. */
+static int fill(int node, unsigned seconds)
+{
+    const size_t bytes = 1 << 30;
+    char *memory = mapped(bytes, PREFERRED, 1ul << node);
+    time_t end = time(NULL) + seconds;
+    int said = 0;
+
+    for (size_t at = 0; at < bytes && time(NULL) < end;) {
+        memory[at] = 1;
+        if (node_of(memory + at) == node) {
+            at += PAGE;
+            continue;
+        }
+        madvise(memory + at, PAGE, MADV_DONTNEED);
+        if (!said++) {
+            printf("filled after %zu MiB\n", at >> 20);
+            fflush(stdout);
+        }
+        usleep(2000);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && !strcmp(argv[1], "spread"))
         return spread(atoi(argv[2]), strtoul(argv[3], NULL, 10));
     if (argc == 5 && (!strcmp(argv[1], "take") || !strcmp(argv[1], "hold")))
         return take(atoi(argv[2]), strtoul(argv[3], NULL, 10), (unsigned)atoi(argv[4]), *argv[1] == 't');
+    if (argc == 4 && !strcmp(argv[1], "fill"))
+        return fill(atoi(argv[2]), (unsigned)atoi(argv[3]));
     return 2;
 }

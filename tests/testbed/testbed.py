@@ -130,9 +130,9 @@ cp job.nf $OUT/''', [study, '/usr/bin/migratepages'])
 CONFORMANCE = NEARFAR.parent / 'tests/conformance/conformance-tier'
 
 
-def check_conformance(result, name):
+def check_conformance(result, name, output=None):
     """Every test of the provider that this memory has options for ran and passed."""
-    text = result.text(name)
+    text = result.text(output or name)
     for test in 'declares itself', 'memory', 'charge', 'refuses unknown options':
         check(f'[       OK ] {name}: {test}' in text, f'{name}: {test}: {text[-400:] if "FAILED" in text else "passed"}')
 
@@ -208,6 +208,61 @@ cp job.nf $OUT/''', [study])
           {status for policy, status, _ in trials if policy == 'all-near'} == {'ok'}, 'trials that need no far memory go on')
     check(rows(result, 'job.nf', 'SELECT count(*) FROM tier') == [(2,)], 'the tiers had been measured')
     check(rows(result, 'job.nf', 'PRAGMA integrity_check') == [('ok',)], 'the study is whole')
+
+
+def filled():
+    """A real node that somebody else fills up in the middle of a replay ends the trials that need it with a clear error; the others go on,
+    and the study stays whole."""
+    study, _ = captured(size=1048576, steps=4)
+    result = boot('S', '6.12', '''
+set +x
+cp job.nf /tmp/job.nf && cd /tmp
+tiers="--tier numa:node=0 --tier numa:node=1 --near 60% --mode asap --llc 1M --policy all-far"
+nearfar replay -q job.nf $tiers --blocks 1 --steps 3 || exit 1
+nearfar replay -q job.nf $tiers --reuse-testbed --blocks 2 --steps 60 &
+pid=$!
+# It stands still, with nothing of its own on the second node, until that is full.
+near() { grep -q "bind:0 anon=[0-9][0-9][0-9][0-9]" /proc/$pid/numa_maps && ! grep -q "bind:1" /proc/$pid/numa_maps; }
+until [ ! -d /proc/$pid ]; do
+    if near; then kill -STOP $pid; near && break; kill -CONT $pid; fi
+    sleep 0.02
+done
+~/memory fill 1 600 >/tmp/filler &
+filler=$!
+until [ -s /tmp/filler ]; do sleep 0.1; done
+cat /tmp/filler
+kill -CONT $pid
+wait $pid
+echo $? >$OUT/rc
+kill $filler
+cp job.nf $OUT/''', [study, built('memory')], timeout_s=300)
+    trials = rows(result, 'job.nf', 'SELECT replay_id, policy, status, message FROM trial ORDER BY id')
+    first, last = min(t[0] for t in trials), max(t[0] for t in trials)
+    check({t[2] for t in trials if t[0] == first} == {'ok'}, f'while there is room: {[t for t in trials if t[0] == first]}')
+    far = [t for t in trials if t[0] == last and t[1] == 'all-far']
+    check(len(far) == 2 and far[-1][2] == 'failed' and all(t[2] == 'ok' or 'wanted on node 1, which has' in t[3] for t in far),
+          f'once there is none: {far}')
+    check([t[2] for t in trials if t[0] == last and t[1] == 'all-near'] == ['ok', 'ok'] and result.text('rc').strip() == '1',
+          f'what needs no far memory goes on, and the end tells: {result.text("rc").strip()}')
+    check('filled after' in result.console and rows(result, 'job.nf', 'PRAGMA integrity_check') == [('ok',)], 'the study is whole')
+    print(f'the guest took {result.seconds:.0f} s')
+
+
+def block():
+    """Provider file on block devices, persistent memory and compressed memory: what is written comes back."""
+    if not CONFORMANCE.exists():
+        skip('the suite of providers was not built (package libcmocka-dev)')
+    result = boot('C', '6.12', '''
+ndctl create-namespace -f -e namespace0.0 -m fsdax >/tmp/ndctl 2>&1 && await /dev/pmem0 || { cat /tmp/ndctl; exit 1; }
+modprobe zram && echo 256M >/sys/block/zram0/disksize || exit 1
+for device in pmem0 zram0; do
+    ~/conformance-tier 'file: *' file:path=/dev/$device,erase=yes >$OUT/$device 2>&1 || { cat $OUT/$device; exit 1; }
+done
+cat /sys/block/zram0/mm_stat >$OUT/stat''', [CONFORMANCE])
+    for device in 'pmem0', 'zram0':
+        check_conformance(result, 'file', device)
+    check(int(result.text('stat').split()[0]) > 0, f'and it was there: {result.text("stat")}')
+    print(f'the guest took {result.seconds:.0f} s')
 
 
 def figures():
@@ -487,7 +542,7 @@ def tiering():
     print(f'the guest took {result.seconds:.0f} s')
 
 
-PARTS = {'tiering': tiering, 'gone': gone, 'interleave': interleave, 'movers': movers, 'moves': moves, 'live': live, 'full': full, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
+PARTS = {'tiering': tiering, 'gone': gone, 'interleave': interleave, 'movers': movers, 'moves': moves, 'live': live, 'full': full, 'filled': filled, 'block': block, 'figures': figures, 'cxl': cxl, 'slower': slower, 'proof': proof}
 if __name__ == '__main__':
     PARTS[sys.argv[3]]()
     finish()
