@@ -151,13 +151,18 @@ dax_to_ram || exit 1
 nearfar tiers --json >$OUT/tiers.json || exit 1
 nearfar tiers --tree
 ~/conformance-tier 'numa: *' numa:node=$FAR >$OUT/numa 2>&1 || { cat $OUT/numa; exit 1; }
+~/conformance-tier 'numa: *' numa:node=$FAR,page=thp >$OUT/huge 2>&1 || { cat $OUT/huge; exit 1; }
 cp job.nf /tmp/job.nf && cd /tmp
-nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=$FAR --policy all-far,interleave,lru --near 50% --mode asap --blocks 1 --steps 2
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=$FAR --policy all-far,interleave,lru,$HOME/policy-migrates.so --near 50% --mode asap --blocks 1 --steps 2
 rc=$?
 cp job.nf $OUT/
-exit $rc''', [study, CONFORMANCE])
+exit $rc''', [study, CONFORMANCE, NEARFAR.parent / 'tests/conformance/policy-migrates.so'])
     check_conformance(result, 'dax')
     check_conformance(result, 'numa')
+    check_conformance(result, 'numa', 'huge')
+    for moves, moved, proofs, pages_by in rows(result, 'job.nf', "SELECT moves, moved_bytes, proofs, pages_by FROM trial WHERE policy = 'shuttle'"):
+        check(moves > 0 and moved > 0 and proofs >= 2 and pages_by == 'pool',
+              f'pages migrated between DRAM and the CXL node, proved {proofs} times: {moves} moves, {moved} bytes')
     before, found = (json.loads(result.text(name)) for name in ('before.json', 'tiers.json'))
     memdev = [d for d in before if d['kind'] == 'cxl memdev']
     check([(d['name'], d['bytes']) for d in memdev] == [('mem0', testbed.CXL_BYTES)], f'the memory device: {memdev}')
