@@ -157,6 +157,8 @@ static void say_worth(const struct nf_answer *a, const struct nf_dataset *d, con
     for (size_t i = 0; i < d->trials.n; i++)
         left_out += d->trials.v[i].left_out != NULL;
     nf_buf_printf(b, "Evidence: %s", a->evidence);
+    if (*a->repeated)
+        nf_buf_printf(b, ", %s", a->repeated);
     if (*a->worth)
         nf_buf_printf(b, "; %s", a->worth);
     else
@@ -193,6 +195,25 @@ static double assumed_share(const struct nf_curve *c)
             most = fmax(most, p->assumed_k_share);
     }
     return most;
+}
+
+/* What hangs on an assumed parallelism is made again with half and with twice of it. */
+static void describe_repeated(struct nf_answer *a, const struct nf_curve *c)
+{
+    size_t assumed = 0, repeated = 0;
+
+    for (size_t i = 0; i < c->points.n; i++) {
+        const struct nf_point *p = &c->points.v[i];
+
+        if (nf_point_is_headline(p) && p->evidence >> NF_EVIDENCE_INJECTED_DELAY & 1 && p->assumed_k_share > 0) {
+            assumed++;
+            repeated += p->k_repeated;
+        }
+    }
+    if (assumed && repeated && repeated < assumed)
+        snprintf(a->repeated, sizeof a->repeated, "k repeated at k/2 and 2k for %zu of %zu points", repeated, assumed);
+    else if (assumed)
+        snprintf(a->repeated, sizeof a->repeated, "k %srepeated at k/2 and 2k", repeated ? "" : "not ");
 }
 
 static void describe_evidence(struct nf_answer *a, const struct nf_dataset *d, const struct nf_curve *c)
@@ -271,6 +292,7 @@ void nf_answer_compute(struct nf_answer *a, const struct nf_dataset *d, const st
     }
     a->best = n ? best_policy(c, a->near_share, false) : -1;
     describe_evidence(a, d, c);
+    describe_repeated(a, c);
     describe_worth(a, d, c);
     describe_accesses(a, usage);
     if (!d->capture.has_durations) {

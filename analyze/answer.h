@@ -11,6 +11,7 @@ struct nf_answer {
     char sentence[3][2048]; /* which policy is best at 20 % near; what the others do; what the numbers are worth */
     char evidence[256];     /* "injected-delay (far = 2.0× local latency, 0.5× local read bandwidth)" */
     char worth[128];        /* "demo, not publishable (3 blocks)"; empty from NF_CURVE_BLOCKS_MIN on */
+    char repeated[96];      /* "k repeated at k/2 and 2k for 3 of 8 points"; empty where no parallelism was assumed */
     char resident[128];     /* "LLC-resident: ..."; empty when peak live >= 4 × effective LLC */
     char accesses[256];     /* how the captured accesses are known */
     double near_share;      /* the share the sentences speak of; NAN: none */

@@ -212,6 +212,7 @@ static void fill_point(struct nf_curve *c, const struct nf_dataset *d, struct nf
     p->far_bps = MEDIAN(far_bps, false);
     for (size_t i = 0; i < n; i++) {
         p->saturated += trials[i]->saturated;
+        p->k_repeated = p->k_repeated || trials[i]->k_repeated;
         p->evidence |= trials[i]->evidence < NF_EVIDENCE_COUNT ? 1u << trials[i]->evidence : 1u;
     }
 }

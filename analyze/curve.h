@@ -36,6 +36,7 @@ struct nf_point {
     double wall_ns, far_bytes, charged_bytes, moved_bytes, policy_ns, move_ns, stolen_ns, late_ns;
     double floored_share, assumed_k_share, near_peak_bytes, far_latency_ns, far_bps;
     size_t saturated;  /* trials */
+    bool k_repeated;   /* at half and at twice the assumed parallelism */
     unsigned evidence; /* bit set of enum nf_evidence */
 };
 

@@ -275,8 +275,13 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT peak_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
-        " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns, pages_by"
-        " FROM trial WHERE replay_id = ? AND background = '' AND variant = '' AND cold = 0 ORDER BY block, position, id",
+        " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns, pages_by, repeated.both IS NOT NULL"
+        " FROM trial LEFT JOIN (SELECT t.policy AS p, t.policy_options AS po, t.near_share AS ns, t.overlap AS o, t.hog AS h, 1 AS both"
+        "  FROM trial t JOIN replay r ON r.id = t.replay_id JOIN replay asked ON asked.id = ?1 AND asked.capture_id = r.capture_id AND"
+        "  asked.testbed_id = r.testbed_id WHERE t.status = 'ok' AND t.background = '' AND t.cold = 0 AND t.variant IN ('', 'k/2', '2k')"
+        "  AND t.parallelism_scale IN (0.5, 2) GROUP BY 1, 2, 3, 4, 5 HAVING count(DISTINCT t.parallelism_scale) = 2) repeated"
+        "  ON p = policy AND po = policy_options AND ns = near_share AND o = overlap AND h = hog"
+        " WHERE replay_id = ?1 AND background = '' AND variant = '' AND cold = 0 ORDER BY block, position, id",
         &q);
 
     if (rc)
@@ -322,6 +327,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .compute_ns = nf_query_f64(q, 34) < 0 ? NAN : nf_query_f64(q, 34),
             .stall_ns = nf_query_f64(q, 35) < 0 ? NAN : nf_query_f64(q, 35),
             .fault_ns = nf_query_f64(q, 36) < 0 ? NAN : nf_query_f64(q, 36),
+            .k_repeated = nf_query_i64(q, 38) != 0,
         };
 
         if (strcmp(t.status, "ok") != 0)

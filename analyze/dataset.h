@@ -57,6 +57,7 @@ struct nf_trial_row {
     double near_share, near_bytes, parallelism_scale;
     unsigned overlap, evidence;
     bool hog, saturated;
+    bool k_repeated; /* usable trials of the same were made at half and at twice the assumed parallelism */
     double memory_ns, injected_ns, compute_ns, stall_ns, fault_ns; /* NAN in older trials */
     double wall_ns, policy_ns, move_ns, stolen_ns, late_ns, floored_share, assumed_k_share, moved_bytes;
     /* Sums over all far tiers and the measured steps; NAN when the trial has no tier rows. */

@@ -126,6 +126,8 @@ static void curve_head(const struct nf_report *r, struct nf_canvas *c, const str
     nf_buf_printf(&head, "%s%s%s", title, *a->resident ? " — " : "", a->resident);
     nf_buf_printf(&evidence, "evidence: %s%s%s", a->evidence, *a->worth ? "; " : "", a->worth);
     nf_buf_puts(&how, how_to_read);
+    if (*a->repeated)
+        nf_buf_printf(&how, "; %s", a->repeated);
     if (l->left_out)
         nf_buf_printf(&how, "; %zu more policies are in the tables only", l->left_out);
     nf_canvas_head(c, head.data ? head.data : title, evidence.data ? evidence.data : "evidence: unknown",

@@ -171,20 +171,3 @@ int nf_sensitivity(struct nf_study *s, int64_t replay, struct nf_table **out)
     nf_array_free(&g.changes);
     return rc;
 }
-
-int nf_sensitivity_k_repeated(struct nf_study *s, int64_t replay)
-{
-    struct nf_query *q;
-    int rc = nf_study_query(s,
-                            "SELECT count(DISTINCT t.parallelism_scale) FROM trial t JOIN replay r ON r.id = t.replay_id WHERE "
-                            "r.capture_id = (SELECT capture_id FROM replay WHERE id = ?1) AND t.parallelism_scale IN (0.5, 2) AND "
-                            "t.status != 'failed'", &q);
-
-    if (rc)
-        return rc;
-    nf_query_bind_i64(q, 1, replay);
-    rc = nf_query_step(q);
-    rc = rc == 1 ? nf_query_i64(q, 0) == 2 : rc;
-    nf_query_done(q);
-    return rc;
-}

@@ -10,5 +10,3 @@
  * all-near, which is made with the factor too; medians of paired ratios with 95 % intervals. An empty table: none was made. 0 or
  * -errno (cause set); *out is the caller's in every case, NULL only for -ENOMEM. */
 int nf_sensitivity(struct nf_study *s, int64_t replay, struct nf_table **out);
-/* Whether the capture of the replay was replayed at half and at twice the assumed parallelism. 1, 0 or -errno (cause set). */
-int nf_sensitivity_k_repeated(struct nf_study *s, int64_t replay);

@@ -58,6 +58,33 @@ static void test_sweep(void **state)
     report_deinit(&m);
 }
 
+/* One of two assumed points was made again at half and at twice k, another only at half; a failed trial is none. */
+static void test_k_repeated(void **state)
+{
+    struct report_sample m;
+    struct nf_query *q;
+
+    report_init(&m, "[\"train\"]");
+    report_add_profile(&m);
+    report_add_replay(&m, 256 * MIB);
+    report_add_blocks(&m, BLOCKS);
+    q = report_query(m.s, "CREATE TEMP TABLE again AS SELECT * FROM trial WHERE near_share = 0.2 AND overlap = 1 AND block = 0 AND "
+                          "policy IN ('lru', 'regime-plan', 'near-first')");
+    assert_int_equal(nf_query_run(q), 0);
+    for (int twice = 0; twice < 2; twice++) {
+        q = report_query(m.s, twice ? "UPDATE again SET id = id + 100000, parallelism_scale = 2, variant = '2k', status = CASE policy WHEN "
+                                      "'near-first' THEN 'failed' ELSE status END"
+                                    : "UPDATE again SET id = id + 100000, parallelism_scale = 0.5, variant = 'k/2'");
+        assert_int_equal(nf_query_run(q), 0);
+        q = report_query(m.s, twice ? "INSERT INTO trial SELECT * FROM again WHERE policy <> 'regime-plan'" : "INSERT INTO trial SELECT * FROM again");
+        assert_int_equal(nf_query_run(q), 0);
+    }
+    assert_int_equal(report_write(&m), 0);
+    report_has(&m, "summary.md", "% of far bytes, k repeated at k/2 and 2k for 1 of ");
+    report_has(&m, "policy-curve.svg", "; k repeated at k/2 and 2k for 1 of ");
+    report_deinit(&m);
+}
+
 static void test_known(void **state)
 {
     struct report_sample m;
@@ -104,7 +131,7 @@ static void test_known(void **state)
                "-13.3 % step time (overlap=full, p = 0.00098, significant), -11.4 %");
     report_has(&m, "summary.md",
                "Evidence: injected-delay (far = 2.0× local latency, 0.5× local read bandwidth), k assumed for up to 90 "
-               "% of far bytes; 11 blocks");
+               "% of far bytes, k not repeated at k/2 and 2k; 11 blocks");
     report_lacks(&m, "summary.md", "not publishable");
     report_lacks(&m, "summary.md", "LLC-resident");
     /* Consistency: 1.05 ms at the middle block / 1 ms captured. Fidelity: 1.2 / 1.25 - 1 and 1.3 / 1.25 - 1. */
@@ -392,7 +419,8 @@ static void test_gnuplot_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known), cmocka_unit_test(test_sweep),        cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
+        cmocka_unit_test(test_known),
+        cmocka_unit_test(test_k_repeated), cmocka_unit_test(test_sweep),        cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
         cmocka_unit_test(test_left_out),      cmocka_unit_test(test_record),
         cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_gnuplot),
         cmocka_unit_test(test_gnuplot_fails),   cmocka_unit_test(test_no_durations),
