@@ -41,6 +41,9 @@ void nf_chapter_trials(struct nf_document *doc, const struct nf_report *r)
                         n == 1 ? " stands out" : "s stand out", n > MARKED_ROWS ? ", here for the first 40, in disturbed.csv for all" : "");
     if (n)
         nf_document_table(doc, "Marked trials", marked, words, MARKED_ROWS);
+    if (record->tables[NF_RECORD_PREDICTED])
+        nf_document_table(doc, "Modelled before, replayed after: one model of bandwidth, no latency (nearfar plan)",
+                          record->tables[NF_RECORD_PREDICTED], NULL, ALL_ROWS);
     if (record->tables[NF_RECORD_CONTENTION])
         nf_document_table(doc, "Under contention from other CPUs, paired within a block", record->tables[NF_RECORD_CONTENTION],
                           NULL, ALL_ROWS);

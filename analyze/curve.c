@@ -200,6 +200,7 @@ static void fill_point(struct nf_curve *c, const struct nf_dataset *d, struct nf
     far_write = MEDIAN(far_write_bytes, true);
     p->far_bytes = far_read + far_write;
     p->charged_bytes = MEDIAN(far_charged_bytes, true);
+    p->fetched_bytes = MEDIAN(fetched_bytes, true);
     p->moved_bytes = MEDIAN(moved_bytes, true);
     p->policy_ns = MEDIAN(policy_ns, true);
     p->move_ns = MEDIAN(move_ns, true);

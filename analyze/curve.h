@@ -33,7 +33,7 @@ struct nf_point {
     double vs_ratio, vs_p;
 
     /* Medians over blocks. Per step where a time or bytes; NAN unknown. */
-    double wall_ns, far_bytes, charged_bytes, moved_bytes, policy_ns, move_ns, stolen_ns, late_ns;
+    double wall_ns, far_bytes, charged_bytes, fetched_bytes, moved_bytes, policy_ns, move_ns, stolen_ns, late_ns;
     double floored_share, assumed_k_share, near_peak_bytes, far_latency_ns, far_bps;
     size_t saturated;  /* trials */
     bool k_repeated;   /* at half and at twice the assumed parallelism */

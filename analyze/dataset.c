@@ -261,6 +261,16 @@ static int load_tiers(struct nf_dataset *d, struct nf_study *s)
     return rc;
 }
 
+/* Only an emulated tier counts what passes the filter: it is what is charged there. */
+static bool any_injects(const struct nf_dataset *d)
+{
+    for (size_t i = 1; i < d->tiers.n; i++) {
+        if (d->tiers.v[i].target_latency_ns > 0 || d->tiers.v[i].target_read_bps > 0)
+            return true;
+    }
+    return false;
+}
+
 static int load_trials(struct nf_dataset *d, struct nf_study *s)
 {
     struct nf_query *q;
@@ -275,7 +285,8 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT peak_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
-        " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns, pages_by, repeated.both IS NOT NULL"
+        " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns, pages_by, repeated.both IS NOT NULL,"
+        " (SELECT moved_in_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0)"
         " FROM trial LEFT JOIN (SELECT t.policy AS p, t.policy_options AS po, t.near_share AS ns, t.overlap AS o, t.hog AS h, 1 AS both"
         "  FROM trial t JOIN replay r ON r.id = t.replay_id JOIN replay asked ON asked.id = ?1 AND asked.capture_id = r.capture_id AND"
         "  asked.testbed_id = r.testbed_id WHERE t.status = 'ok' AND t.background = '' AND t.cold = 0 AND t.variant IN ('', 'k/2', '2k')"
@@ -318,7 +329,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .evidence = word(nf_query_i64(q, 25)),
             .far_read_bytes = nf_query_is_null(q, 26) ? NAN : nf_query_f64(q, 26),
             .far_write_bytes = nf_query_is_null(q, 27) ? NAN : nf_query_f64(q, 27),
-            .far_charged_bytes = nf_query_is_null(q, 28) ? NAN : nf_query_f64(q, 28),
+            .far_charged_bytes = nf_query_is_null(q, 28) || !any_injects(d) ? NAN : nf_query_f64(q, 28),
             .near_peak_bytes = nf_query_is_null(q, 29) ? NAN : nf_query_f64(q, 29),
             .far_latency_ns = or_unknown(nf_query_f64(q, 30)),
             .far_bps = or_unknown(nf_query_f64(q, 31)),
@@ -327,6 +338,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .compute_ns = nf_query_f64(q, 34) < 0 ? NAN : nf_query_f64(q, 34),
             .stall_ns = nf_query_f64(q, 35) < 0 ? NAN : nf_query_f64(q, 35),
             .fault_ns = nf_query_f64(q, 36) < 0 ? NAN : nf_query_f64(q, 36),
+            .fetched_bytes = nf_query_is_null(q, 39) ? NAN : nf_query_f64(q, 39),
             .k_repeated = nf_query_i64(q, 38) != 0,
         };
 
@@ -376,6 +388,26 @@ static int load_live_runs(struct nf_dataset *d, struct nf_study *s)
         };
 
         if (nf_array_push(&d->live_runs, l)) {
+            rc = -ENOMEM;
+            break;
+        }
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+static int load_bounds(struct nf_dataset *d, struct nf_study *s)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "SELECT near_share, lp_bytes FROM far_bound WHERE replay_id = ? AND lp_bytes IS NOT NULL ORDER BY near_share", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, d->replay.id);
+    while ((rc = nf_query_step(q)) == 1) {
+        struct nf_far_bound_row b = {.near_share = nf_query_f64(q, 0), .lp_bytes = nf_query_f64(q, 1)};
+
+        if (nf_array_push(&d->bounds, b)) {
             rc = -ENOMEM;
             break;
         }
@@ -457,7 +489,7 @@ static int load_provenance(struct nf_dataset *d, struct nf_study *s)
 int nf_dataset_init(struct nf_dataset *d, struct nf_study *study, int64_t replay, int64_t capture)
 {
     static int (*const loads[])(struct nf_dataset *, struct nf_study *) = {
-        load_capture, load_passes, load_sources, load_tiers, load_trials, load_live_runs, load_provenance};
+        load_capture, load_passes, load_sources, load_tiers, load_trials, load_live_runs, load_bounds, load_provenance};
     const char *slash = strrchr(nf_study_path(study), '/');
     int rc;
 
@@ -482,5 +514,6 @@ void nf_dataset_deinit(struct nf_dataset *d)
     nf_array_free(&d->tiers);
     nf_array_free(&d->trials);
     nf_array_free(&d->live_runs);
+    nf_array_free(&d->bounds);
     *d = (struct nf_dataset){0};
 }

@@ -60,9 +60,15 @@ struct nf_trial_row {
     bool k_repeated; /* usable trials of the same were made at half and at twice the assumed parallelism */
     double memory_ns, injected_ns, compute_ns, stall_ns, fault_ns; /* NAN in older trials */
     double wall_ns, policy_ns, move_ns, stolen_ns, late_ns, floored_share, assumed_k_share, moved_bytes;
-    /* Sums over all far tiers and the measured steps; NAN when the trial has no tier rows. */
-    double far_read_bytes, far_write_bytes, far_charged_bytes, near_peak_bytes, far_latency_ns, far_bps;
+    /* Sums over all far tiers and the measured steps, fetched: into near; NAN when the trial has no tier rows; charged: also where no
+     * tier is emulated. */
+    double far_read_bytes, far_write_bytes, far_charged_bytes, fetched_bytes, near_peak_bytes, far_latency_ns, far_bps;
     const char *left_out; /* why it is in no curve; NULL when it is */
+};
+
+/* The least that any policy leaves to far with so much near, used there or fetched, by the interval linear program; modelled. */
+struct nf_far_bound_row {
+    double near_share, lp_bytes;
 };
 
 struct nf_live_row {
@@ -91,6 +97,7 @@ struct nf_dataset {
     NF_ARRAY(struct nf_tier_row) tiers;
     NF_ARRAY(struct nf_trial_row) trials;
     NF_ARRAY(struct nf_live_row) live_runs;
+    NF_ARRAY(struct nf_far_bound_row) bounds; /* by near share */
     int64_t replays; /* in the study that have trials */
     NF_ARRAY(char *) texts;
     bool failed; /* a text could not be kept */

@@ -316,7 +316,7 @@ static const struct nf_point *demand_point(const struct nf_curve *c, uint32_t po
 static void demand_panels(struct nf_canvas *c, const struct nf_report *r, const struct lines *l, const double *far,
                           double unit, const char *unit_name)
 {
-    static const char *const titles[] = {"visited in far memory", "charged, past the LLC filter", "migrated"};
+    static const char *const titles[] = {"visited in far memory", "charged past the LLC filter, or fetched", "migrated"};
     const struct nf_curve *curve = &r->curve;
 
     nf_buf_printf(&c->script,
@@ -335,6 +335,11 @@ static void demand_panels(struct nf_canvas *c, const struct nf_report *r, const 
                           "set key at screen 0.8,%.4f left top Left reverse samplen 2 spacing 1.25 font ',12'\n",
                           1 - 112.0 / c->height);
         nf_buf_puts(&c->script, "plot ");
+        if (panel == 1 && r->data.bounds.n)
+            nf_buf_printf(&c->script, "'%s.dat' index %zu using 1:2 with linespoints linecolor rgb '#000000' dashtype (2,3) pointtype 1, \\\n  ",
+                          c->name, l->n);
+        if (panel == 2 && r->data.bounds.n)
+            nf_buf_puts(&c->script, "NaN with linespoints linecolor rgb '#000000' dashtype (2,3) pointtype 1 title 'least (LP, modelled)', \\\n  ");
         if (isfinite(far[panel]) || panel == 2)
             nf_buf_printf(&c->script, "%.6g with lines linecolor rgb '#555555' dashtype (6,4) title 'all-far', \\\n  ",
                           isfinite(far[panel]) ? far[panel] / unit : 0);
@@ -364,7 +369,7 @@ bool nf_figure_far_demand(const struct nf_report *r, struct nf_canvas *c)
             most = fmax(most, fmax(p->far_bytes, p->moved_bytes));
         if (curve->policies.v[p->policy].all_far && isnan(far[0])) {
             far[0] = p->far_bytes;
-            far[1] = p->charged_bytes;
+            far[1] = p->charged_bytes + p->fetched_bytes;
             far[2] = p->moved_bytes;
         }
     }
@@ -373,7 +378,7 @@ bool nf_figure_far_demand(const struct nf_report *r, struct nf_canvas *c)
     unit = most >= 1 << 30 ? 1 << 30 : most >= 1 << 20 ? 1 << 20 : 1024;
     curve_head(r, c, &l, "Far demand", "bytes per measured step, median over blocks");
     for (size_t i = 0; i < l.n; i++) {
-        put_index_head(&c->data, curve->policies.v[l.policy[i]].label, "near_percent visited charged migrated");
+        put_index_head(&c->data, curve->policies.v[l.policy[i]].label, "near_percent visited charged_or_fetched migrated");
         for (size_t s = 0; s < n_shares; s++) {
             const struct nf_point *p = demand_point(curve, l.policy[i], shares[s]);
 
@@ -381,10 +386,17 @@ bool nf_figure_far_demand(const struct nf_report *r, struct nf_canvas *c)
                 continue;
             nf_buf_printf(&c->data, "%.6g", shares[s] * 100);
             put_value(&c->data, p->far_bytes / unit);
-            put_value(&c->data, p->charged_bytes / unit);
+            put_value(&c->data, (p->charged_bytes + p->fetched_bytes) / unit);
             put_value(&c->data, p->moved_bytes / unit);
             nf_buf_puts(&c->data, "\n");
         }
+    }
+    if (r->data.bounds.n)
+        put_index_head(&c->data, "the least any policy leaves to be charged or fetched", "near_percent bytes");
+    for (size_t i = 0; i < r->data.bounds.n; i++) {
+        nf_buf_printf(&c->data, "%.6g", r->data.bounds.v[i].near_share * 100);
+        put_value(&c->data, r->data.bounds.v[i].lp_bytes / unit);
+        nf_buf_puts(&c->data, "\n");
     }
     demand_panels(c, r, &l, far, unit, unit >= 1 << 30 ? "GiB" : unit >= 1 << 20 ? "MiB" : "KiB");
     return true;

@@ -28,8 +28,9 @@ static const struct {
      "The same trials without the captured compute time (asap): what remains when nothing can hide behind computation.",
      nf_figure_asap_curve, 1240, 640},
     {"far-demand", "Far demand",
-     "Per measured step: bytes visited in far memory, the part of them charged after the LLC filter, and bytes "
-     "migrated.",
+     "Per measured step: bytes visited in far memory, the part of them charged after the LLC filter and what was fetched "
+     "into near instead, and bytes migrated either way. The dotted line is the least of the second that any policy reaches, "
+     "by a linear program (modelled).",
      nf_figure_far_demand, 1240, 520},
     {"live-bytes", "Live bytes through the step",
      "Captured bytes alive at each moment of the steady step, whole pages, stacked by role.", nf_figure_live_bytes,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "analyze/curve.h"
+#include "analyze/prediction.h"
 #include "analyze/print.h"
 #include "analyze/sensitivity.h"
 #include "core/base/array.h"
@@ -16,7 +17,7 @@
 #define COLUMNS(c) c, sizeof c / sizeof *c
 
 const char *const nf_record_files[NF_RECORD_TABLES] = {"trials-ran.csv", "disturbed.csv", "contention.csv", "cold.csv", "stale.csv",
-                                                       "sensitivity.csv", "live.csv"};
+                                                       "sensitivity.csv", "prediction.csv", "live.csv"};
 
 static const struct nf_column ran_columns[] = {
     {"overlap", "mode", NF_COLUMN_TEXT},
@@ -452,7 +453,7 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
     r->tables[NF_RECORD_STALE] = nf_table_new(COLUMNS(stale_columns));
     r->tables[NF_RECORD_LIVE] = nf_table_new(COLUMNS(live_columns));
     for (int i = 0; i < NF_RECORD_TABLES; i++) {
-        if (!r->tables[i] && i != NF_RECORD_SENSITIVITY)
+        if (!r->tables[i] && i != NF_RECORD_SENSITIVITY && i != NF_RECORD_PREDICTED)
             return nf_fail(-ENOMEM, "out of memory for the record of trials");
     }
     rc = load_rule(r, study, replay);
@@ -468,6 +469,8 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
         rc = fill_stale(r->tables[NF_RECORD_STALE], study, replay);
     if (!rc)
         rc = nf_sensitivity(study, replay, &r->tables[NF_RECORD_SENSITIVITY]);
+    if (!rc)
+        rc = nf_prediction(study, replay, &r->tables[NF_RECORD_PREDICTED]);
     if (!rc)
         rc = fill_live(r, study, d);
     for (int i = 0; i < NF_RECORD_TABLES && !rc; i++) {

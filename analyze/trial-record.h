@@ -16,6 +16,7 @@ enum nf_record_table {
     NF_RECORD_COLD,       /* policy by policy: a step from empty caches and one of the steady state, paired likewise */
     NF_RECORD_STALE,      /* policy by policy: planned on another capture's profile and on its own, paired likewise */
     NF_RECORD_SENSITIVITY, /* policy by policy: with one factor changed and without, paired likewise */
+    NF_RECORD_PREDICTED,  /* policy by policy: what a model said of the step, and the replayed one */
     NF_RECORD_LIVE,       /* the real job bound to a tier or under a plan, and the replay's prediction */
     NF_RECORD_TABLES
 };

@@ -148,7 +148,7 @@ const struct nf_writer_ops nf_writer_csv = {
     .files = (const char *const[]){"trials.csv", "curve.csv", "sources.csv", "audit.csv", "audit-ops.csv", "audit-rw.csv",
                                     "audit-tensors.csv", "sampled.csv", "mrc-errors.csv", "mrc.csv",
                                     "reuse-summary.csv", "reuse.csv", "trials-ran.csv", "disturbed.csv",
-                                    "contention.csv", "cold.csv", "stale.csv", "sensitivity.csv", "live.csv", "fidelity.csv",
+                                    "contention.csv", "cold.csv", "stale.csv", "sensitivity.csv", "prediction.csv", "live.csv", "fidelity.csv",
                                     "breakdown.csv", "recompute.csv", "crossover.csv", NULL},
     .write = write_csv,
 };

@@ -233,18 +233,6 @@ static int find_policy(const char *given, struct nf_forecast_wish *w, char *name
     return w->policy ? 0 : -EINVAL;
 }
 
-static int rehearse(void *context)
-{
-    struct nf_forecast_wish w = *(const struct nf_forecast_wish *)context;
-    struct nf_forecast f = {0};
-    int rc;
-
-    w.unbounded = true;
-    rc = nf_forecast_init(&f, &w);
-    nf_forecast_deinit(&f);
-    return rc;
-}
-
 struct tables {
     struct nf_table *plans, *roles, *course;
 };
@@ -263,7 +251,7 @@ static int forecast_all(const struct arguments *a, struct nf_forecast_wish *w, s
 
         rc = find_policy(given[i], w, name, sizeof name);
         if (!rc)
-            rc = nf_guard(w->policy, a->policy_limit, NULL, rehearse, w);
+            rc = nf_guard(w->policy, a->policy_limit, NULL, nf_forecast_rehearse, w);
         if (!rc) {
             rc = nf_forecast_init(&f, w);
             if (!rc && !i && people)

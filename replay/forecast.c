@@ -534,3 +534,15 @@ void nf_forecast_deinit(struct nf_forecast *f)
         free(f->events.v[i].why);
     nf_array_free(&f->events);
 }
+
+int nf_forecast_rehearse(void *wish)
+{
+    struct nf_forecast_wish w = *(const struct nf_forecast_wish *)wish;
+    struct nf_forecast f = {0};
+    int rc;
+
+    w.unbounded = true;
+    rc = nf_forecast_init(&f, &w);
+    nf_forecast_deinit(&f);
+    return rc;
+}

@@ -78,3 +78,5 @@ struct nf_forecast {
  * -EPROTO (the policy broke a rule), with the cause set. Caller deinits in every case. */
 int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish);
 void nf_forecast_deinit(struct nf_forecast *f);
+/* For nf_guard: forecasts a const struct nf_forecast_wish without bounds, and forgets it. 0 or -errno as above. */
+int nf_forecast_rehearse(void *wish);

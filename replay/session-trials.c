@@ -17,6 +17,7 @@
 #include "replay/ledger.h"
 #include "replay/memory.h"
 #include "replay/pages.h"
+#include "replay/predict.h"
 #include "replay/rehearsal.h"
 #include "replay/scale.h"
 #include "replay/variant.h"
@@ -358,6 +359,8 @@ int nf_session_replay(struct nf_session *s)
     if (s->result->replay < 0)
         return (int)s->result->replay;
     rc = run_blocks(s);
+    if (!rc)
+        rc = nf_session_predict(s);
     if (rc)
         snprintf(why, sizeof why, "%s", rc > 0 ? "stopped" : nf_error_text(rc));
     ended = nf_ledger_end(s->study, s->result->replay, rc ? "partial" : "complete", why);

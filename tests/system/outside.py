@@ -60,9 +60,10 @@ done = nearfar(*REPLAY, '--policy', f'{example},./good.so', env={**os.environ, '
 check(done.returncode == 0, f'replayed {done.stderr[-300:] if done.returncode else ""!r}')
 check({r for r in rows('job.nf', 'SELECT policy, status FROM trial')} >= {('traffic-first', 'ok'), ('good', 'ok')}, 'as any other policy')
 calls = [list(map(int, line.split())) for line in told.read_text().splitlines()]
-check(len(calls) == 2 and calls[0][1] == calls[1][0], f'first in a child, then in the trial itself: {calls}')
+check(len(calls) == 4 and calls[0][1] == calls[1][0], f'first in a child, then in the trial itself: {calls}')
+check(calls[2][1] == calls[3][0] == calls[0][1], f'and the same once more for what is predicted: {calls}')
 for _, _, plans, ops, regimes, pressures, ticks in calls:
-    check(plans >= 1 and ops > 0 and regimes > 0 and pressures > 0 and ticks >= 4, f'{plans} plans, {ops} ops, {regimes} regimes, {pressures} pressures, {ticks} ticks')
+    check(plans >= 1 and ops > 0 and regimes > 0 and pressures > 0 and ticks >= 3, f'{plans} plans, {ops} ops, {regimes} regimes, {pressures} pressures, {ticks} ticks')
 done = nearfar('run', 'job.nf', '--policy', example, '--near', '50%', '--repetitions', 1, '--', kernels, 'all', 65536, 6)
 check(done.returncode == 0 and ('policy', 'traffic-first') in rows('job.nf', 'SELECT kind, policy FROM live_run'), f'run {done.stderr[-300:] if done.returncode else ""!r}')
 refused(nearfar('plan', 'job.nf', '--policy', f'{example}:share=2', '--near', '40%'), USAGE, 'traffic-first', 'share is above 0')
