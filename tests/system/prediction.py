@@ -13,7 +13,7 @@ POLICIES = 'lru', 'lifetime-density', 'gap-greedy', 'all-far', 'recompute', 'hem
 
 def replay(*more):
     return nearfar('replay', '-q', 'job.nf', *(f'--policy={p}' for p in POLICIES), '--near', '20%,60%', '--mode', 'full', '--blocks', '2',
-                   '--steps', '1', '--llc', LLC, '--despite', 'load', *more)
+                   '--steps', '1', '--llc', LLC, *more)
 
 
 done = replay()
@@ -54,7 +54,7 @@ check(all(float(r['over_bound']) >= 0.999 for (p, s), r in table.items() if s in
 check('least (LP, modelled)' in (WORK / 'report/far-demand.gp').read_text(), 'the bound stands in the far-demand figure')
 
 # --- what the model is not of ---
-done = nearfar('replay', '-q', 'job.nf', '--policy=lru', '--near', '20%', '--sequence', '--mode', 'full', '--blocks', '1', '--steps', '1', '--llc', LLC, '--despite', 'load')
+done = nearfar('replay', '-q', 'job.nf', '--policy=lru', '--near', '20%', '--sequence', '--mode', 'full', '--blocks', '1', '--steps', '1', '--llc', LLC)
 check(done.returncode == 0 and rows('job.nf', 'SELECT count(*) FROM prediction') == [(len(kept),)] and 'nothing is predicted' in done.stderr,
       f'all captured steps: nothing is predicted, and the replay goes on: {done.stderr.strip()[-160:]!r}')
 finish()

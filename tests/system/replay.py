@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from system import NEARFAR, SOURCE, WORK, check, finish, nearfar, refused, rows, whole
+from system import DESPITE, NEARFAR, SOURCE, WORK, check, finish, nearfar, refused, rows, whole
 
 FAILED, USAGE = 1, 2
 
@@ -64,7 +64,7 @@ random.seed(int.from_bytes(b'resume', 'big'))
 for name, how in ('killed', signal.SIGKILL), ('stopped', signal.SIGINT):
     study = f'{name}.nf'
     shutil.copy(WORK / 'job.nf', WORK / study)
-    arguments, stops = OPTIONS, 0
+    arguments, stops = [*DESPITE, *OPTIONS], 0
     for attempt in range(40):
         process = subprocess.Popen([NEARFAR, 'replay', '-q', study, *arguments], cwd=WORK, stderr=subprocess.PIPE, text=True)
         goal, deadline = trials(study) + random.randint(3, 14), time.time() + 60

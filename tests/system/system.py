@@ -44,8 +44,14 @@ def job(*arguments, steps=3):
             '--seq', '16', '--batch', '2', '--deterministic', '--steps', str(steps), *arguments]
 
 
+# What these tests ask of a replay is no time: they go on beside whatever else runs here.
+DESPITE = ['--despite', 'load']
+
+
 def nearfar(*arguments, **options):
     options.setdefault('timeout', 300)
+    if arguments[0] == 'replay' and not {'--despite', '--resume', '--again', '--dry-run', '--root', '--help'} & set(map(str, arguments)):
+        arguments = ['replay', *DESPITE, *arguments[1:]]
     return subprocess.run([NEARFAR, *map(str, arguments)], capture_output=True, text=True, cwd=WORK, **options)
 
 

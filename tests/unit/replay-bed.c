@@ -195,6 +195,7 @@ struct nf_replay_options replay_bed_options(const char *const *policies, size_t 
     static const enum nf_overlap asap[] = {NF_OVERLAP_ASAP};
     struct nf_replay_options o = NF_REPLAY_OPTIONS_INIT;
 
+    o.despite = "load"; /* of the other tests */
     o.invocation = invocation;
     o.policies = policies;
     o.n_policies = n_policies;
