@@ -50,7 +50,7 @@ DESPITE = ['--despite', 'load']
 
 def nearfar(*arguments, **options):
     options.setdefault('timeout', 300)
-    if arguments[0] == 'replay' and not {'--despite', '--resume', '--again', '--dry-run', '--root', '--help'} & set(map(str, arguments)):
+    if arguments[:1] == ('replay',) and not {'--despite', '--resume', '--again', '--dry-run', '--root', '--help'} & set(map(str, arguments)):
         arguments = ['replay', *DESPITE, *arguments[1:]]
     return subprocess.run([NEARFAR, *map(str, arguments)], capture_output=True, text=True, cwd=WORK, **options)
 
