@@ -13,6 +13,7 @@
 #include "core/base/rng.h"
 #include "pool/belady.h"
 #include "pool/bound.h"
+#include "tests/unit/coin-leaks.h"
 
 enum { PAGE = 4096, OPS_MAX = 10, TENSORS_MAX = 5, VISITS_MAX = 60, STAYS_MAX = 16 };
 

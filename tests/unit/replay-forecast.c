@@ -12,6 +12,7 @@
 #include "core/base/error.h"
 #include "pool/policy.h"
 #include "replay/forecast.h"
+#include "tests/unit/coin-leaks.h"
 #include "tests/unit/random-step.h"
 
 enum { TRIALS = 40, LAYERS = 4, ROUNDING = STEP_VISITS /* far bytes are rounded down visit by visit */ };
