@@ -11,7 +11,7 @@
 static const struct {
     const char *policy, *colour;
     int symbol;
-} MEASURED[] = {{"lifetime-density", "#555555", 5}, {"gap-greedy", "#1f77b4", 7}, {"recompute", "#d95f02", 9}};
+} MEASURED[] = {{"lifetime-density", "#555555", 5}, {"gap-greedy", "#1f77b4", 7}, {"recompute", "#d95f02", 9}, {"gap-recompute", "#1b9e77", 11}};
 enum { N_MEASURED = sizeof MEASURED / sizeof *MEASURED };
 
 static bool is_measured(const struct nf_report *r, const struct nf_point *p, unsigned kind)

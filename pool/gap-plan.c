@@ -8,13 +8,8 @@
 #include "pool/policies.h"
 #include "pool/stays.h"
 
-const struct nf_option nf_gap_option_table[] = {
-    {"slack", 0, NF_OPTION_F64, offsetof(struct nf_gap_options, slack), "X", "a fetch takes so much longer than its bytes (default 0.5)"},
-    {"prefetch", 0, NF_OPTION_STRING, offsetof(struct nf_gap_options, prefetch), "yes|no", "fetch for uses whose gap was not kept (default yes)"},
-    {"parts", 0, NF_OPTION_STRING, offsetof(struct nf_gap_options, parts), "yes|no", NF_GAP_PARTS_HELP},
-    {NULL},
-};
-const struct nf_gap_options nf_gap_option_defaults = {.slack = 0.5, .prefetch = "yes", .parts = "yes"};
+const struct nf_option nf_gap_option_table[] = {NF_GAP_OPTION_ROWS, {NULL}};
+const struct nf_gap_options nf_gap_option_defaults = NF_GAP_OPTION_DEFAULTS;
 
 struct plan {
     struct nf_timetable *t;

@@ -14,6 +14,13 @@ struct nf_gap_options {
     const char *prefetch, *parts;
 };
 #define NF_GAP_PARTS_HELP "keep a part of a tensor where all of it does not fit (default yes)"
+/* Rows of an option table of a policy whose options begin with these. */
+#define NF_GAP_OPTION_ROWS                                                                                                           \
+    {"slack", 0, NF_OPTION_F64, offsetof(struct nf_gap_options, slack), "X", "a fetch takes so much longer than its bytes (default 0.5)"}, \
+    {"prefetch", 0, NF_OPTION_STRING, offsetof(struct nf_gap_options, prefetch), "yes|no",                                           \
+     "fetch for uses whose gap was not kept (default yes)"},                                                                         \
+    {"parts", 0, NF_OPTION_STRING, offsetof(struct nf_gap_options, parts), "yes|no", NF_GAP_PARTS_HELP}
+#define NF_GAP_OPTION_DEFAULTS {.slack = 0.5, .prefetch = "yes", .parts = "yes"}
 extern const struct nf_option nf_gap_option_table[];
 extern const struct nf_gap_options nf_gap_option_defaults;
 

@@ -27,7 +27,7 @@ const struct nf_policy_ops *const nf_policies[] = {
     &nf_policy_soar,
     &nf_policy_sentinel,
     &nf_policy_g10,
-    &nf_policy_tiertrain, &nf_policy_regime_plan, &nf_policy_gap_greedy, &nf_policy_interval_lp,
+    &nf_policy_tiertrain, &nf_policy_regime_plan, &nf_policy_gap_greedy, &nf_policy_gap_recompute, &nf_policy_interval_lp,
     &nf_policy_latency_first,
     &nf_policy_trace,
     NULL,

@@ -15,21 +15,11 @@
 #include "core/base/error.h"
 #include "pool/policies.h"
 #include "pool/policy-lifetime-density.h"
+#include "pool/policy-recompute.h"
 #include "pool/timetable.h"
 
-struct options {
-    uint64_t depth;
-    bool rng;
-    double exposed;
-};
-
-static const struct nf_option table[] = {
-    {"depth", 0, NF_OPTION_U64, offsetof(struct options, depth), "N", "most ops that run again for one tensor (default 8)"},
-    {"rng", 0, NF_OPTION_FLAG, offsetof(struct options, rng), NULL, "ops that draw random numbers may run again, their generator's state kept"},
-    {"exposed", 0, NF_OPTION_F64, offsetof(struct options, exposed), "X", "share of a far transfer's time that nothing hides (default 1)"},
-    {NULL},
-};
-static const struct options defaults = {.depth = 8, .exposed = 1};
+static const struct nf_option table[] = {NF_RECOMPUTE_OPTION_ROWS(0), {NULL}};
+static const struct nf_recompute_options defaults = NF_RECOMPUTE_OPTION_DEFAULTS;
 
 static double captured_ns(const struct nf_step_class *c)
 {
@@ -40,9 +30,9 @@ static double captured_ns(const struct nf_step_class *c)
     return ns;
 }
 
-static int choose(const struct nf_policy_env *env, uint32_t step_class, char *const *names, struct nf_recompute *r, uint8_t **choices)
+int nf_recompute_plan(const struct nf_policy_env *env, const struct nf_recompute_options *o, uint32_t step_class, char *const *names,
+                      struct nf_recompute *r, uint8_t **choices)
 {
-    const struct options *o = env->options;
     const struct nf_profile *profile = &env->profiles[step_class];
     struct nf_recompute_prices prices = {
         .near_pages = env->capacity[0] / NF_PAGE_BYTES,
@@ -66,6 +56,11 @@ static int choose(const struct nf_policy_env *env, uint32_t step_class, char *co
     return nf_recompute_choose(r, &prices, *choices);
 }
 
+static int choose(const struct nf_policy_env *env, uint32_t step_class, char *const *names, struct nf_recompute *r, uint8_t **choices)
+{
+    return nf_recompute_plan(env, env->options, step_class, names, r, choices);
+}
+
 static int open_policy(const struct nf_policy_env *env, void **policy)
 {
     return nf_lifetime_density_open(env, 1, 1, policy);
@@ -78,7 +73,7 @@ const struct nf_policy_ops nf_policy_recompute = {
     .semantics = {.access = NF_ACCESS_IN_PLACE, .insert = NF_INSERT_NEAR, .demote = NF_DEMOTE_NEVER, .mover = NF_MOVER_NONE,
                   .sees_profile = true, .sees_future = true},
     .options = table,
-    .options_size = sizeof(struct options),
+    .options_size = sizeof(struct nf_recompute_options),
     .option_defaults = &defaults,
     .init = open_policy,
     .deinit = nf_lifetime_density_close,

@@ -515,7 +515,7 @@ static void test_order(void **state)
 {
     static const char *const names[] = {"all-near", "all-far", "near-first", "first-touch", "interleave",
                                         "weighted", "random", "lru", "lru-drop", "clock", "gdsf", "s3-fifo",
-                                        "promote", "hemem", "memtis", "tpp", "nbt", "colloid", "kernel", "class", "lifetime-density", "recompute", "soar", "sentinel", "g10", "tiertrain", "regime-plan", "gap-greedy", "interval-lp",
+                                        "promote", "hemem", "memtis", "tpp", "nbt", "colloid", "kernel", "class", "lifetime-density", "recompute", "soar", "sentinel", "g10", "tiertrain", "regime-plan", "gap-greedy", "gap-recompute", "interval-lp",
                                         "latency-first", "trace"};
     size_t n = 0;
 

@@ -66,6 +66,16 @@ check(one['recomputed'] == one['recomputed_ops'] <= again['recomputed_ops'], f'd
 never = trial('job.nf', "policy_options = 'exposed=0'")
 check(never['recomputed'] == 0 and issued(never) == issued(plain), 'where a far transfer costs nothing, nothing is made again')
 
+# The rest by gaps: what is not held is the same, and less of the rest is left to far.
+shutil.copy(WORK / 'base.nf', WORK / 'gaps.nf')
+replay('gaps.nf', 'recompute', 'gap-recompute')
+gaps, plan_of = trial('gaps.nf', "policy = 'gap-recompute'"), trial('gaps.nf', "policy = 'recompute'")
+check((gaps['recomputed'], gaps['unheld_bytes']) == (plan_of['recomputed'], plan_of['unheld_bytes']) and gaps['recomputed'] > 0 and gaps['moves'] > 0,
+      f'gap-recompute: {gaps["recomputed"]} gaps, {gaps["unheld_bytes"]} bytes not held, {gaps["moves"]} moves')
+far = {r['policy']: r['far_share'] + r['fetched_share'] for r in json.loads(nearfar(
+    'plan', 'gaps.nf', '--policy', 'recompute', '--policy', 'gap-recompute:prefetch=no', '--near', '20%', '--llc', '64KiB', '--json').stdout or '[]')}
+check(len(far) == 2 and far['gap-recompute:prefetch=no'] < far['recompute'], f'far and fetched: {far}')
+
 # Where far is as fast as near, making again is not worth it for an op that costs more than its bytes.
 shutil.copy(WORK / 'base.nf', WORK / 'fast.nf')
 replay('fast.nf', 'recompute', far='1')
