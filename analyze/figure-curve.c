@@ -123,8 +123,9 @@ static void curve_head(const struct nf_report *r, struct nf_canvas *c, const str
     const struct nf_answer *a = &r->answer;
     struct nf_buf head = {0}, evidence = {0}, how = {0};
 
-    nf_buf_printf(&head, "%s%s%s", title, *a->resident ? " — " : "", a->resident);
-    nf_buf_printf(&evidence, "evidence: %s%s%s", a->evidence, *a->worth ? "; " : "", a->worth);
+    /* What a figure is worth stands first: a long line may be cut where a viewer's font is wide. */
+    nf_buf_printf(&head, "%s%s%s%s%s", title, *a->worth ? " — " : "", a->worth, *a->resident ? " — " : "", a->resident);
+    nf_buf_printf(&evidence, "evidence: %s", a->evidence);
     nf_buf_puts(&how, how_to_read);
     if (*a->repeated)
         nf_buf_printf(&how, "; %s", a->repeated);
