@@ -273,6 +273,7 @@ static bool any_injects(const struct nf_dataset *d)
 
 static int load_trials(struct nf_dataset *d, struct nf_study *s)
 {
+    bool charges = any_injects(d);
     struct nf_query *q;
     int rc = nf_study_query(
         s,
@@ -327,10 +328,10 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .moves = nf_query_i64(q, 23),
             .moved_bytes = nf_query_f64(q, 24),
             .evidence = word(nf_query_i64(q, 25)),
-            .far_read_bytes = nf_query_is_null(q, 26) ? NAN : nf_query_f64(q, 26),
-            .far_write_bytes = nf_query_is_null(q, 27) ? NAN : nf_query_f64(q, 27),
-            .far_charged_bytes = nf_query_is_null(q, 28) || !any_injects(d) ? NAN : nf_query_f64(q, 28),
-            .near_peak_bytes = nf_query_is_null(q, 29) ? NAN : nf_query_f64(q, 29),
+            .far_read_bytes = nf_query_f64_known(q, 26),
+            .far_write_bytes = nf_query_f64_known(q, 27),
+            .far_charged_bytes = charges ? nf_query_f64_known(q, 28) : NAN,
+            .near_peak_bytes = nf_query_f64_known(q, 29),
             .far_latency_ns = or_unknown(nf_query_f64(q, 30)),
             .far_bps = or_unknown(nf_query_f64(q, 31)),
             .memory_ns = nf_query_f64(q, 32) < 0 ? NAN : nf_query_f64(q, 32),
@@ -338,7 +339,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .compute_ns = nf_query_f64(q, 34) < 0 ? NAN : nf_query_f64(q, 34),
             .stall_ns = nf_query_f64(q, 35) < 0 ? NAN : nf_query_f64(q, 35),
             .fault_ns = nf_query_f64(q, 36) < 0 ? NAN : nf_query_f64(q, 36),
-            .fetched_bytes = nf_query_is_null(q, 39) ? NAN : nf_query_f64(q, 39),
+            .fetched_bytes = nf_query_f64_known(q, 39),
             .k_repeated = nf_query_i64(q, 38) != 0,
         };
 

@@ -38,39 +38,18 @@ struct group {
     NF_ARRAY(double) steps;
 };
 
-static double or_nan(const struct nf_query *q, int at)
-{
-    return nf_query_is_null(q, at) ? NAN : nf_query_f64(q, at);
-}
-
-static void real(struct nf_table *t, double v)
-{
-    if (isnan(v))
-        nf_table_unknown(t);
-    else
-        nf_table_number(t, v);
-}
-
-static void bytes(struct nf_table *t, double v)
-{
-    if (isnan(v))
-        nf_table_unknown(t);
-    else
-        nf_table_integer(t, (int64_t)v);
-}
-
 static void begin(struct group *g, int64_t number, const struct nf_query *q)
 {
     g->number = number;
     g->policy.n = g->why.n = 0;
     nf_print_clean(&g->policy, nf_query_text(q, 1));
     g->near_share = nf_query_f64(q, 2);
-    g->predicted = or_nan(q, 3);
-    g->exposed = or_nan(q, 4);
-    g->far = or_nan(q, 5);
-    g->fetched = or_nan(q, 6);
+    g->predicted = nf_query_f64_known(q, 3);
+    g->exposed = nf_query_f64_known(q, 4);
+    g->far = nf_query_f64_known(q, 5);
+    g->fetched = nf_query_f64_known(q, 6);
     nf_print_clean(&g->why, nf_query_text(q, 7));
-    g->bound = or_nan(q, 8);
+    g->bound = nf_query_f64_known(q, 8);
     g->overlap = nf_query_i64(q, 9);
     g->steps.n = 0;
 }
@@ -85,17 +64,17 @@ static int end(struct nf_table *t, const struct group *g)
     nf_table_text(t, g->policy.data ? g->policy.data : "");
     nf_table_number(t, g->near_share);
     nf_table_text(t, nf_overlap_name((unsigned)g->overlap));
-    real(t, g->predicted);
-    real(t, g->exposed);
-    real(t, e.median);
-    real(t, g->predicted / e.median);
-    real(t, g->predicted / e.high);
-    real(t, g->predicted / e.low);
+    nf_table_number(t, g->predicted);
+    nf_table_number(t, g->exposed);
+    nf_table_number(t, e.median);
+    nf_table_number(t, g->predicted / e.median);
+    nf_table_number(t, g->predicted / e.high);
+    nf_table_number(t, g->predicted / e.low);
     nf_table_integer(t, (int64_t)g->steps.n);
-    bytes(t, g->far);
-    bytes(t, g->fetched);
-    bytes(t, g->bound);
-    real(t, g->bound > 0 ? (g->far + g->fetched) / g->bound : NAN);
+    nf_table_number(t, g->far);
+    nf_table_number(t, g->fetched);
+    nf_table_number(t, g->bound);
+    nf_table_number(t, g->bound > 0 ? (g->far + g->fetched) / g->bound : NAN);
     nf_table_text(t, nf_evidence_name(NF_EVIDENCE_MODELLED));
     nf_table_text(t, g->why.n ? g->why.data : "");
     return 0;

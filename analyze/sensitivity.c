@@ -40,14 +40,6 @@ struct group {
     numbers steps, without, with, changes;
 };
 
-static void real(struct nf_table *t, double v)
-{
-    if (isnan(v))
-        nf_table_unknown(t);
-    else
-        nf_table_number(t, v);
-}
-
 /* The median with its interval; NAN where there is nothing. */
 static int estimate(const numbers *n, struct nf_estimate *e)
 {
@@ -71,14 +63,14 @@ static int end_group(struct nf_table *t, struct group *g)
         nf_table_text(t, g->policy);
         nf_table_number(t, g->near_share);
         nf_table_text(t, nf_overlap_name((unsigned)g->overlap));
-        real(t, steps.median);
-        real(t, steps.low);
-        real(t, steps.high);
-        real(t, without.median);
-        real(t, with.median);
-        real(t, changes.median);
-        real(t, changes.low);
-        real(t, changes.high);
+        nf_table_number(t, steps.median);
+        nf_table_number(t, steps.low);
+        nf_table_number(t, steps.high);
+        nf_table_number(t, without.median);
+        nf_table_number(t, with.median);
+        nf_table_number(t, changes.median);
+        nf_table_number(t, changes.low);
+        nf_table_number(t, changes.high);
         nf_table_integer(t, (int64_t)steps.n);
         nf_table_number(t, g->assumed);
         nf_table_text(t, nf_evidence_name((unsigned)g->evidence));

@@ -211,3 +211,18 @@ int nf_gap_plan(struct nf_timetable *t, nf_gap_choose_fn *choose)
     free(p.fetched_at);
     return rc;
 }
+
+static int choose_greedily(const struct nf_timetable *t, const struct nf_stays *s, uint32_t capacity, bool parts, uint32_t *kept)
+{
+    return nf_stays_choose(s, capacity, parts, kept);
+}
+
+static int plan_greedily(struct nf_timetable *t)
+{
+    return nf_gap_plan(t, choose_greedily);
+}
+
+int nf_gap_greedy_init(const struct nf_policy_env *env, void **policy)
+{
+    return nf_timetable_policy_open(env, plan_greedily, policy);
+}

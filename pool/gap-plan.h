@@ -29,3 +29,5 @@ extern const struct nf_gap_options nf_gap_option_defaults;
 typedef int nf_gap_choose_fn(const struct nf_timetable *t, const struct nf_stays *s, uint32_t capacity_pages, bool parts, uint32_t *kept);
 /* Fills an empty table; the policy's options begin with nf_gap_options. 0 or -errno (cause set). */
 int nf_gap_plan(struct nf_timetable *t, nf_gap_choose_fn *choose);
+/* The verb `init` of policies whose choice is the greedy one (nf_stays_choose). */
+int nf_gap_greedy_init(const struct nf_policy_env *env, void **policy);

@@ -12,27 +12,12 @@
 #include "pool/gap-plan.h"
 #include "pool/policies.h"
 
-static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint32_t capacity, bool parts, uint32_t *kept)
-{
-    return nf_stays_choose(s, capacity, parts, kept);
-}
-
-static int make_plan(struct nf_timetable *t)
-{
-    return nf_gap_plan(t, choose);
-}
-
-static int open_policy(const struct nf_policy_env *env, void **policy)
-{
-    return nf_timetable_policy_open(env, make_plan, policy);
-}
-
 const struct nf_policy_ops nf_policy_gap_greedy = {
     .name = "gap-greedy",
     .about = "tensors stay near over the gaps where that saves most, leave over the others, and are fetched in time",
     .options = nf_gap_option_table,
     .options_size = sizeof(struct nf_gap_options),
     .option_defaults = &nf_gap_option_defaults,
-    .init = open_policy,
+    .init = nf_gap_greedy_init,
     NF_TIMETABLE_VERBS(true),
 };

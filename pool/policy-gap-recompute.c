@@ -5,8 +5,8 @@
  * Source: ours, of the two; Peng et al., Capuchin, ASPLOS 2020, weighs swapping against recomputation in one order of costs instead.
  * Semantics: in place, insert near or far by the plan, write back, copied by a helper; ops run again before the next use of what they
  * make. Sees profile and future.
- * Fails where either fails; and what is made again is chosen before what is fetched for nothing is known: a gap whose transfer would
- * have been hidden may be made again all the same (option exposed says how much of a transfer counts). */
+ * Fails where either fails; and what is made again is chosen before the fetches are planned: a gap whose transfer would have been hidden
+ * may be made again all the same (option exposed says how much of a transfer counts). */
 #include "pool/gap-plan.h"
 #include "pool/policies.h"
 #include "pool/policy-recompute.h"
@@ -26,28 +26,13 @@ static int choose_again(const struct nf_policy_env *env, uint32_t step_class, ch
     return nf_recompute_plan(env, &o->again, step_class, names, r, choices);
 }
 
-static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint32_t capacity, bool parts, uint32_t *kept)
-{
-    return nf_stays_choose(s, capacity, parts, kept);
-}
-
-static int make_plan(struct nf_timetable *t)
-{
-    return nf_gap_plan(t, choose);
-}
-
-static int open_policy(const struct nf_policy_env *env, void **policy)
-{
-    return nf_timetable_policy_open(env, make_plan, policy);
-}
-
 const struct nf_policy_ops nf_policy_gap_recompute = {
     .name = "gap-recompute",
     .about = "near, far or made again by what each costs; the rest as gap-greedy keeps, fetches and lets go",
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
-    .init = open_policy,
+    .init = nf_gap_greedy_init,
     NF_TIMETABLE_VERBS_AND(true, NF_POLICY_HAS_RECOMPUTE),
     .recompute = choose_again,
 };

@@ -22,19 +22,11 @@ static const char *why_none(const struct nf_session *s)
     return NULL;
 }
 
-static void bind_or_null(struct nf_query *q, int at, double v)
-{
-    if (isnan(v))
-        nf_query_bind_null(q, at);
-    else
-        nf_query_bind_f64(q, at, v);
-}
-
 static int keep_prediction(const struct nf_session *s, double near_share, const struct nf_forecast_wish *w, const struct nf_forecast *f,
                            const char *why)
 {
     struct nf_query *q;
-    int rc = nf_study_query(s->study, "INSERT OR IGNORE INTO prediction(replay_id, policy, policy_options, near_share, step_ns, exposed_ns, "
+    int rc = nf_study_query(s->study, "INSERT INTO prediction(replay_id, policy, policy_options, near_share, step_ns, exposed_ns, "
                                       "far_bytes, fetched_bytes, why) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", &q);
 
     if (rc)
@@ -43,10 +35,10 @@ static int keep_prediction(const struct nf_session *s, double near_share, const 
     nf_query_bind_text(q, 2, w->policy->name);
     nf_query_bind_text(q, 3, w->options);
     nf_query_bind_f64(q, 4, near_share);
-    bind_or_null(q, 5, f ? f->predicted_ns : NAN);
-    bind_or_null(q, 6, f ? f->exposed_ns : NAN);
-    bind_or_null(q, 7, f ? (double)f->far_bytes : NAN);
-    bind_or_null(q, 8, f ? (double)f->to_near_bytes : NAN);
+    nf_query_bind_f64(q, 5, f ? f->predicted_ns : NAN);
+    nf_query_bind_f64(q, 6, f ? f->exposed_ns : NAN);
+    nf_query_bind_f64(q, 7, f ? (double)f->far_bytes : NAN);
+    nf_query_bind_f64(q, 8, f ? (double)f->to_near_bytes : NAN);
     nf_query_bind_text(q, 9, why);
     return nf_query_run(q);
 }
@@ -54,17 +46,17 @@ static int keep_prediction(const struct nf_session *s, double near_share, const 
 static int keep_bound(const struct nf_session *s, double near_share, const struct nf_forecast_bounds *b)
 {
     struct nf_query *q;
-    int rc = nf_study_query(s->study, "INSERT OR IGNORE INTO far_bound(replay_id, near_share, lp_bytes, pfoo_bytes, static_lp_bytes, belady_bytes, "
+    int rc = nf_study_query(s->study, "INSERT INTO far_bound(replay_id, near_share, lp_bytes, pfoo_bytes, static_lp_bytes, belady_bytes, "
                                       "why) VALUES(?, ?, ?, ?, ?, ?, ?)", &q);
 
     if (rc)
         return rc;
     nf_query_bind_i64(q, 1, s->result->replay);
     nf_query_bind_f64(q, 2, near_share);
-    bind_or_null(q, 3, round(b->lp)); /* of a solver: what is nearly nothing is nothing */
-    bind_or_null(q, 4, round(b->pfoo));
-    bind_or_null(q, 5, round(b->static_lp));
-    bind_or_null(q, 6, round(b->belady));
+    nf_query_bind_f64(q, 3, round(b->lp)); /* of a solver: what is nearly nothing is nothing */
+    nf_query_bind_f64(q, 4, round(b->pfoo));
+    nf_query_bind_f64(q, 5, round(b->static_lp));
+    nf_query_bind_f64(q, 6, round(b->belady));
     nf_query_bind_text(q, 7, isnan(b->lp) ? b->lp_why : "");
     return nf_query_run(q);
 }

@@ -30,7 +30,7 @@ struct nf_table *nf_table_new(const struct nf_column *columns, size_t n_columns)
 struct nf_table *nf_table_free(struct nf_table *t);
 /* Cells are added left to right, row by row. Errors are kept and reported by nf_table_print. */
 void nf_table_text(struct nf_table *t, const char *v);
-void nf_table_number(struct nf_table *t, double v);
+void nf_table_number(struct nf_table *t, double v); /* unknown where it is not finite */
 void nf_table_integer(struct nf_table *t, int64_t v);
 /* Prints as "unknown" in text and CSV, null in JSON. */
 void nf_table_unknown(struct nf_table *t);

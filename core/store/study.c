@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -496,6 +497,11 @@ int64_t nf_query_i64(const struct nf_query *q, int column)
 double nf_query_f64(const struct nf_query *q, int column)
 {
     return sqlite3_column_double(q->stmt, column);
+}
+
+double nf_query_f64_known(const struct nf_query *q, int column)
+{
+    return nf_query_is_null(q, column) ? NAN : nf_query_f64(q, column);
 }
 
 const char *nf_query_text(const struct nf_query *q, int column)

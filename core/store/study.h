@@ -44,7 +44,7 @@ int nf_study_query(struct nf_study *s, const char *sql, struct nf_query **out);
 int nf_study_query_text(struct nf_study *s, const char *sql, struct nf_query **out);
 /* Parameters count from 1. Text and blobs must live until nf_query_done. */
 void nf_query_bind_i64(struct nf_query *q, int at, int64_t v);
-void nf_query_bind_f64(struct nf_query *q, int at, double v);
+void nf_query_bind_f64(struct nf_query *q, int at, double v); /* NAN: NULL */
 void nf_query_bind_text(struct nf_query *q, int at, const char *v); /* NULL binds NULL */
 void nf_query_bind_blob(struct nf_query *q, int at, const void *v, size_t n);
 void nf_query_bind_null(struct nf_query *q, int at);
@@ -53,6 +53,7 @@ int nf_query_step(struct nf_query *q);
 /* Columns count from 0. NULL reads as 0, NAN-free 0.0 and "". Pointers live until the next step or done. */
 int64_t nf_query_i64(const struct nf_query *q, int column);
 double nf_query_f64(const struct nf_query *q, int column);
+double nf_query_f64_known(const struct nf_query *q, int column); /* NULL reads as NAN */
 const char *nf_query_text(const struct nf_query *q, int column);
 const void *nf_query_blob(const struct nf_query *q, int column, size_t *n);
 bool nf_query_is_null(const struct nf_query *q, int column);

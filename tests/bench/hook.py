@@ -42,19 +42,29 @@ def line(name, values, unit, target=None):
     print(f'{name:<40} {middle:9.4g} {unit:<9} {spread(values)}{verdict}')
 
 
-def main():
+def begin():
+    """What was asked for, and an interpreter that can import torch; without one a benchmark is skipped."""
+    global NEARFAR
     parser = argparse.ArgumentParser()
     parser.add_argument('folder', type=pathlib.Path)
     parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument('--smoke', action='store_true')
+    parser.add_argument('--nearfar', type=pathlib.Path, default=NEARFAR)
     given = parser.parse_args()
-    rounds = 1 if given.smoke else given.rounds
+    NEARFAR = given.nearfar.resolve()
+    given.folder.mkdir(parents=True, exist_ok=True)
     python = subprocess.run([ROOT / 'tools' / 'torch-python'], capture_output=True, text=True, check=False)
     if python.returncode:
         print(python.stderr.strip())
         sys.exit(77)
+    return given, python.stdout.strip()
+
+
+def main():
+    given, python = begin()
+    rounds = 1 if given.smoke else given.rounds
     # Enough steps that the job is training, not importing torch.
-    job = [python.stdout.strip(), ROOT / 'examples' / 'finetune.py', '--lora', '--steps', '3' if given.smoke else '15']
+    job = [python, ROOT / 'examples' / 'finetune.py', '--lora', '--steps', '3' if given.smoke else '15']
     study = given.folder / 'hook.nf'
 
     cpu, steps, per_op, raw = [], [], [], []

@@ -3,10 +3,8 @@
 way to look; and what the tool itself keeps in memory, for a short job and one four times as long. In every round all passes
 must end with the same parameters.
 Usage: page_fault.py FOLDER [--rounds N] [--smoke] [--nearfar PROGRAM]; raw runs go to FOLDER/page-fault.csv."""
-import argparse
 import csv
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -55,22 +53,11 @@ def capture(study, source, passes, job):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('folder', type=pathlib.Path)
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--smoke', action='store_true')
-    parser.add_argument('--nearfar', type=pathlib.Path, default=hook.NEARFAR)
-    given = parser.parse_args()
-    hook.NEARFAR = given.nearfar.resolve()
-    given.folder.mkdir(parents=True, exist_ok=True)
+    given, python = hook.begin()
     rounds = 1 if given.smoke else given.rounds
-    python = subprocess.run([ROOT / 'tools' / 'torch-python'], capture_output=True, text=True, check=False)
-    if python.returncode:
-        print(python.stderr.strip())
-        sys.exit(77)
     steps = 2 if given.smoke else 6
     size = ['--layers', '1', '--width', '64', '--seq', '32', '--batch', '2'] if given.smoke else []
-    job, longer = ([python.stdout.strip(), ROOT / 'examples' / 'finetune.py', *size, '--steps', str(n)] for n in (steps, 4 * steps))
+    job, longer = ([python, ROOT / 'examples' / 'finetune.py', *size, '--steps', str(n)] for n in (steps, 4 * steps))
     study = given.folder / 'page-fault.nf'
 
     ratios, steps_of = {name: [] for name, _, _ in WAYS}, {name: [] for name, _, _ in WAYS}

@@ -2,11 +2,9 @@
 """What placing costs the job: its step under a plan that has everything near against the job alone, and with a policy that moves, whose
 operators say where they begin, also that alone. Paired within each repetition, in random order.
 Usage: place.py FOLDER [--rounds N] [--smoke] [--nearfar PROGRAM]; every step goes to FOLDER/place.csv."""
-import argparse
 import csv
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -40,20 +38,9 @@ def run(study, policy, rounds, job):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('folder', type=pathlib.Path)
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--smoke', action='store_true')
-    parser.add_argument('--nearfar', type=pathlib.Path, default=hook.NEARFAR)
-    given = parser.parse_args()
-    hook.NEARFAR = given.nearfar.resolve()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    python = subprocess.run([ROOT / 'tools' / 'torch-python'], capture_output=True, text=True, check=False)
-    if python.returncode:
-        print(python.stderr.strip())
-        sys.exit(77)
+    given, python = hook.begin()
     size = ['--layers', '1', '--width', '64', '--seq', '32', '--batch', '2'] if given.smoke else []
-    job = [python.stdout.strip(), ROOT / 'examples' / 'finetune.py', '--lora', *size, '--deterministic', '--steps', '4' if given.smoke else '15']
+    job = [python, ROOT / 'examples' / 'finetune.py', '--lora', *size, '--deterministic', '--steps', '4' if given.smoke else '15']
     study = given.folder / 'place.nf'
     study.unlink(missing_ok=True)
     say('capturing the job')
