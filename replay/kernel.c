@@ -12,9 +12,8 @@
 enum {
     WIDE = 64,  /* one cache line: the unit in which memory is fetched */
     BATCH = 64, /* rows looked up together */
-    /* Bytes that reads are prefetched ahead, as the hardware's prefetcher stops at a page's end: what a core reads while one line comes
-     * from memory (some 100 ns at 15 GB/s). A sequential read in a server's guest, when this was chosen: 17.9 GB/s, without it 15.4;
-     * ./bench peers has today's beside multiload's. */
+    /* Bytes that reads are prefetched ahead, as the hardware's prefetcher stops at a page's end: about what a core reads while one
+     * line comes from memory. ./bench peers has sequential reads beside multiload's. */
     AHEAD = 24 * WIDE,
 };
 
@@ -282,8 +281,7 @@ enum { PARTS_portable = false, PARTS_avx2 = true, PARTS_avx512 = true };
                                                     stream_rows_##isa};
 
 #if defined(__x86_64__)
-/* Every x86-64 has the 16-byte form; one store of a whole line leaves its buffer sooner than four: of
- * streamed stores in a server's guest, when this was chosen, 24 GB/s with AVX-512 and 18 with four stores (./bench kernel has today's). */
+/* Every x86-64 has the 16-byte form; one store of a whole line, where there is one, leaves its buffer sooner than four (./bench kernel). */
 INLINE() void stream_line_portable(char *p)
 {
     const __m128i one = _mm_set1_epi64x(1);
@@ -321,8 +319,7 @@ DEFINE_PLACES(portable, )
 DEFINE_KERNELS(portable, "portable", )
 #if defined(__x86_64__)
 DEFINE_PLACES(avx2, __attribute__((target("avx2"))))
-/* Of 32 bytes as well: words are not read back early from a store of 64. A gather of words in a server's guest, when this was
- * chosen: 1.50 GB/s, with stores of 64 bytes 1.22 (./bench peers has today's beside Spatter's). */
+/* Of 32 bytes as well: words are not read back early from a store of 64. ./bench peers has gathers beside Spatter's. */
 #define places_avx512 places_avx2
 DEFINE_KERNELS(avx2, "avx2", __attribute__((target("avx2"))))
 DEFINE_KERNELS(avx512, "avx512", __attribute__((target("avx512f,avx512dq"))))
