@@ -39,7 +39,7 @@ int nf_mover_probe(int kind, const struct nf_tier *tiers, uint32_t n_tiers, char
                      tiers[i].name, facts->node);
             return -ENODEV;
         }
-        if (facts->node < 0 || strstr(tiers[i].spec, "page=thp")) {
+        if (facts->node < 0 || facts->huge) {
             snprintf(why, size, facts->node < 0 ? "mover %s moves pages between NUMA nodes, and tier '%s' is on none"
                      : "mover %s moves pages of 4 KiB, and those of tier '%s' are huge: neighbours would come along",
                      names[kind], tiers[i].name);

@@ -721,7 +721,7 @@ static int open_tier(struct nf_pool *p, uint32_t t, const struct nf_pool_config 
         if (!rc) {
             place->memory = memory;
             place->arena_bytes = bytes;
-            rc = tier->ops->verify(tier->state, memory, bytes);
+            rc = nf_tier_verify(tier, memory, bytes);
         }
     }
     if (rc)

@@ -103,7 +103,7 @@ bool nf_pool_samples(const struct nf_pool *pool);
 int nf_pool_touched(struct nf_pool *pool, const struct nf_policy_touch *v, size_t n, uint64_t now_ns, const double *latency_ns);
 /* Waits for every move under way. 0 or what made one fail (cause set). */
 int nf_pool_settle(struct nf_pool *pool);
-/* Proves the placement of every page in use; of a policy that leaves its pages to the kernel: reads back where they went,
+/* Proves the placement of every page in use, and that what is to be on huge pages still is; of a policy that leaves its pages to the kernel: reads back where they went,
  * counts those as its moves, and holds the kernel to the capacity of near. 0 or -EXDEV (cause set). */
 int nf_pool_verify(struct nf_pool *pool);
 /* While held, moves under way stand still (at their next chunk): for when the clock does. The pool must not be driven

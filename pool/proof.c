@@ -28,6 +28,19 @@ static int verify_storages(struct nf_pool *p)
     return 0;
 }
 
+/* Where the tier says that its memory is on huge pages: free parts may be used next. */
+static int verify_page_sizes(struct nf_pool *p)
+{
+    for (uint32_t t = 0; t < p->n_tiers; t++) {
+        const struct nf_pool_place *place = &p->place[t];
+        int rc = place->memory ? nf_tier_verify_page_size(&p->tiers[t], place->memory, place->arena_bytes) : 0;
+
+        if (rc)
+            return nf_fail_in(rc, "tier '%s'", p->tiers[t].name);
+    }
+    return 0;
+}
+
 static uint32_t tier_of_node(const struct nf_pool *p, int node)
 {
     uint32_t t = 0;
@@ -73,6 +86,8 @@ int nf_pool_verify(struct nf_pool *p)
     uint64_t near_pages = 0;
     int rc = nf_pool_failed(p);
 
+    if (!rc)
+        rc = verify_page_sizes(p);
     if (!rc && p->mover.kind == NF_MOVER_MOVE_PAGES)
         return verify_storages(p);
     for (uint32_t t = 0; t < p->n_tiers && !rc; t++) {

@@ -109,7 +109,8 @@ static void facts(const void *tier, struct nf_tier_facts *out)
     const struct emulated *e = tier;
 
     *out = (struct nf_tier_facts){.target_latency_ns = e->latency_ns, .target_bps = e->bps,
-                                  .evidence = NF_EVIDENCE_INJECTED_DELAY, .node = e->node};
+                                  .evidence = NF_EVIDENCE_INJECTED_DELAY, .node = e->node,
+                                  .huge = e->pages == NF_TIER_PAGES_THP};
 }
 
 static int map(void *tier, size_t bytes, void **memory)

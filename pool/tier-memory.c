@@ -31,62 +31,96 @@ int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out)
     return 0;
 }
 
-uint64_t nf_tier_memory_huge(const void *memory)
+/* Of [start, start + bytes), which ends where mappings end, what transparent huge pages map. 0 or -EIO (cause set). */
+static int count_huge(const char *start, size_t bytes, uint64_t *huge)
 {
     FILE *f = fopen("/proc/self/smaps", "re");
     unsigned long from, to, kib;
     bool inside = false;
-    uint64_t bytes = 0;
     char line[512];
 
-    while (f && fgets(line, sizeof line, f)) {
+    *huge = 0;
+    if (!f)
+        return nf_fail(-EIO, "cannot read /proc/self/smaps, which tells huge pages: %s", strerror(errno));
+    while (fgets(line, sizeof line, f)) {
         if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-            inside = from <= (uintptr_t)memory && (uintptr_t)memory < to;
+            inside = from < (uintptr_t)start + bytes && to > (uintptr_t)start;
         else if (inside && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
-            bytes = (uint64_t)kib << 10;
+            *huge += (uint64_t)kib << 10;
     }
-    if (f)
-        fclose(f);
-    return bytes;
+    fclose(f);
+    return 0;
 }
 
-/* All that can be is on huge pages; before: of a neighbour that the kernel counts as one mapping with this. A kernel that had none at
- * hand when the memory was touched is asked once more, to gather them. */
-static int prove_huge(char *start, size_t bytes, uint64_t before)
+static size_t whole_huge_pages(size_t bytes)
 {
-    size_t whole = bytes & ~(HUGE_PAGE_BYTES - 1);
-    char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT];
-    uint64_t huge = nf_tier_memory_huge(start) - before;
+    return bytes & ~(HUGE_PAGE_BYTES - 1);
+}
 
-    if (huge < whole && !madvise(start, whole, ADVICE_COLLAPSE))
-        huge = nf_tier_memory_huge(start) - before;
-    if (huge >= whole)
-        return 0;
+/* All that can be is on huge pages. A kernel that had none at hand when the memory was touched is asked once more, to gather them. */
+static int prove_huge(char *start, size_t bytes)
+{
+    char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT];
+    size_t whole = whole_huge_pages(bytes);
+    uint64_t huge;
+    int rc = count_huge(start, bytes, &huge);
+
+    if (!rc && huge < whole && !madvise(start, whole, ADVICE_COLLAPSE))
+        rc = count_huge(start, bytes, &huge);
+    if (rc || huge >= whole)
+        return rc;
     return nf_fail(-ENODEV, "page=thp: of %s that could be on huge pages the kernel put %s there: they are switched off, or memory is "
                    "fragmented", nf_format_bytes(want, (double)whole), nf_format_bytes(have, (double)huge));
 }
 
-int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **memory)
+int nf_tier_memory_verify_huge(const void *memory, size_t bytes)
 {
-    char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT], *whole, *start;
-    uint64_t huge = 0;
-    size_t head;
+    char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT];
+    size_t whole = whole_huge_pages(bytes);
+    uint64_t huge;
+    int rc = count_huge(memory, bytes, &huge);
+
+    if (rc || huge >= whole)
+        return rc;
+    return nf_fail(-EXDEV, "page=thp: of %s on huge pages %s are left there: the kernel split the others, under memory pressure or because "
+                   "somebody asked it to", nf_format_bytes(want, (double)whole), nf_format_bytes(have, (double)huge));
+}
+
+/* Between two pages without access, lest the kernel counts a neighbour's huge pages as one mapping with these. 0 or -errno (cause set). */
+static int map_guarded(size_t bytes, char **memory)
+{
+    size_t room = bytes + 2 * HUGE_PAGE_BYTES, before;
+    char *whole = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), want[NF_UNITS_TEXT];
     int rc;
 
-    if (bytes > SIZE_MAX - HUGE_PAGE_BYTES)
+    before = HUGE_PAGE_BYTES - ((uintptr_t)whole & (HUGE_PAGE_BYTES - 1));
+    if (whole == MAP_FAILED || mprotect(whole + before, bytes, PROT_READ | PROT_WRITE)) {
+        rc = nf_fail(-errno, "cannot map %s: %s", nf_format_bytes(want, (double)bytes), strerror(errno));
+        if (whole != MAP_FAILED)
+            munmap(whole, room);
+        return rc;
+    }
+    *memory = whole + before;
+    if (before > NF_PAGE_BYTES)
+        munmap(whole, before - NF_PAGE_BYTES);
+    munmap(*memory + bytes + NF_PAGE_BYTES, room - before - bytes - NF_PAGE_BYTES);
+    return 0;
+}
+
+int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **memory)
+{
+    char want[NF_UNITS_TEXT], have[NF_UNITS_TEXT], *start = NULL;
+    int rc;
+
+    if (bytes > SIZE_MAX - 2 * HUGE_PAGE_BYTES)
         return nf_fail(-ENOMEM, "%zu bytes are more than can be mapped", bytes);
     /* A bound mapping that does not fit is not refused but gets somebody killed when it is faulted. */
     if (node >= 0 && bytes > nf_binding_available(node))
         return nf_fail(-ENOMEM, "%s wanted on node %d, which has %s to spare", nf_format_bytes(want, (double)bytes),
                        node, nf_format_bytes(have, (double)nf_binding_available(node)));
-    whole = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (whole == MAP_FAILED)
-        return nf_fail(-errno, "cannot map %s: %s", nf_format_bytes(want, (double)bytes), strerror(errno));
-    head = -(uintptr_t)whole & (HUGE_PAGE_BYTES - 1);
-    start = whole + head;
-    if (head)
-        munmap(whole, head);
-    munmap(start + bytes, HUGE_PAGE_BYTES - head);
+    rc = map_guarded(bytes, &start);
+    if (rc)
+        return rc;
     /* A kernel without transparent huge pages refuses both advices; then 4 KiB pages are what there is. */
     if (madvise(start, bytes, pages == NF_TIER_PAGES_THP ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) &&
         pages == NF_TIER_PAGES_THP) {
@@ -98,23 +132,21 @@ int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **
         if (rc)
             goto fail;
     }
-    if (pages == NF_TIER_PAGES_THP)
-        huge = nf_tier_memory_huge(start);
     for (size_t i = 0; i < bytes; i += NF_PAGE_BYTES)
         *(volatile char *)(start + i) = 0;
-    rc = pages == NF_TIER_PAGES_THP ? prove_huge(start, bytes, huge) : 0;
+    rc = pages == NF_TIER_PAGES_THP ? prove_huge(start, bytes) : 0;
     if (rc)
         goto fail;
     *memory = start;
     return 0;
 fail:
-    munmap(start, bytes);
+    nf_tier_memory_unmap(start, bytes);
     return rc;
 }
 
 void nf_tier_memory_unmap(void *memory, size_t bytes)
 {
-    munmap(memory, bytes);
+    munmap((char *)memory - NF_PAGE_BYTES, bytes + 2 * NF_PAGE_BYTES);
 }
 
 static bool file_says(const char *path, const char *word)

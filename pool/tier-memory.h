@@ -8,12 +8,12 @@ enum nf_tier_pages { NF_TIER_PAGES_4K, NF_TIER_PAGES_THP };
 
 /* "4k" or "thp". 0 or -EINVAL (cause set). */
 int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out);
-/* node -1: unbound. bytes: a multiple of NF_PAGE_BYTES. THP: all whole 2 MiB of it are seen to be on huge pages. 0, -ENOMEM, -ENODEV (the
- * kernel gave no huge pages, or too few), -errno, with the cause set. */
+/* node -1: unbound. bytes: a multiple of NF_PAGE_BYTES. THP: all whole 2 MiB of it are seen to be on huge pages. A page without access
+ * lies on either side of it. 0, -ENOMEM, -ENODEV (the kernel gave no huge pages, or too few), -errno, with the cause set. */
 int nf_tier_memory_map(size_t bytes, enum nf_tier_pages pages, int node, void **memory);
 void nf_tier_memory_unmap(void *memory, size_t bytes);
-/* Of the mapping that holds the address, the bytes on transparent huge pages; 0 where the kernel does not say. */
-uint64_t nf_tier_memory_huge(const void *memory);
+/* Memory mapped with NF_TIER_PAGES_THP, whole, is still on huge pages. 0, -EXDEV (cause set: how much is not), -EIO (cause set). */
+int nf_tier_memory_verify_huge(const void *memory, size_t bytes);
 
 /* The CPU is QEMU's translated code: no time means anything here. */
 bool nf_tier_is_translated(void);

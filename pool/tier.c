@@ -8,6 +8,7 @@
 #include "core/base/buf.h"
 #include "core/base/error.h"
 #include "pool/plugin.h"
+#include "pool/tier-memory.h"
 
 static int verify_nothing(void *tier, const void *memory, size_t bytes)
 {
@@ -102,6 +103,18 @@ out:
     free(options);
     free(filled);
     return rc;
+}
+
+int nf_tier_verify_page_size(const struct nf_tier *t, const void *memory, size_t bytes)
+{
+    return t->facts.huge ? nf_tier_memory_verify_huge(memory, bytes) : 0;
+}
+
+int nf_tier_verify(const struct nf_tier *t, const void *memory, size_t bytes)
+{
+    int rc = t->ops->verify(t->state, memory, bytes);
+
+    return rc ? rc : nf_tier_verify_page_size(t, memory, bytes);
 }
 
 void nf_tier_close(struct nf_tier *t)

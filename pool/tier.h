@@ -26,6 +26,7 @@ struct nf_tier_facts {
     double target_latency_ns, target_bps; /* 0: nothing is injected */
     enum nf_evidence evidence;
     int node; /* NUMA node its pages are on, -1 when there is no such thing */
+    bool huge; /* what map gives is anonymous and on transparent huge pages, as far as it holds whole ones */
 };
 
 struct nf_tier_ops {
@@ -76,5 +77,9 @@ const char *nf_tier_unnamed(const char *spec);
 const struct nf_tier_ops *nf_tier_provider(const char *spec);
 /* 0, -EINVAL (unknown provider or option; cause lists what there is), -ENODEV (probe refused, cause set), -errno. */
 int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local *local, struct nf_tier *out);
+/* All that `map` gave in one call is still on huge pages where the tier says so. 0, -EXDEV (cause set), -EIO (cause set). */
+int nf_tier_verify_page_size(const struct nf_tier *t, const void *memory, size_t bytes);
+/* That, and every page is where the tier says. 0, -EXDEV, -errno (cause set). */
+int nf_tier_verify(const struct nf_tier *t, const void *memory, size_t bytes);
 /* A zeroed tier is fine. */
 void nf_tier_close(struct nf_tier *t);

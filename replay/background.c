@@ -336,7 +336,7 @@ static int add_worker(struct nf_background *b, const struct nf_background_spec *
     w->memory = memory;
     b->n++;
     memset(w->memory, 1, w->bytes); /* faulted here, not while the replay runs beside it */
-    rc = w->tier->ops->verify(w->tier->state, w->memory, w->bytes);
+    rc = nf_tier_verify(w->tier, w->memory, w->bytes);
     if (!rc)
         rc = -pthread_create(&w->thread, NULL, work, w);
     w->started = !rc;

@@ -15,7 +15,6 @@
 #include "pool/fault-cost.h"
 #include "pool/mover.h"
 #include "pool/tier-binding.h"
-#include "pool/tier-memory.h"
 #include "replay/access-class.h"
 #include "replay/background.h"
 #include "replay/flush.h"
@@ -160,24 +159,17 @@ static int llc(struct run *r, uint32_t tier, struct nf_chase *c, const char *pag
 static int latency(struct run *r, uint32_t number, struct nf_tier *tier, const char *page)
 {
     struct nf_chase *c = NULL;
-    const void *memory;
-    uint64_t bytes;
     int rc;
 
     progress(r, number, page);
     rc = nf_chase_new(tier, r->o->cpu, SET_BYTES, &c);
     if (rc)
         return rc;
-    memory = nf_chase_memory(c, &bytes);
-    if (!strcmp(page, "2m") && nf_tier_memory_huge(memory) < bytes) {
-        once(&r->said_huge, "latency on huge pages is left out: the kernel gave %s", "fewer than were asked for");
-    } else {
-        rc = latencies_of(r, number, c, page);
-        if (!rc)
-            rc = llc(r, number, c, page);
-        if (!rc)
-            rc = nf_chase_prove(c);
-    }
+    rc = latencies_of(r, number, c, page);
+    if (!rc)
+        rc = llc(r, number, c, page);
+    if (!rc)
+        rc = nf_chase_prove(c);
     nf_chase_free(c);
     return rc;
 }
@@ -208,7 +200,7 @@ static int latencies(struct run *r, uint32_t number)
 
 static const char *page_of(const struct nf_tier *t)
 {
-    return !nf_pages_has(t->ops) ? "as mapped" : nf_pages_huge(t) ? "2m" : "4k";
+    return !nf_pages_has(t->ops) ? "as mapped" : t->facts.huge ? "2m" : "4k";
 }
 
 static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads,
@@ -451,7 +443,7 @@ static int copy(struct run *r, uint32_t from, uint32_t to)
         rc = sample(&f, take_copy, &c);
     }
     if (!rc)
-        rc = tiers[to].ops->verify(tiers[to].state, memory[1], COPY_BYTES);
+        rc = nf_tier_verify(&tiers[to], memory[1], COPY_BYTES);
     if (memory[1])
         tiers[to].ops->unmap(tiers[to].state, memory[1], COPY_BYTES);
     if (memory[0])

@@ -521,5 +521,5 @@ int nf_chase_knee(struct nf_chase *c, uint64_t *llc_bytes, double knees[NF_MEASU
 
 int nf_chase_prove(struct nf_chase *c)
 {
-    return c->b.tier->ops->verify(c->b.tier->state, c->b.memory, c->b.bytes);
+    return nf_tier_verify(c->b.tier, c->b.memory, c->b.bytes);
 }

@@ -11,14 +11,9 @@ bool nf_pages_has(const struct nf_tier_ops *provider)
     return false;
 }
 
-bool nf_pages_huge(const struct nf_tier *t)
-{
-    return strstr(t->spec, "page=thp") != NULL;
-}
-
 const char *nf_pages_other(const struct nf_tier *t)
 {
-    return nf_pages_huge(t) ? "4k" : "thp";
+    return t->facts.huge ? "4k" : "thp";
 }
 
 int nf_pages_open(const struct nf_tier *t, const char *page, const struct nf_tier_local *local, struct nf_tier *out)

@@ -6,8 +6,6 @@
 
 /* Whether the provider has a choice of pages. */
 bool nf_pages_has(const struct nf_tier_ops *provider);
-/* Whether its arenas ask for transparent huge pages. */
-bool nf_pages_huge(const struct nf_tier *t);
 /* The other of the two that there are: "4k" where huge pages are asked for, else "thp". */
 const char *nf_pages_other(const struct nf_tier *t);
 /* Opens the tier a second time: its options without their page, and `page` ("4k", "thp") instead. local: as it was opened with.

@@ -16,7 +16,6 @@
 #include "replay/interference.h"
 #include "replay/ledger.h"
 #include "replay/memory.h"
-#include "replay/pages.h"
 #include "replay/predict.h"
 #include "replay/rehearsal.h"
 #include "replay/scale.h"
@@ -216,7 +215,7 @@ static const char *page_of(const struct nf_tier *tiers, uint32_t n_tiers)
     uint32_t huge = 0;
 
     for (uint32_t i = 0; i < n_tiers; i++)
-        huge += nf_pages_huge(&tiers[i]);
+        huge += tiers[i].facts.huge;
     return !huge ? "4k" : huge == n_tiers ? "thp" : "mixed";
 }
 

@@ -324,7 +324,7 @@ static int record_figure(const struct nf_testbed *t, struct nf_study *study, con
 
 static int record_testbed(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine)
 {
-    bool huge = strstr(t->tiers[0].spec, "page=thp");
+    bool huge = t->tiers[0].facts.huge;
     struct nf_buf json = {0};
     char prefetchers[64], why[128];
     struct nf_query *q;

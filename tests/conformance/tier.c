@@ -216,6 +216,66 @@ static void test_numa_proves(void **state)
     nf_tier_close(&t);
 }
 
+/* --- huge pages --- */
+
+/* Two of a kind side by side, so that the kernel could take them for one mapping; or skips the test with the kernel's reason. */
+static void map_huge_or_skip(struct nf_tier *t, char *memory[2])
+{
+    assert_int_equal(nf_tier_open("far", "emulated:page=thp", &local, t), 0);
+    for (int i = 0; i < 2; i++) {
+        int rc = t->ops->map(t->state, BYTES, (void **)&memory[i]);
+
+        if (!rc)
+            continue;
+        print_message("%s\n", nf_error_text(rc));
+        assert_int_equal(rc, -ENODEV);
+        skip();
+    }
+}
+
+static int advise_small(char *page)
+{
+    return madvise(page, NF_PAGE_BYTES, MADV_NOHUGEPAGE);
+}
+
+static int forbid_writing(char *page)
+{
+    return mprotect(page, NF_PAGE_BYTES, PROT_READ);
+}
+
+static int give_back(char *page)
+{
+    int rc = madvise(page, NF_PAGE_BYTES, MADV_DONTNEED);
+
+    *(volatile char *)page = 0; /* somewhere on the node again, as a small one */
+    return rc;
+}
+
+/* One that is split behind the tier's back is seen, wherever the range that is proved lies and whatever a neighbour has. */
+static void test_split_pages(void **state)
+{
+    static int (*const split[])(char *page) = {advise_small, forbid_writing, give_back};
+    static const size_t at[] = {0, BYTES / 2 - NF_PAGE_BYTES, BYTES / 2, BYTES - NF_PAGE_BYTES};
+
+    for (size_t i = 0; i < sizeof split / sizeof *split * 4; i++) {
+        struct nf_tier t;
+        char *memory[2];
+
+        map_huge_or_skip(&t, memory);
+        assert_int_equal(nf_tier_verify(&t, memory[0], BYTES), 0);
+        assert_int_equal(nf_tier_verify(&t, memory[1], BYTES), 0);
+        assert_int_equal(split[i / 4](memory[1] + at[i % 4]), 0);
+        assert_int_equal(nf_tier_verify(&t, memory[0], BYTES), 0);
+        assert_int_equal(t.ops->verify(t.state, memory[1], BYTES), 0); /* where they are says nothing of it */
+        assert_int_equal(nf_tier_verify(&t, memory[1], BYTES), -EXDEV);
+        if (!strstr(nf_error_text(-EXDEV), "of 4.00 MiB on huge pages 2.00 MiB are left"))
+            fail_msg("split %zu: '%s'", i, nf_error_text(-EXDEV));
+        for (int k = 0; k < 2; k++)
+            t.ops->unmap(t.state, memory[k], BYTES);
+        nf_tier_close(&t);
+    }
+}
+
 /* --- files --- */
 
 /* A file is proved by what is mapped: something else at the same address is noticed, and so is a full filesystem. */
@@ -668,7 +728,7 @@ int main(int argc, char **argv)
     };
     static const struct CMUnitTest once[] = {
         cmocka_unit_test(test_unknown_lists), cmocka_unit_test(test_incomplete), cmocka_unit_test(test_numa_proves),
-        cmocka_unit_test(test_file_proves), cmocka_unit_test(test_file_disappears), cmocka_unit_test(test_file_is_kept), cmocka_unit_test(test_trace_writes),
+        cmocka_unit_test(test_split_pages), cmocka_unit_test(test_file_proves), cmocka_unit_test(test_file_disappears), cmocka_unit_test(test_file_is_kept), cmocka_unit_test(test_trace_writes),
         cmocka_unit_test_teardown(test_targets, close_left),
         cmocka_unit_test_teardown(test_no_rounding_loss, close_left),
         cmocka_unit_test_teardown(test_idle_is_not_saved, close_left),

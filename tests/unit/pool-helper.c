@@ -565,12 +565,13 @@ static void movers_say_what_they_need(void **state)
     static const struct {
         int kind, node[2];
         double bps;
-        const char *spec, *says; /* NULL: usable */
+        bool huge;
+        const char *says; /* NULL: usable */
     } cases[] = {
-        {NF_MOVER_NONE, {-1, -1}, 1e9, "emulated", NULL}, {NF_MOVER_COPY, {-1, -1}, 1e9, "emulated", NULL},
-        {NF_MOVER_MOVE_PAGES, {0, 0}, 1e9, "emulated", "emulated"}, {NF_MOVER_MOVE_PAGES, {0, 0}, 0, "numa", "both on node 0"},
-        {NF_MOVER_MOVE_PAGES, {0, -1}, 0, "null", "on none"}, {NF_MOVER_MOVE_PAGES, {0, 1}, 0, "numa:page=thp", "huge"},
-        {NF_MOVER_MOVE_PAGES, {0, 1}, 0, "numa:node=1", NULL}, {NF_MOVER_KERNEL, {0, 0}, 1e9, "emulated", "emulated"},
+        {NF_MOVER_NONE, {-1, -1}, 1e9, false, NULL}, {NF_MOVER_COPY, {-1, -1}, 1e9, false, NULL},
+        {NF_MOVER_MOVE_PAGES, {0, 0}, 1e9, false, "emulated"}, {NF_MOVER_MOVE_PAGES, {0, 0}, 0, false, "both on node 0"},
+        {NF_MOVER_MOVE_PAGES, {0, -1}, 0, false, "on none"}, {NF_MOVER_MOVE_PAGES, {0, 1}, 0, true, "huge"},
+        {NF_MOVER_MOVE_PAGES, {0, 1}, 0, false, NULL}, {NF_MOVER_KERNEL, {0, 0}, 1e9, false, "emulated"},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -579,7 +580,7 @@ static void movers_say_what_they_need(void **state)
         char why[512] = "";
         int rc;
 
-        strcpy(t[1].spec, cases[i].spec);
+        t[1].facts.huge = cases[i].huge;
         rc = nf_mover_probe(cases[i].kind, t, 2, why, sizeof why);
         assert_int_equal(rc, cases[i].says ? -ENODEV : 0);
         if (cases[i].says && !strstr(why, cases[i].says))

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -98,6 +99,67 @@ static void every_page_is_proved(void **state)
     step_deinit(&s);
 }
 
+/* --- huge pages --- */
+
+static char *huge_memory;
+static int (*map_of_the_tier)(void *tier, size_t bytes, void **out);
+
+static int map_and_tell(void *tier, size_t bytes, void **out)
+{
+    int rc = map_of_the_tier(tier, bytes, out);
+
+    huge_memory = rc ? NULL : *out;
+    return rc;
+}
+
+/* The kernel splits a huge page of an arena's unused end as the measured steps begin, where asked to. */
+static void split(void *split_it, bool begin)
+{
+    if (begin && *(bool *)split_it)
+        assert_int_equal(madvise(huge_memory + BED_ARENA - PAGE, PAGE, MADV_NOHUGEPAGE), 0);
+}
+
+static void split_huge_pages_fail_the_trial(void **state)
+{
+    static const struct nf_tier_local local = {.latency_ns = 100, .read_bps = 10e9, .write_bps = 8e9};
+    struct nf_tier huge;
+    struct nf_tier_ops ops;
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+    bool split_it = false;
+
+    assert_int_equal(nf_tier_open("far", "emulated:page=thp", &local, &huge), 0);
+    ops = *huge.ops;
+    map_of_the_tier = ops.map;
+    ops.map = map_and_tell;
+    step_init(&s);
+    step_tensor(&s, PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    step_op(&s, 0);
+    step_ready(&s);
+    bed_place_all(100, false);
+    bed_init(&b, &s, 1);
+    b.tiers[1] = huge;
+    b.tiers[1].ops = &ops;
+    b.config.cycles = 2;
+    b.config.measuring = split;
+    b.config.measuring_ctx = &split_it;
+    for (int i = 0; i < 2; i++) {
+        split_it = i;
+        assert_int_equal(nf_trial_run(&b.config, &t), 0);
+        if (!i && t.status == NF_TRIAL_FAILED && strstr(t.message, "the kernel put")) {
+            print_message("%s\n", t.message);
+            skip();
+        }
+        assert_int_equal(t.status, i ? NF_TRIAL_FAILED : NF_TRIAL_OK);
+        if (i && (!strstr(t.message, "at a checkpoint between") || !strstr(t.message, "tier 'far': page=thp: of 16.00 MiB on huge pages 14.00 MiB are left")))
+            fail_msg("'%s'", t.message);
+        nf_trial_deinit(&t);
+    }
+    nf_tier_close(&huge);
+    step_deinit(&s);
+}
+
 /* --- cold --- */
 
 enum { CHAIN = 2048 /* lines of a chain in each arena's last part, which no storage uses */, CHAIN_STEP = 997 /* odd: no prefetcher knows it */,
@@ -185,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(misplaced_pages_fail_the_trial),
         cmocka_unit_test(every_page_is_proved),
+        cmocka_unit_test(split_huge_pages_fail_the_trial),
         cmocka_unit_test(cold_trials_begin_with_empty_caches),
     };
 
