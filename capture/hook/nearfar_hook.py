@@ -202,7 +202,7 @@ class Hook:
     def __init__(self, ring, pass_kind):
         self.ring, self.pass_kind = ring, pass_kind
         self.state, self.patches, self.names = State(), Patches(), Names(ring, self.notice)
-        self.notices = set()
+        self.notices = []
         self.pid = None             # of the process that claimed the ring
         self.training = False
         self.watching = False       # training, and this pass wants more than its steps
@@ -218,9 +218,13 @@ class Hook:
     # --- trouble ---
 
     def notice(self, reason):
-        """Tells the tool, once, about something that stays unseen."""
+        """Tells the tool, once, about something that stays unseen; what comes before the process is claimed is told then."""
         if reason not in self.notices:
-            self.notices.add(reason)
+            self.notices.append(reason)
+            self.tell_notices([reason])
+
+    def tell_notices(self, reasons):
+        for reason in reasons if self.pid is not None else ():
             self.ring.mark(ring_module.MARK_UNSUPPORTED, name=reason)
 
     def say(self, mark):
@@ -263,6 +267,7 @@ class Hook:
         self.ring.resend()
         rank, world = (int(os.environ.get(name) or default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
         self.ring.emit([event(ring_module.EVENT_MARK, id=ring_module.MARK_RANK, a=rank, b=world)])
+        self.tell_notices(self.notices)
         return True
 
     def begin_training(self):
@@ -603,7 +608,8 @@ class Hook:
 
             self.patches.replace(owner, name, wrapper)
 
-        watch(torch, "compile", "torch.compile: operators inside compiled functions stay hidden")
+        # Under a dispatch mode torch runs a compiled function as it was written (seen with 2.11), but for what it never does.
+        watch(torch, "compile", "torch.compile: operators are those of the functions as written, or hidden; the bare pass ran them compiled")
 
     def install(self):
         self.wrap_optimizers()

@@ -353,6 +353,13 @@ def test_no_ring():
             same(said, plain_job("plain")[0], "parameters")
 
 
+def test_compiled():
+    run = Run("compiled", "access")
+    notices = run.unsupported()
+    assert len(notices) == 1 and notices[0].startswith("torch.compile: "), notices
+    assert run.ops()
+
+
 def test_no_torch():
     run = Run("no_torch", "access")
     same((run.end["exit"], run.end["owner"], len(run.events)), (0, 0, 0), "exit, owner, events")
