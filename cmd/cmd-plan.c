@@ -294,6 +294,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     struct nf_forecast_bounds bounds = {0};
     struct nf_forecast_wish w = {.bounds = &bounds};
     struct nf_stream *stream = NULL;
+    struct nf_profile *profiles = NULL;
     struct nf_study *study;
     struct tables t = {0};
     double shares[2] = {0.2};
@@ -335,12 +336,16 @@ static int run(const struct nf_command *self, int argc, char **argv)
     if (!rc && (!t.plans || !t.roles || (a.explain != UINT64_MAX && !t.course)))
         rc = nf_fail(-ENOMEM, "out of memory");
     if (!rc)
+        rc = nf_profiles_new(stream, w.llc_bytes, w.llc_bytes, &profiles);
+    w.profiles = profiles;
+    if (!rc)
         rc = forecast_all(&a, &w, &t, measured);
     if (!rc)
         rc = print(&a, &t);
     nf_table_free(t.plans);
     nf_table_free(t.roles);
     nf_table_free(t.course);
+    nf_profiles_free(profiles, stream ? stream->n_classes : 0);
     nf_stream_free(stream);
     nf_study_close(study);
     if (!rc)

@@ -10,11 +10,11 @@
 #include "core/base/job-placer.h"
 #include "core/model/profile.h"
 #include "live/plan-file.h"
-#include "pool/pool.h"
+#include "pool/player.h"
 
 _Static_assert((int)NF_PLAN_TIERS == (int)NF_TIER_MAX, "as many tiers in a plan as in a pool");
 
-enum { NO_HANDLE = UINT32_MAX, STEADY_CYCLES = 3 };
+enum { STEADY_CYCLES = 3 };
 
 typedef NF_ARRAY(struct nf_plan_entry) entry_array;
 typedef NF_ARRAY(struct nf_plan_group) group_array;
@@ -33,17 +33,15 @@ struct play {
     const struct nf_step_class *c;
     uint32_t steady;
     struct nf_profile *profiles;
-    struct nf_tier tiers[NF_TIER_MAX];
+    struct nf_step_order order;
     struct nf_policy_ops played; /* the policy, whose moves copy: there are no nodes to migrate between in a play */
-    struct nf_pool *pool;
-    uint32_t *handles, *carry;
+    struct nf_player player;
+    bool last; /* the step that is written down */
     uint64_t *pages_at; /* of each storage in tiers_of_pages; UINT64_MAX: not placed */
     tier_array page_tiers;
     entry_array entries;
     group_array groups;
-    uint32_t *by_birth, *by_death; /* numbers, in that order */
-    uint32_t *operands, *operand_of; /* of the running op: handles; 1 + index of the last one by number */
-    uint8_t *rw;
+    uint32_t *moved; /* numbers; room for all */
     struct seen *seen;
     struct nf_plan_op *ops; /* of the step, and one for its end */
     move_array moves;
@@ -58,89 +56,15 @@ static uint64_t pages_of(const struct nf_tensor *t)
 
 /* --- playing the policy --- */
 
-static int open_pool(struct play *p)
+static uint32_t handle_of(const struct play *p, uint32_t number)
 {
-    const struct nf_live_plan_wish *w = p->w;
-    struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->tiers->n, .policy = &p->played, .policy_options = w->options,
-                               .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->steady,
-                               .seed = w->seed, .weightless = true};
-    int rc = 0;
-
-    p->played = *w->policy;
-    if (p->played.semantics.mover == NF_MOVER_MOVE_PAGES)
-        p->played.semantics.mover = NF_MOVER_COPY;
-
-    for (uint32_t i = 0; i < w->tiers->n && !rc; i++) {
-        char name[16];
-
-        snprintf(name, sizeof name, "tier%u", i);
-        rc = nf_tier_open(name, "null", NULL, &p->tiers[i]);
-        c.capacity[i] = UINT64_MAX;
-        c.arena_bytes[i] = 2 * p->out->peak_bytes + (16 << 20); /* addresses, never touched */
-        c.latency_ns[i] = w->tiers->latency_ns[i];
-        c.read_bps[i] = w->tiers->read_bps[i];
-    }
-    c.capacity[0] = p->out->near_bytes;
-    return rc ? rc : nf_pool_open(&c, &p->pool);
-}
-
-static int prepare_profiles(struct play *p)
-{
-    const struct nf_stream *s = p->w->stream;
-    int rc = 0;
-
-    p->profiles = calloc(s->n_classes, sizeof *p->profiles);
-    if (!p->profiles)
-        return nf_fail(-ENOMEM, "out of memory for %u step classes", s->n_classes);
-    for (uint32_t i = 0; i < s->n_classes && !rc; i++)
-        rc = nf_profile_init(&p->profiles[i], &s->classes[i], p->w->llc_bytes, p->w->llc_bytes);
-    return rc;
-}
-
-static int allocate(struct play *p, uint32_t number, uint32_t op)
-{
-    const struct nf_tensor *t = &p->c->tensors[number];
-    const struct nf_pool_alloc a = {.bytes = nf_page_bytes(t->bytes), .address = t->address, .op = op, .step_class = p->steady,
-                                    .number = number, .role = t->role};
-
-    return t->bytes ? nf_pool_allocate(p->pool, &a, &p->handles[number]) : 0;
-}
-
-static void release(struct play *p, uint32_t *handle)
-{
-    if (*handle != NO_HANDLE)
-        nf_pool_free(p->pool, *handle);
-    *handle = NO_HANDLE;
-}
-
-/* The op's operands, each once. Returns how many. */
-static uint32_t list_operands(struct play *p, uint32_t op)
-{
-    const struct nf_op *o = &p->c->ops[op];
-    uint32_t n = 0;
-
-    for (uint32_t i = o->first_visit; i < o->first_visit + o->n_visits; i++) {
-        const struct nf_visit *v = &p->c->visits[i];
-        uint32_t known = p->operand_of[v->tensor];
-
-        if (!v->bytes)
-            continue;
-        if (known && known <= n && p->operands[known - 1] == p->handles[v->tensor]) {
-            if (p->rw[known - 1] != v->rw)
-                p->rw[known - 1] = NF_RW_UPDATE;
-            continue;
-        }
-        p->operands[n] = p->handles[v->tensor];
-        p->rw[n++] = v->rw;
-        p->operand_of[v->tensor] = n;
-    }
-    return n;
+    return p->player.lives.handles[p->steady][number];
 }
 
 /* Whether it lies elsewhere than when it was last looked at. */
 static bool look(struct play *p, uint32_t number)
 {
-    const struct nf_pool_storage *s = nf_pool_storage(p->pool, p->handles[number]);
+    const struct nf_pool_storage *s = nf_pool_storage(p->player.pool, handle_of(p, number));
     bool moved = false;
 
     for (uint32_t t = 0; t < p->w->tiers->n; t++) {
@@ -153,7 +77,7 @@ static bool look(struct play *p, uint32_t number)
 /* All of a storage that is to be near, or all that is not: room is made before it is taken. */
 static int push_moves(struct play *p, uint32_t number, bool near)
 {
-    const struct nf_pool_storage *s = nf_pool_storage(p->pool, p->handles[number]);
+    const struct nf_pool_storage *s = nf_pool_storage(p->player.pool, handle_of(p, number));
     uint64_t run;
     uint32_t tier;
 
@@ -174,21 +98,20 @@ static int push_moves(struct play *p, uint32_t number, bool near)
 static int note_moves(struct play *p, uint32_t op)
 {
     struct nf_pool_stats stats;
-    uint32_t *moved = p->operand_of, n = 0; /* free between two ops */
+    uint32_t n = 0;
     int rc = 0;
 
     p->ops[op].first_move = (uint32_t)p->moves.n;
-    nf_pool_stats(p->pool, &stats);
+    nf_pool_stats(p->player.pool, &stats);
     if (stats.moves == p->moves_made)
         return 0;
     p->moves_made = stats.moves;
     for (uint32_t i = 0; i < p->c->n_tensors; i++) {
-        if (p->handles[i] != NO_HANDLE && look(p, i) && p->c->tensors[i].bytes >= NF_PLAN_MIN_BYTES)
-            moved[n++] = i;
+        if (handle_of(p, i) != NF_NO_HANDLE && look(p, i) && p->c->tensors[i].bytes >= NF_PLAN_MIN_BYTES)
+            p->moved[n++] = i;
     }
     for (uint32_t i = 0; i < 2 * n && !rc; i++)
-        rc = push_moves(p, moved[i % n], i >= n);
-    memset(moved, 0, n * sizeof *moved);
+        rc = push_moves(p, p->moved[i % n], i >= n);
     p->ops[op].n_moves = (uint32_t)p->moves.n - p->ops[op].first_move;
     return rc;
 }
@@ -200,9 +123,9 @@ static int note(struct play *p, uint32_t number)
     uint64_t at = 0, run;
     uint32_t tier;
 
-    if (p->handles[number] == NO_HANDLE)
+    if (handle_of(p, number) == NF_NO_HANDLE)
         return 0;
-    s = nf_pool_storage(p->pool, p->handles[number]);
+    s = nf_pool_storage(p->player.pool, handle_of(p, number));
     look(p, number);
     p->pages_at[number] = p->page_tiers.n;
     for (; at < s->bytes; at += run) {
@@ -215,159 +138,94 @@ static int note(struct play *p, uint32_t number)
     return 0;
 }
 
-static int enter_step(struct play *p)
+static int next_op(void *context, uint32_t class_index, uint32_t number, struct nf_play_op *out)
 {
+    nf_play_op_of(&((struct play *)context)->order, number, out);
+    return 0;
+}
+
+/* Where what was carried in lies. */
+static int step_begins(void *context, uint32_t class_index)
+{
+    struct play *p = context;
+    struct nf_pool_stats stats;
     int rc = 0;
 
-    for (uint32_t i = 0; i < p->c->n_tensors && !rc; i++) {
-        int32_t slot = p->c->tensors[i].carry_in;
-
-        if (slot == NF_CARRY_NONE)
-            continue;
-        p->handles[i] = p->carry[slot];
-        p->carry[slot] = NO_HANDLE;
-        if (p->handles[i] == NO_HANDLE)
-            rc = allocate(p, i, 0);
-    }
+    nf_pool_stats(p->player.pool, &stats);
+    p->moves_made = stats.moves;
+    for (uint32_t i = 0; i < p->c->n_tensors && p->last && !rc; i++)
+        rc = note(p, i);
     return rc;
 }
 
-static void leave_step(struct play *p)
-{
-    for (uint32_t i = 0; i < p->c->n_tensors; i++) {
-        int32_t slot = p->c->tensors[i].carry_out;
-
-        if (slot == NF_CARRY_NONE || p->handles[i] == NO_HANDLE)
-            continue;
-        release(p, &p->carry[slot]);
-        p->carry[slot] = p->handles[i];
-        p->handles[i] = NO_HANDLE;
-    }
-    for (uint32_t i = 0; i < p->c->n_tensors; i++)
-        release(p, &p->handles[i]);
-}
-
 /* An op as the job will have it: its storages are born, moves are over, it runs. */
-static int play_op(struct play *p, uint32_t op, uint32_t *born, bool last)
+static int op_runs(void *context, uint32_t class_index, uint32_t number, const struct nf_play_op *op, const uint32_t *handles)
 {
-    uint32_t first = *born, n;
-    int rc = 0;
+    struct play *p = context;
+    int rc = nf_pool_settle(p->player.pool); /* as if moves had time enough */
 
-    for (; *born < p->c->n_tensors && p->c->tensors[p->by_birth[*born]].birth == (int32_t)op && !rc; (*born)++)
-        rc = allocate(p, p->by_birth[*born], op);
-    if (rc)
-        return rc;
-    n = list_operands(p, op);
-    for (uint32_t i = 0; i < n; i++) {
-        if (p->operands[i] == NO_HANDLE)
-            return nf_fail(-EBADMSG, "op %u visits a tensor that is not alive", op);
+    for (uint32_t i = 0; i < op->n_births && p->last && !rc; i++)
+        rc = note(p, op->births[i]);
+    return rc || !p->last ? rc : note_moves(p, number);
+}
+
+static int step_ends(void *context, uint32_t class_index)
+{
+    struct play *p = context;
+
+    return p->last ? note_moves(p, p->c->n_ops) : 0;
+}
+
+static int open_player(struct play *p)
+{
+    const struct nf_live_plan_wish *w = p->w;
+    struct nf_player_config c = {
+        .stream = w->stream,
+        .pool = {.n_tiers = w->tiers->n, .policy = &p->played, .policy_options = w->options, .profiles = p->profiles,
+                 .n_profiles = w->stream->n_classes, .steady_class = p->steady, .seed = w->seed},
+        .in_time = true,
+        .watch = {.context = p, .op = next_op, .step_begins = step_begins, .step_ends = step_ends, .op_runs = op_runs},
+    };
+
+    p->played = *w->policy;
+    if (p->played.semantics.mover == NF_MOVER_MOVE_PAGES)
+        p->played.semantics.mover = NF_MOVER_COPY;
+    for (uint32_t i = 0; i < w->tiers->n; i++) {
+        c.pool.capacity[i] = i ? UINT64_MAX : p->out->near_bytes;
+        c.pool.arena_bytes[i] = nf_player_arena_bytes(p->out->peak_bytes);
+        c.pool.latency_ns[i] = w->tiers->latency_ns[i];
+        c.pool.read_bps[i] = w->tiers->read_bps[i];
     }
-    rc = nf_pool_begin(p->pool, op, p->operands, p->rw, n);
-    if (rc)
-        return rc;
-    rc = nf_pool_settle(p->pool); /* as if moves had time enough */
-    for (uint32_t i = first; i < *born && last && !rc; i++)
-        rc = note(p, p->by_birth[i]);
-    memset(p->operand_of, 0, p->c->n_tensors * sizeof *p->operand_of);
-    if (!rc && last)
-        rc = note_moves(p, op);
-    if (!rc)
-        rc = nf_pool_end(p->pool, op);
-    return rc ? rc : nf_pool_settle(p->pool);
-}
-
-static int play_step(struct play *p, bool last)
-{
-    uint32_t born = 0, dead = 0;
-    struct nf_pool_stats stats;
-    nf_regime regime = 0;
-    int rc = enter_step(p);
-
-    nf_pool_stats(p->pool, &stats);
-    p->moves_made = stats.moves;
-    for (uint32_t i = 0; i < p->c->n_tensors && last && !rc; i++)
-        rc = note(p, i); /* those that were carried in */
-    while (born < p->c->n_tensors && p->c->tensors[p->by_birth[born]].birth < 0)
-        born++;
-    for (uint32_t op = 0; op < p->c->n_ops && !rc; op++) {
-        if (p->c->ops[op].regime != regime)
-            rc = nf_pool_enter(p->pool, p->c->ops[op].regime);
-        regime = p->c->ops[op].regime;
-        if (!rc)
-            rc = play_op(p, op, &born, last);
-        for (; !rc && dead < p->c->n_tensors && p->c->tensors[p->by_death[dead]].death <= (int32_t)op; dead++)
-            release(p, &p->handles[p->by_death[dead]]);
-    }
-    if (!rc && last)
-        rc = note_moves(p, p->c->n_ops);
-    if (rc)
-        return rc;
-    leave_step(p);
-    rc = nf_pool_tick(p->pool);
-    return rc ? rc : nf_pool_settle(p->pool);
-}
-
-static const struct nf_tensor *sorted; /* for the comparisons below */
-
-static int earlier_birth(const void *a, const void *b)
-{
-    const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-
-    return sorted[i].birth != sorted[j].birth ? (sorted[i].birth < sorted[j].birth ? -1 : 1) : i < j ? -1 : i > j;
-}
-
-static int earlier_death(const void *a, const void *b)
-{
-    const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-
-    return sorted[i].death != sorted[j].death ? (sorted[i].death < sorted[j].death ? -1 : 1) : i < j ? -1 : i > j;
-}
-
-static uint32_t *in_order(const struct nf_step_class *c, int (*compare)(const void *, const void *))
-{
-    uint32_t *order = malloc((c->n_tensors + (size_t)1) * sizeof *order);
-
-    for (uint32_t i = 0; order && i < c->n_tensors; i++)
-        order[i] = i;
-    sorted = c->tensors;
-    if (order)
-        qsort(order, c->n_tensors, sizeof *order, compare);
-    return order;
+    return nf_player_init(&p->player, &c);
 }
 
 static int play(struct play *p)
 {
-    uint32_t n = p->c->n_tensors, slots = p->w->stream->n_carry;
+    uint32_t n = p->c->n_tensors;
     int rc;
 
-    p->handles = malloc((n + (size_t)1) * sizeof *p->handles);
-    p->carry = malloc((slots + (size_t)1) * sizeof *p->carry);
     p->pages_at = malloc((n + (size_t)1) * sizeof *p->pages_at);
-    p->by_birth = in_order(p->c, earlier_birth);
-    p->by_death = in_order(p->c, earlier_death);
-    p->operands = malloc((n + (size_t)1) * sizeof *p->operands);
-    p->operand_of = calloc(n + (size_t)1, sizeof *p->operand_of);
-    p->rw = malloc(n + (size_t)1);
+    p->moved = malloc((n + (size_t)1) * sizeof *p->moved);
     p->seen = calloc(n + (size_t)1, sizeof *p->seen);
     p->ops = calloc(p->c->n_ops + (size_t)1, sizeof *p->ops);
     p->entry_of = malloc((n + (size_t)1) * sizeof *p->entry_of);
-    if (!p->handles || !p->carry || !p->pages_at || !p->by_birth || !p->by_death || !p->operands || !p->operand_of || !p->rw ||
-        !p->seen || !p->ops || !p->entry_of)
+    if (!p->pages_at || !p->moved || !p->seen || !p->ops || !p->entry_of)
         return nf_fail(-ENOMEM, "out of memory for %u storages", n);
     for (uint32_t i = 0; i < n; i++) {
-        p->handles[i] = NO_HANDLE;
         p->pages_at[i] = UINT64_MAX;
         p->entry_of[i] = NF_PLAN_NONE;
     }
     for (uint32_t i = 0; i < p->c->n_ops; i++)
         p->ops[i].name = nf_job_name_hash(p->w->stream->names[p->c->ops[i].name]);
-    for (uint32_t i = 0; i < slots; i++)
-        p->carry[i] = NO_HANDLE;
-    rc = prepare_profiles(p);
+    rc = nf_step_order_init(&p->order, p->c);
     if (!rc)
-        rc = open_pool(p);
-    for (unsigned i = 0; i < STEADY_CYCLES && !rc; i++)
-        rc = play_step(p, i + 1 == STEADY_CYCLES);
+        rc = nf_profiles_new(p->w->stream, p->w->llc_bytes, p->w->llc_bytes, &p->profiles);
+    if (!rc)
+        rc = open_player(p);
+    for (unsigned i = 0; i < STEADY_CYCLES && !rc; i++) {
+        p->last = i + 1 == STEADY_CYCLES;
+        rc = nf_player_step(&p->player, p->steady);
+    }
     return rc;
 }
 
@@ -393,12 +251,34 @@ static uint64_t carried_pages(const struct play *p, int32_t slot)
     return UINT64_MAX;
 }
 
+static const struct nf_tensor *sorted; /* for the comparison below */
+
+static int earlier_birth(const void *a, const void *b)
+{
+    const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+
+    return sorted[i].birth != sorted[j].birth ? (sorted[i].birth < sorted[j].birth ? -1 : 1) : i < j ? -1 : i > j;
+}
+
+/* Numbers in order of birth, what is carried in first. NULL: no memory. */
+static uint32_t *in_order(const struct nf_step_class *c)
+{
+    uint32_t *order = malloc((c->n_tensors + (size_t)1) * sizeof *order);
+
+    for (uint32_t i = 0; order && i < c->n_tensors; i++)
+        order[i] = i;
+    sorted = c->tensors;
+    if (order)
+        qsort(order, c->n_tensors, sizeof *order, earlier_birth);
+    return order;
+}
+
 /* What a step class allocates, and with `carried` what it finds. Of the steady one all; of another, whose storages nobody
  * placed, what it hands on. */
 static int push_group(struct play *p, const struct nf_step_class *c, bool carried)
 {
     struct nf_plan_group g = {.first = (uint32_t)p->entries.n};
-    uint32_t *order = in_order(c, earlier_birth);
+    uint32_t *order = in_order(c);
     int rc = order ? 0 : nf_fail(-ENOMEM, "out of memory for %u storages", c->n_tensors);
 
     for (uint32_t i = 0; i < c->n_tensors && !rc; i++) {
@@ -534,20 +414,11 @@ int nf_live_plan_init(struct nf_live_plan *out, const struct nf_live_plan_wish *
         rc = push_group(&p, s->n_sequence ? &s->classes[s->sequence[0]] : p.c, true);
     if (!rc)
         rc = write_file(&p, out);
-    nf_pool_close(p.pool);
-    for (uint32_t i = 0; i < NF_TIER_MAX; i++)
-        nf_tier_close(&p.tiers[i]);
-    for (uint32_t i = 0; p.profiles && i < s->n_classes; i++)
-        nf_profile_deinit(&p.profiles[i]);
-    free(p.profiles);
-    free(p.handles);
-    free(p.carry);
+    nf_player_deinit(&p.player);
+    nf_step_order_deinit(&p.order);
+    nf_profiles_free(p.profiles, s->n_classes);
     free(p.pages_at);
-    free(p.by_birth);
-    free(p.by_death);
-    free(p.operands);
-    free(p.operand_of);
-    free(p.rw);
+    free(p.moved);
     free(p.seen);
     free(p.ops);
     free(p.entry_of);

@@ -14,8 +14,6 @@
 #include "replay/touches.h"
 #include "replay/worker.h"
 
-enum { NO_HANDLE = UINT32_MAX };
-
 /* An op is late when it ends this share of its captured time after its deadline: five times the 1 % within which the
  * step ends must repeat. */
 static const double LATE_SHARE = 0.05;
@@ -37,8 +35,7 @@ struct engine {
     int helper_cpu;
     bool helper_yields;
 
-    uint32_t **handles; /* per class, per tensor */
-    uint32_t *carry;    /* per carry slot */
+    struct nf_lives lives;
     const struct nf_pool_storage **storages; /* of the running op's operands */
     uint32_t *only_tier;                     /* of the same: n_tiers when split */
     uint32_t *op_handles;
@@ -80,20 +77,22 @@ static char *memory_of(const struct engine *e, uint32_t handle)
     return nf_pool_storage(e->pool, handle)->piece[0].memory;
 }
 
-static void tell_storage(struct engine *e, const struct nf_tensor *t, uint32_t number, uint32_t handle, bool carried)
+static int tell_storage(void *context, uint32_t class_index, uint32_t number, enum nf_arrival how)
 {
+    struct engine *e = context;
     const struct nf_replay_observer *o = e->config->observer;
 
-    if (o && handle != NO_HANDLE)
-        o->storage(o->context, t, number, memory_of(e, handle), carried);
+    o->storage(o->context, &e->config->stream->classes[class_index].tensors[number], number,
+               memory_of(e, e->lives.handles[class_index][number]), how == NF_ARRIVES_CARRIED);
+    return 0;
 }
 
-static void tell_gone(struct engine *e, uint32_t handle)
+static void tell_gone(void *context, uint32_t handle)
 {
+    struct engine *e = context;
     const struct nf_replay_observer *o = e->config->observer;
 
-    if (o)
-        o->gone(o->context, memory_of(e, handle));
+    o->gone(o->context, memory_of(e, handle));
 }
 
 static int tell_op(struct engine *e, const struct nf_script *s, const struct nf_script_op *op)
@@ -109,53 +108,6 @@ static int tell_op(struct engine *e, const struct nf_script *s, const struct nf_
 }
 
 /* --- ops --- */
-
-/* The op as the policy knows it. */
-static uint32_t seen_op(const struct engine *e, uint32_t class_index, uint32_t op)
-{
-    return e->config->seen && e->config->stream->classes[class_index].n_ops ? e->config->seen[class_index].op[op] : op;
-}
-
-static int allocate(struct engine *e, uint32_t class_index, uint32_t number, uint32_t op)
-{
-    const struct nf_step_class *c = &e->config->stream->classes[class_index];
-    const struct nf_tensor *t = &c->tensors[number];
-    struct nf_pool_alloc a = {
-        .bytes = nf_page_bytes(t->bytes),
-        .address = t->address,
-        .op = seen_op(e, class_index, op),
-        .step_class = class_index,
-        .number = number,
-        .role = t->role,
-    };
-    int rc;
-
-    if (e->config->seen) {
-        a.step_class = e->config->seen[class_index].step_class;
-        a.number = e->config->seen[class_index].tensor[number];
-        a.role = a.number == UINT32_MAX ? NF_ROLE_UNKNOWN : t->role;
-    }
-
-    if (!t->bytes) /* never visited either */
-        return 0;
-    rc = nf_pool_allocate(e->pool, &a, &e->handles[class_index][number]);
-    if (rc) {
-        e->handles[class_index][number] = NO_HANDLE;
-        return nf_fail_in(rc, "tensor %u (%s, %llu bytes) at op %u", number, nf_role_name(t->role),
-                          (unsigned long long)a.bytes, op);
-    }
-    tell_storage(e, t, number, e->handles[class_index][number], false);
-    return 0;
-}
-
-static void release(struct engine *e, uint32_t *handle)
-{
-    if (*handle != NO_HANDLE) {
-        tell_gone(e, *handle);
-        nf_pool_free(e->pool, *handle);
-    }
-    *handle = NO_HANDLE;
-}
 
 /* Time the pool kept this thread on the policy's behalf so far: it is never hidden under compute. */
 static uint64_t billed_ns(const struct engine *e)
@@ -200,17 +152,17 @@ static int open_op(struct engine *e, uint32_t class_index, uint32_t number)
         return rc;
     e->regime = regime;
     for (uint32_t i = 0; i < op->births.n; i++) {
-        rc = allocate(e, class_index, s->births[op->births.first + i], number);
+        rc = nf_lives_bear(&e->lives, class_index, s->births[op->births.first + i], number);
         if (rc)
             return rc;
     }
     for (uint32_t i = 0; i < op->operands.n; i++) {
-        e->op_handles[i] = e->handles[class_index][s->operands[op->operands.first + i]];
-        if (e->op_handles[i] == NO_HANDLE)
+        e->op_handles[i] = e->lives.handles[class_index][s->operands[op->operands.first + i]];
+        if (e->op_handles[i] == NF_NO_HANDLE)
             return nf_fail(-EBADMSG, "op %u visits tensor %u, which is not alive", number,
                            s->operands[op->operands.first + i]);
     }
-    rc = nf_pool_begin(e->pool, seen_op(e, class_index, number), e->op_handles, s->operand_rw + op->operands.first, op->operands.n);
+    rc = nf_pool_begin(e->pool, nf_lives_seen_op(&e->lives, class_index, number), e->op_handles, s->operand_rw + op->operands.first, op->operands.n);
     for (uint32_t i = 0; i < op->operands.n && !rc; i++) {
         e->storages[i] = nf_pool_storage(e->pool, e->op_handles[i]);
         e->only_tier[i] = only_tier(e->storages[i], e->n_tiers);
@@ -364,55 +316,15 @@ static int run_op(struct engine *e, uint32_t class_index, uint32_t number)
         rc = tell_touches(e, s, op);
     billed = full ? billed_ns(e) : 0;
     if (!rc)
-        rc = nf_pool_end(e->pool, seen_op(e, class_index, number));
+        rc = nf_pool_end(e->pool, nf_lives_seen_op(&e->lives, class_index, number));
     for (uint32_t i = 0; i < op->deaths.n; i++)
-        release(e, &e->handles[class_index][s->deaths[op->deaths.first + i]]);
+        nf_lives_end(&e->lives, class_index, s->deaths[op->deaths.first + i]);
     if (full)
         e->op_start_ns += billed_since(e, billed);
     return rc;
 }
 
 /* --- steps --- */
-
-/* Storages of the step before enter by their carry slot; a slot nobody filled is allocated now, cold. */
-static int enter_step(struct engine *e, uint32_t class_index)
-{
-    const struct nf_step_class *c = &e->config->stream->classes[class_index];
-    int rc = 0;
-
-    for (uint32_t i = 0; i < c->n_tensors && !rc; i++) {
-        int32_t slot = c->tensors[i].carry_in;
-
-        if (slot == NF_CARRY_NONE)
-            continue;
-        e->handles[class_index][i] = e->carry[slot];
-        e->carry[slot] = NO_HANDLE;
-        if (e->handles[class_index][i] == NO_HANDLE)
-            rc = allocate(e, class_index, i, 0);
-        else
-            tell_storage(e, &c->tensors[i], i, e->handles[class_index][i], true);
-    }
-    return rc;
-}
-
-/* Survivors leave by their slot. A slot still filled belonged to a storage this class does not know: another class
- * left it and nothing took it up, so it goes, as it must have in the job. */
-static void leave_step(struct engine *e, uint32_t class_index)
-{
-    const struct nf_step_class *c = &e->config->stream->classes[class_index];
-
-    for (uint32_t i = 0; i < c->n_tensors; i++) {
-        int32_t slot = c->tensors[i].carry_out;
-
-        if (slot == NF_CARRY_NONE || e->handles[class_index][i] == NO_HANDLE)
-            continue;
-        release(e, &e->carry[slot]);
-        e->carry[slot] = e->handles[class_index][i];
-        e->handles[class_index][i] = NO_HANDLE;
-    }
-    for (uint32_t i = 0; i < c->n_tensors; i++)
-        release(e, &e->handles[class_index][i]);
-}
 
 /* Lets others work while the clock stands still. */
 static int pause_before(struct engine *e, uint32_t class_index, uint32_t op)
@@ -443,7 +355,7 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
         e->workers[i].pace.base_tick = pace->base_tick;
     }
     start = before = e->op_start_ns = nf_pace_now(pace);
-    rc = enter_step(e, class_index);
+    rc = nf_lives_enter(&e->lives, class_index);
     for (uint32_t i = 0; i < s->of->n_ops && !rc; i++) {
         paused = e->paused_ns;
         rc = pause_before(e, class_index, i);
@@ -460,7 +372,7 @@ static int run_step(struct engine *e, uint32_t class_index, uint64_t *took_ns)
         }
     }
     if (!rc) {
-        leave_step(e, class_index);
+        nf_lives_leave(&e->lives, class_index);
         rc = nf_pool_tick(e->pool);
     }
     if (!rc && e->config->observer)
@@ -675,10 +587,7 @@ static void engine_deinit(struct engine *e)
     nf_array_free(&e->seen.a);
     free(e->workers);
     nf_pool_close(e->pool);
-    for (uint32_t i = 0; e->handles && i < e->config->stream->n_classes; i++)
-        free(e->handles[i]);
-    free(e->handles);
-    free(e->carry);
+    nf_lives_deinit(&e->lives);
     free(e->storages);
     free(e->only_tier);
     free(e->op_handles);
@@ -764,18 +673,22 @@ static void place_helper(struct engine *e, const struct nf_pin *pin)
 static int open_pool(struct engine *e)
 {
     struct nf_pool_config pool = e->config->pool;
+    int rc;
 
     pool.helper_cpu = e->helper_cpu >= 0 ? &e->helper_cpu : NULL;
     pool.helper_shares = e->helper_yields;
     if (e->config->seen)
         pool.steady_class = e->config->planned_class;
-    return nf_pool_open(&pool, &e->pool);
+    rc = nf_pool_open(&pool, &e->pool);
+    e->lives.pool = e->pool;
+    return rc;
 }
 
 static int engine_init(struct engine *e, const struct nf_engine_config *config, const struct nf_pin *pin,
                        struct nf_trial *out)
 {
     const struct nf_stream *stream = config->stream;
+    const struct nf_lives_watch watch = {.context = e, .arrives = tell_storage, .leaves = tell_gone};
     size_t steps = (size_t)nf_engine_cycle_steps(config) * config->cycles;
     uint32_t operands = 1;
     int rc;
@@ -785,21 +698,14 @@ static int engine_init(struct engine *e, const struct nf_engine_config *config, 
                                         .kernels = nf_kernels_storing(nf_kernels_best(), config->store),
                                         .store = config->store, .parallelism_scale = config->parallelism_scale,
                                         .observed = config->observer};
-    e->handles = calloc(stream->n_classes + (size_t)1, sizeof *e->handles);
-    e->carry = malloc((stream->n_carry + (size_t)1) * sizeof *e->carry);
     out->step_ns = calloc(steps + 1, sizeof *out->step_ns);
-    if (!e->handles || !e->carry || !out->step_ns)
+    if (!out->step_ns)
         return nf_fail(-ENOMEM, "out of memory for the trial");
-    memset(e->carry, 0xff, (stream->n_carry + (size_t)1) * sizeof *e->carry);
-    for (uint32_t i = 0; i < stream->n_classes; i++) {
-        size_t size = (stream->classes[i].n_tensors + (size_t)1) * sizeof **e->handles;
-
-        e->handles[i] = malloc(size);
-        if (!e->handles[i])
-            return nf_fail(-ENOMEM, "out of memory for %u tensors", stream->classes[i].n_tensors);
-        memset(e->handles[i], 0xff, size);
+    rc = nf_lives_init(&e->lives, stream, config->seen, config->observer ? &watch : NULL);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < stream->n_classes; i++)
         operands = config->scripts[i].operands_max > operands ? config->scripts[i].operands_max : operands;
-    }
     e->storages = calloc(operands, sizeof *e->storages);
     e->only_tier = calloc(operands, sizeof *e->only_tier);
     e->op_handles = calloc(operands, sizeof *e->op_handles);

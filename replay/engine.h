@@ -7,19 +7,13 @@
 #include <stdint.h>
 
 #include "core/model/stream.h"
+#include "pool/lives.h"
 #include "pool/pool.h"
 #include "replay/kernel.h"
 #include "replay/measure.h"
 #include "replay/observer.h"
 #include "replay/pace.h"
 #include "replay/script.h"
-
-/* What the policy is told of a class, where its profiles are another capture's: the class there, and per tensor and op of this one those
- * it has there. UINT32_MAX: not profiled. */
-struct nf_seen_as {
-    uint32_t step_class;
-    const uint32_t *tensor, *op;
-};
 
 struct nf_engine_config {
     const struct nf_stream *stream;

@@ -7,28 +7,24 @@
 #include <string.h>
 
 #include "core/base/error.h"
-#include "core/model/profile.h"
 #include "pool/belady.h"
 #include "pool/bound.h"
-#include "pool/pool.h"
-#include "replay/script.h"
+#include "pool/player.h"
 #include "replay/variant.h"
 
-enum { NO_HANDLE = UINT32_MAX, WARM_STEPS = 2 };
+enum { WARM_STEPS = 2 };
 
 struct play {
     const struct nf_forecast_wish *w;
     struct nf_forecast *f;
     const struct nf_step_class *c;
-    struct nf_profile *profiles;
-    struct nf_script script; /* of the steady class */
+    const struct nf_profile *profile; /* of the steady class */
+    struct nf_step_order order;       /* as below */
     struct nf_step_uses uses;
     struct nf_stays stays;
     uint32_t *rank;  /* of each stay */
     double *lp_share;
-    struct nf_tier tiers[NF_TIER_MAX];
-    struct nf_pool *pool;
-    uint32_t *handles, *carry, *operands;
+    struct nf_player player;
     uint64_t explained_near; /* bytes of the explained tensor that were near when last looked at */
     const bool *again; /* per op: it runs a second time; NULL: none does */
     bool counting;
@@ -36,25 +32,14 @@ struct play {
 
 /* --- the steady step --- */
 
-static int allocate(struct play *p, uint32_t number, uint32_t op)
+static uint32_t handle_of(const struct play *p, uint32_t number)
 {
-    const struct nf_tensor *t = &p->c->tensors[number];
-    const struct nf_pool_alloc a = {.bytes = nf_page_bytes(t->bytes), .address = t->address, .op = op, .step_class = p->f->steady,
-                                    .number = number, .role = t->role};
-
-    return t->bytes ? nf_pool_allocate(p->pool, &a, &p->handles[number]) : 0;
-}
-
-static void release(struct play *p, uint32_t *handle)
-{
-    if (*handle != NO_HANDLE)
-        nf_pool_free(p->pool, *handle);
-    *handle = NO_HANDLE;
+    return p->player.lives.handles[p->f->steady][number];
 }
 
 static uint64_t near_of(const struct play *p, uint32_t number)
 {
-    return nf_pool_storage(p->pool, p->handles[number])->piece[0].bytes;
+    return nf_pool_storage(p->player.pool, handle_of(p, number))->piece[0].bytes;
 }
 
 static const int whys[] = {[NF_FORECAST_ENTERS] = NF_POLICY_WHY_ENTERS, [NF_FORECAST_BORN] = NF_POLICY_WHY_BORN,
@@ -63,11 +48,11 @@ static const int whys[] = {[NF_FORECAST_ENTERS] = NF_POLICY_WHY_ENTERS, [NF_FORE
 
 static int ask_why(struct play *p, struct nf_forecast_event *e)
 {
-    struct nf_policy_question q = {.what = whys[e->what], .handle = p->handles[p->w->explain], .op = e->op,
+    struct nf_policy_question q = {.what = whys[e->what], .handle = handle_of(p, p->w->explain), .op = e->op,
                                    .step_class = p->f->steady, .number = p->w->explain, .near_share = e->near};
     char text[256];
 
-    if (!nf_pool_explain(p->pool, &q, text, sizeof text))
+    if (!nf_pool_explain(p->player.pool, &q, text, sizeof text))
         return 0;
     e->why = strdup(text);
     return e->why ? 0 : -ENOMEM;
@@ -87,7 +72,7 @@ static int look(struct play *p, uint32_t op)
 {
     uint64_t near, before = p->explained_near;
 
-    if (!p->counting || p->w->explain == UINT32_MAX || p->handles[p->w->explain] == NO_HANDLE)
+    if (!p->counting || p->w->explain == UINT32_MAX || handle_of(p, p->w->explain) == NF_NO_HANDLE)
         return 0;
     near = near_of(p, p->w->explain);
     p->explained_near = near;
@@ -97,11 +82,12 @@ static int look(struct play *p, uint32_t op)
                                               .bytes = near > before ? near - before : before - near});
 }
 
-static int begin_course(struct play *p, uint32_t number, uint32_t op, bool born)
+static int begin_course(void *context, uint32_t class_index, uint32_t number, enum nf_arrival how)
 {
+    struct play *p = context;
     struct nf_forecast_role *r = &p->f->role[p->c->tensors[number].role];
 
-    if (!p->counting || p->handles[number] == NO_HANDLE)
+    if (!p->counting)
         return 0;
     r->tensors++;
     r->bytes += nf_page_bytes(p->c->tensors[number].bytes);
@@ -109,41 +95,8 @@ static int begin_course(struct play *p, uint32_t number, uint32_t op, bool born)
     if (number != p->w->explain)
         return 0;
     p->explained_near = near_of(p, number);
-    return tell(p, (struct nf_forecast_event){.what = born ? NF_FORECAST_BORN : NF_FORECAST_ENTERS, .op = op});
-}
-
-static int enter_step(struct play *p)
-{
-    int rc = 0;
-
-    for (uint32_t i = 0; i < p->c->n_tensors && !rc; i++) {
-        int32_t slot = p->c->tensors[i].carry_in;
-
-        if (slot == NF_CARRY_NONE)
-            continue;
-        p->handles[i] = p->carry[slot];
-        p->carry[slot] = NO_HANDLE;
-        if (p->handles[i] == NO_HANDLE)
-            rc = allocate(p, i, 0);
-        if (!rc)
-            rc = begin_course(p, i, 0, false);
-    }
-    return rc;
-}
-
-static void leave_step(struct play *p)
-{
-    for (uint32_t i = 0; i < p->c->n_tensors; i++) {
-        int32_t slot = p->c->tensors[i].carry_out;
-
-        if (slot == NF_CARRY_NONE || p->handles[i] == NO_HANDLE)
-            continue;
-        release(p, &p->carry[slot]);
-        p->carry[slot] = p->handles[i];
-        p->handles[i] = NO_HANDLE;
-    }
-    for (uint32_t i = 0; i < p->c->n_tensors; i++)
-        release(p, &p->handles[i]);
+    return tell(p, (struct nf_forecast_event){.what = how == NF_ARRIVES_BORN ? NF_FORECAST_BORN : NF_FORECAST_ENTERS,
+                                              .op = how == NF_ARRIVES_BORN ? (uint32_t)p->c->tensors[number].birth : 0});
 }
 
 /* The stay that ends in a use of the explained tensor. */
@@ -164,7 +117,7 @@ static void add_gap(const struct play *p, struct nf_forecast_event *e)
 }
 
 /* Bytes past the LLC of an op, by where they lie; the time that takes. */
-static int count_op(struct play *p, uint32_t number)
+static int count_op(struct play *p, uint32_t number, const struct nf_play_op *played)
 {
     const struct nf_op *op = &p->c->ops[number];
     double by_tier[NF_TIER_MAX] = {0}, longest = op->dur_ns + op->gap_ns, used = 0;
@@ -172,9 +125,9 @@ static int count_op(struct play *p, uint32_t number)
 
     for (uint32_t v = op->first_visit; v < op->first_visit + op->n_visits; v++) {
         uint32_t tensor = p->c->visits[v].tensor;
-        const struct nf_pool_storage *s = nf_pool_storage(p->pool, p->handles[tensor]);
+        const struct nf_pool_storage *s = nf_pool_storage(p->player.pool, handle_of(p, tensor));
         struct nf_forecast_role *r = &p->f->role[p->c->tensors[tensor].role];
-        double bytes = (double)p->profiles[p->f->steady].visit_miss_bytes[v];
+        double bytes = (double)p->profile->visit_miss_bytes[v];
         double far = bytes * (1 - (double)s->piece[0].bytes / (double)s->bytes);
 
         for (uint32_t t = 0; t < p->w->n_tiers; t++)
@@ -185,10 +138,10 @@ static int count_op(struct play *p, uint32_t number)
         r->far_bytes += (uint64_t)far;
         used += tensor == p->w->explain ? bytes : 0;
     }
-    for (uint32_t i = 0; i < p->script.ops[number].operands.n; i++) {
+    for (uint32_t i = 0; i < played->n_operands; i++) {
         struct nf_forecast_event e = {.what = NF_FORECAST_USED, .op = number, .bytes = (uint64_t)used, .lp_share = NAN};
 
-        if (p->script.operands[p->script.ops[number].operands.first + i] != p->w->explain)
+        if (played->operands[i] != p->w->explain)
             continue;
         add_gap(p, &e);
         rc = tell(p, e);
@@ -200,57 +153,23 @@ static int count_op(struct play *p, uint32_t number)
     return rc;
 }
 
-static int play_op(struct play *p, uint32_t number)
+static int next_op(void *context, uint32_t class_index, uint32_t number, struct nf_play_op *out)
 {
-    const struct nf_script_op *op = &p->script.ops[number];
-    int rc = 0;
-
-    for (uint32_t i = 0; i < op->births.n && !rc; i++) {
-        uint32_t born = p->script.births[op->births.first + i];
-
-        rc = allocate(p, born, number);
-        if (!rc)
-            rc = begin_course(p, born, number, true);
-    }
-    for (uint32_t i = 0; i < op->operands.n && !rc; i++) {
-        p->operands[i] = p->handles[p->script.operands[op->operands.first + i]];
-        if (p->operands[i] == NO_HANDLE)
-            rc = nf_fail(-EBADMSG, "op %u visits tensor %u, which is not alive", number, p->script.operands[op->operands.first + i]);
-    }
-    if (!rc)
-        rc = nf_pool_begin(p->pool, number, p->operands, p->script.operand_rw + op->operands.first, op->operands.n);
-    if (!rc)
-        rc = look(p, number);
-    if (!rc && p->counting)
-        rc = count_op(p, number);
-    if (!rc)
-        rc = nf_pool_end(p->pool, number);
-    if (!rc)
-        rc = nf_pool_settle(p->pool); /* as if each op left its moves time enough */
-    if (!rc)
-        rc = look(p, number);
-    for (uint32_t i = 0; i < op->deaths.n && !rc; i++)
-        release(p, &p->handles[p->script.deaths[op->deaths.first + i]]);
-    return rc;
+    nf_play_op_of(&((struct play *)context)->order, number, out);
+    return 0;
 }
 
-static int play_step(struct play *p)
+static int op_runs(void *context, uint32_t class_index, uint32_t number, const struct nf_play_op *played, const uint32_t *handles)
 {
-    nf_regime regime = 0;
-    int rc = enter_step(p);
+    struct play *p = context;
+    int rc = look(p, number);
 
-    for (uint32_t op = 0; op < p->c->n_ops && !rc; op++) {
-        if (p->c->ops[op].regime != regime)
-            rc = nf_pool_enter(p->pool, p->c->ops[op].regime);
-        regime = p->c->ops[op].regime;
-        if (!rc)
-            rc = play_op(p, op);
-    }
-    if (rc)
-        return rc;
-    leave_step(p);
-    rc = nf_pool_tick(p->pool);
-    return rc ? rc : nf_pool_settle(p->pool);
+    return rc || !p->counting ? rc : count_op(p, number, played);
+}
+
+static int op_ended(void *context, uint32_t class_index, uint32_t number)
+{
+    return look(context, number);
 }
 
 /* --- before and after --- */
@@ -307,7 +226,7 @@ static int bound_by_program(struct play *p, uint64_t capacity)
     rc = p->lp_share ? nf_bound_lp(&p->stays, capacity, &saved, p->lp_share) : nf_fail(-ENOMEM, "out of memory for a bound");
     b->lp = (double)p->stays.bytes - saved;
     if (!rc)
-        rc = nf_stays_init_lives(&lives, &p->profiles[p->f->steady], &p->uses);
+        rc = nf_stays_init_lives(&lives, p->profile, &p->uses);
     if (!rc)
         rc = nf_bound_lp(&lives, capacity, &saved, NULL);
     b->static_lp = (double)lives.bytes - saved;
@@ -338,7 +257,7 @@ static int bound(struct play *p)
 
     if (rc || p->w->unbounded)
         return rc;
-    rc = nf_stays_init(&p->stays, &p->profiles[f->steady], &p->uses);
+    rc = nf_stays_init(&p->stays, p->profile, &p->uses);
     if (!rc)
         rc = rank_stays(p);
     if (rc)
@@ -359,51 +278,26 @@ static int bound(struct play *p)
     return rc;
 }
 
-static int open_pool(struct play *p)
+static int open_player(struct play *p)
 {
     const struct nf_forecast_wish *w = p->w;
-    struct nf_pool_config c = {.tiers = p->tiers, .n_tiers = w->n_tiers, .policy = w->policy, .policy_options = w->options,
-                               .profiles = p->profiles, .n_profiles = w->stream->n_classes, .steady_class = p->f->steady, .seed = w->seed, .weightless = true};
-    int rc = 0;
+    struct nf_player_config c = {
+        .stream = w->stream,
+        .pool = {.n_tiers = w->n_tiers, .policy = w->policy, .policy_options = w->options, .profiles = w->profiles,
+                 .n_profiles = w->stream->n_classes, .steady_class = p->f->steady, .seed = w->seed},
+        .in_time = true,
+        .watch = {.context = p, .op = next_op, .arrives = begin_course, .op_runs = op_runs, .op_ended = op_ended},
+    };
 
-    for (uint32_t i = 0; i < w->n_tiers && !rc; i++) {
-        char name[16];
-
-        snprintf(name, sizeof name, "tier%u", i);
-        rc = nf_tier_open(name, "null", NULL, &p->tiers[i]);
-        c.capacity[i] = UINT64_MAX;
-        c.arena_bytes[i] = 2 * p->f->peak_bytes + (16 << 20);
-        c.latency_ns[i] = w->latency_ns[i];
-        c.read_bps[i] = w->read_bps[i];
+    for (uint32_t i = 0; i < w->n_tiers; i++) {
+        c.pool.capacity[i] = UINT64_MAX;
+        c.pool.arena_bytes[i] = nf_player_arena_bytes(p->f->peak_bytes);
+        c.pool.latency_ns[i] = w->latency_ns[i];
+        c.pool.read_bps[i] = w->read_bps[i];
     }
     if (strcmp(w->policy->name, "all-near"))
-        c.capacity[0] = p->f->near_bytes;
-    return rc ? rc : nf_pool_open(&c, &p->pool);
-}
-
-static int prepare(struct play *p)
-{
-    const struct nf_stream *s = p->w->stream;
-    size_t n = p->c->n_tensors + (size_t)1, slots = s->n_carry + (size_t)1;
-    int rc = 0;
-
-    p->profiles = calloc(s->n_classes, sizeof *p->profiles);
-    p->handles = malloc(n * sizeof *p->handles);
-    p->carry = malloc(slots * sizeof *p->carry);
-    if (!p->profiles || !p->handles || !p->carry)
-        return nf_fail(-ENOMEM, "out of memory for %u step classes", s->n_classes);
-    memset(p->handles, 0xff, n * sizeof *p->handles);
-    memset(p->carry, 0xff, slots * sizeof *p->carry);
-    for (uint32_t i = 0; i < s->n_classes && !rc; i++)
-        rc = nf_profile_init(&p->profiles[i], &s->classes[i], p->w->llc_bytes, p->w->llc_bytes);
-    if (!rc)
-        rc = nf_script_init(&p->script, &p->profiles[p->f->steady], p->w->seed);
-    p->operands = malloc((p->script.operands_max + (size_t)1) * sizeof *p->operands);
-    if (!rc && !p->operands)
-        rc = nf_fail(-ENOMEM, "out of memory for operands");
-    if (!rc)
-        rc = bound(p);
-    return rc ? rc : open_pool(p);
+        c.pool.capacity[0] = p->f->near_bytes;
+    return nf_player_init(&p->player, &c);
 }
 
 /* Moves stand in the way of the ops, or run beside them as far as the slowest link has the time. */
@@ -413,7 +307,7 @@ static void conclude(struct play *p)
     struct nf_pool_stats stats;
     double slowest = p->w->read_bps[0], moves_ns;
 
-    nf_pool_stats(p->pool, &stats);
+    nf_pool_stats(p->player.pool, &stats);
     f->moves = stats.moves;
     f->to_near_bytes = stats.tier[0].moved_in_bytes;
     f->to_far_bytes = stats.tier[0].moved_out_bytes;
@@ -441,32 +335,26 @@ static int check(const struct nf_forecast_wish *w, const struct nf_step_class *c
 /* near_bytes and what else is in f already are the captured step's, whatever is played. */
 static int play(struct nf_forecast *f, const struct nf_forecast_wish *wish, const bool *again)
 {
-    struct play p = {.w = wish, .f = f, .again = again};
-    int rc;
+    struct play p = {.w = wish, .f = f, .c = &wish->stream->classes[f->steady], .profile = &wish->profiles[f->steady], .again = again};
+    int rc = nf_step_order_init(&p.order, p.c);
 
-    p.c = &wish->stream->classes[f->steady];
-    rc = prepare(&p);
-    for (unsigned i = 0; i < WARM_STEPS && !rc; i++)
-        rc = play_step(&p);
     if (!rc)
-        nf_pool_stats_reset(p.pool);
+        rc = bound(&p);
+    if (!rc)
+        rc = open_player(&p);
+    for (unsigned i = 0; i < WARM_STEPS && !rc; i++)
+        rc = nf_player_step(&p.player, f->steady);
+    if (!rc)
+        nf_pool_stats_reset(p.player.pool);
     p.counting = true;
     if (!rc)
-        rc = play_step(&p);
+        rc = nf_player_step(&p.player, f->steady);
     if (!rc)
         conclude(&p);
-    nf_pool_close(p.pool);
-    for (uint32_t i = 0; i < NF_TIER_MAX; i++)
-        nf_tier_close(&p.tiers[i]);
-    for (uint32_t i = 0; p.profiles && i < wish->stream->n_classes; i++)
-        nf_profile_deinit(&p.profiles[i]);
-    nf_script_deinit(&p.script);
+    nf_player_deinit(&p.player);
+    nf_step_order_deinit(&p.order);
     nf_stays_deinit(&p.stays);
     nf_step_uses_deinit(&p.uses);
-    free(p.profiles);
-    free(p.handles);
-    free(p.carry);
-    free(p.operands);
     free(p.rank);
     free(p.lp_share);
     return rc;
@@ -478,23 +366,19 @@ static int play_varied(struct nf_forecast *f, const struct nf_forecast_wish *wis
     const struct nf_stream *s = wish->stream;
     const struct nf_variant_options o = {.llc_bytes = wish->llc_bytes, .burst_bytes = wish->llc_bytes, .seed = wish->seed, .steady = f->steady};
     struct nf_engine_config c = NF_ENGINE_CONFIG_INIT;
-    struct nf_profile *profiles = calloc(s->n_classes + (size_t)1, sizeof *profiles);
     struct nf_forecast_wish varied = *wish;
     struct nf_variant variant = {0};
-    int rc = profiles ? 0 : nf_fail(-ENOMEM, "out of memory for %u step classes", s->n_classes);
+    int rc;
 
     c.stream = s;
     c.pool = (struct nf_pool_config){.n_tiers = wish->n_tiers, .policy = wish->policy, .policy_options = wish->options,
-                                     .profiles = profiles, .n_profiles = s->n_classes, .steady_class = f->steady, .seed = wish->seed};
+                                     .profiles = wish->profiles, .n_profiles = s->n_classes, .steady_class = f->steady, .seed = wish->seed};
     for (uint32_t i = 0; i < wish->n_tiers; i++) {
         c.pool.capacity[i] = i ? UINT64_MAX : f->near_bytes;
         c.pool.latency_ns[i] = wish->latency_ns[i];
         c.pool.read_bps[i] = wish->read_bps[i];
     }
-    for (uint32_t i = 0; i < s->n_classes && !rc; i++)
-        rc = nf_profile_init(&profiles[i], &s->classes[i], wish->llc_bytes, wish->llc_bytes);
-    if (!rc)
-        rc = nf_variant_init(&variant, &c, &o);
+    rc = nf_variant_init(&variant, &c, &o);
     if (!rc) {
         const struct nf_recompute_applied *a = &variant.applied[f->steady];
 
@@ -503,17 +387,17 @@ static int play_varied(struct nf_forecast *f, const struct nf_forecast_wish *wis
         f->unheld_bytes = a->unheld_bytes;
         f->recompute_ns = a->captured_ns;
         varied.stream = &variant.stream;
+        varied.profiles = variant.profiles;
         rc = play(f, &varied, variant.again[f->steady]);
     }
     nf_variant_deinit(&variant);
-    for (uint32_t i = 0; profiles && i < s->n_classes; i++)
-        nf_profile_deinit(&profiles[i]);
-    free(profiles);
     return rc;
 }
 
 int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
 {
+    struct nf_forecast_wish w = *wish;
+    struct nf_profile *made = NULL;
     const struct nf_step_class *c;
     int rc;
 
@@ -523,9 +407,13 @@ int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
     if (!rc)
         rc = nf_step_class_peak(c, &f->peak_bytes);
     f->near_bytes = nf_near_bytes(wish->near_share, f->peak_bytes);
-    if (rc)
-        return rc;
-    return wish->policy->recompute ? play_varied(f, wish) : play(f, wish, NULL);
+    if (!rc && !w.profiles)
+        rc = nf_profiles_new(w.stream, w.llc_bytes, w.llc_bytes, &made);
+    w.profiles = made ? made : w.profiles;
+    if (!rc)
+        rc = w.policy->recompute ? play_varied(f, &w) : play(f, &w, NULL);
+    nf_profiles_free(made, w.stream->n_classes);
+    return rc;
 }
 
 void nf_forecast_deinit(struct nf_forecast *f)

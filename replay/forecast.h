@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "core/base/array.h"
+#include "core/model/profile.h"
 #include "core/model/stream.h"
 #include "core/model/words.h"
 #include "pool/policy.h"
@@ -27,6 +28,7 @@ struct nf_forecast_wish {
     const char *options; /* "key=value,..." or "" */
     double near_share;   /* of peak live, (0, 1] */
     uint64_t llc_bytes;  /* of the cache filter */
+    const struct nf_profile *profiles; /* one per class of the stream, of that filter; NULL: they are made, each time */
     uint32_t n_tiers;
     double latency_ns[NF_TIER_MAX], read_bps[NF_TIER_MAX]; /* measured; read_bps > 0 */
     uint64_t seed;

@@ -131,7 +131,7 @@ static bool stopped(const struct nf_session *s)
 int nf_session_predict(struct nf_session *s)
 {
     struct nf_forecast_wish w = {
-        .stream = s->stream, .llc_bytes = s->o->unfiltered ? 0 : nf_scale_cache(s->testbed.llc_bytes, s->o->scale), .seed = s->o->seed,
+        .stream = s->stream, .profiles = s->profiles, .llc_bytes = s->o->unfiltered ? 0 : nf_scale_cache(s->testbed.llc_bytes, s->o->scale), .seed = s->o->seed,
         .n_tiers = s->testbed.n_tiers, .explain = UINT32_MAX,
     };
     const char *why = why_none(s);

@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/rng.h"
 #include "core/base/spill.h"
+#include "core/model/step-order.h"
 
 enum { TOUCHES_ONE_Q8 = 256 };
 
@@ -57,100 +58,76 @@ static struct nf_script_visit prepare_visit(const struct nf_visit *v, uint64_t m
     return out;
 }
 
-/* Tensors by the op of their birth (or death), as ranges into one array. */
-static void sort_by_op(struct nf_script *s, bool births)
+static struct nf_script_range range_of(const uint32_t *first, uint32_t number)
 {
-    const struct nf_step_class *c = s->of;
-    uint32_t *into = births ? s->births : s->deaths, at = 0;
-
-    for (uint32_t i = 0; i < c->n_tensors; i++) {
-        int32_t op = births ? c->tensors[i].birth : c->tensors[i].death;
-
-        if (op >= 0 && op < (int64_t)c->n_ops)
-            (births ? &s->ops[op].births : &s->ops[op].deaths)->n++;
-    }
-    for (uint32_t i = 0; i < c->n_ops; i++) {
-        struct nf_script_range *r = births ? &s->ops[i].births : &s->ops[i].deaths;
-
-        r->first = at;
-        at += r->n;
-        r->n = 0;
-    }
-    for (uint32_t i = 0; i < c->n_tensors; i++) {
-        int32_t op = births ? c->tensors[i].birth : c->tensors[i].death;
-        struct nf_script_range *r;
-
-        if (op < 0 || op >= (int64_t)c->n_ops)
-            continue;
-        r = births ? &s->ops[op].births : &s->ops[op].deaths;
-        into[r->first + r->n++] = i;
-    }
+    return (struct nf_script_range){first[number], first[number + 1] - first[number]};
 }
 
-/* seen: per tensor, 1 + its index among the operands written last; room for all tensors, zeroed. */
-static uint32_t prepare_op(struct nf_script *s, uint32_t number, uint32_t first_operand, uint32_t *seen)
+static void prepare_op(struct nf_script *s, const struct nf_step_order *order, uint32_t number)
 {
     const struct nf_op *from = &s->of->ops[number];
     struct nf_script_op *op = &s->ops[number];
     uint64_t largest = 0;
 
-    op->operands.first = first_operand;
+    op->births = range_of(order->births_first, number);
+    op->deaths = range_of(order->deaths_first, number);
+    op->operands = range_of(order->operands_first, number);
     op->visits = (struct nf_script_range){from->first_visit, from->n_visits};
     op->captured_ns = from->dur_ns + from->gap_ns;
     s->captured_ns += op->captured_ns;
     for (uint32_t i = from->first_visit; i < from->first_visit + from->n_visits; i++) {
-        uint32_t tensor = s->of->visits[i].tensor;
-        uint8_t rw = s->of->visits[i].rw;
-
         if (!s->visits[i].bytes)
             continue;
-        if (seen[tensor] <= first_operand) {
-            s->operands[first_operand + op->operands.n] = tensor;
-            s->operand_rw[first_operand + op->operands.n] = rw;
-            op->operands.n++;
-            seen[tensor] = first_operand + op->operands.n;
-        } else if (s->operand_rw[seen[tensor] - 1] != rw) {
-            s->operand_rw[seen[tensor] - 1] = NF_RW_UPDATE;
-        }
-        s->visits[i].operand = seen[tensor] - 1 - first_operand;
+        s->visits[i].operand = order->visit_operand[i];
         op->bytes += s->visits[i].total;
         if (s->visits[i].total > largest)
             largest = s->visits[i].total;
     }
     op->chunks = largest ? (uint32_t)((largest + NF_SCRIPT_CHUNK_BYTES - 1) / NF_SCRIPT_CHUNK_BYTES) : 1;
-    if (op->operands.n > s->operands_max)
-        s->operands_max = op->operands.n;
-    return first_operand + op->operands.n;
+}
+
+/* The order's arrays become the script's. */
+static void take_order(struct nf_script *s, struct nf_step_order *order)
+{
+    s->births = order->births;
+    s->deaths = order->deaths;
+    s->operands = order->operands;
+    s->operand_rw = order->operand_rw;
+    s->operands_max = order->operands_max;
+    order->births = order->deaths = order->operands = NULL;
+    order->operand_rw = NULL;
 }
 
 int nf_script_init(struct nf_script *s, const struct nf_profile *profile, uint64_t seed)
 {
     const struct nf_step_class *c = profile->of;
-    uint32_t *seen = calloc((size_t)c->n_tensors + 1, sizeof *seen), operands = 0;
+    struct nf_step_order order = {0};
+    int rc;
 
-    *s = (struct nf_script){
-        .of = c,
-        .ops = nf_spill_alloc(c->n_ops, sizeof *s->ops),
-        .visits = nf_spill_alloc(c->n_visits, sizeof *s->visits),
-        .births = calloc((size_t)c->n_tensors + 1, sizeof *s->births),
-        .deaths = calloc((size_t)c->n_tensors + 1, sizeof *s->deaths),
-        .operands = nf_spill_alloc(c->n_visits, sizeof *s->operands),
-        .operand_rw = nf_spill_alloc(c->n_visits, sizeof *s->operand_rw),
-    };
-    if (!seen || !s->ops || !s->visits || !s->births || !s->deaths || !s->operands || !s->operand_rw) {
-        free(seen);
-        nf_script_deinit(s);
-        return nf_fail(-ENOMEM, "out of memory for %u visits", c->n_visits);
-    }
-    for (uint32_t i = 0; i < c->n_visits; i++)
+    *s = (struct nf_script){.of = c, .ops = nf_spill_alloc(c->n_ops, sizeof *s->ops), .visits = nf_spill_alloc(c->n_visits, sizeof *s->visits)};
+    rc = s->ops && s->visits ? nf_step_order_init(&order, c) : nf_fail(-ENOMEM, "out of memory for %u visits", c->n_visits);
+    for (uint32_t i = 0; i < c->n_visits && !rc; i++)
         s->visits[i] = prepare_visit(&c->visits[i], profile->visit_miss_bytes[i], profile->llc_bytes,
                                      nf_hash_add(seed, i));
-    sort_by_op(s, true);
-    sort_by_op(s, false);
-    for (uint32_t i = 0; i < c->n_ops; i++)
-        operands = prepare_op(s, i, operands, seen);
-    free(seen);
-    return 0;
+    for (uint32_t i = 0; i < c->n_ops && !rc; i++)
+        prepare_op(s, &order, i);
+    if (!rc)
+        take_order(s, &order);
+    else
+        nf_script_deinit(s);
+    nf_step_order_deinit(&order);
+    return rc;
+}
+
+void nf_script_play_op(const struct nf_script *s, uint32_t number, struct nf_play_op *out)
+{
+    const struct nf_script_op *op = &s->ops[number];
+
+    *out = (struct nf_play_op){
+        .births = s->births + op->births.first, .n_births = op->births.n,
+        .deaths = s->deaths + op->deaths.first, .n_deaths = op->deaths.n,
+        .operands = s->operands + op->operands.first, .rw = s->operand_rw + op->operands.first, .n_operands = op->operands.n,
+    };
 }
 
 void nf_script_deinit(struct nf_script *s)

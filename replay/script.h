@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "core/model/profile.h"
+#include "pool/player.h"
 #include "replay/kernel.h"
 
 enum {
@@ -51,6 +52,9 @@ struct nf_script {
 /* profile: of the same class; its cache filter decides what is charged. 0 or -ENOMEM (cause set). */
 int nf_script_init(struct nf_script *s, const struct nf_profile *profile, uint64_t seed);
 void nf_script_deinit(struct nf_script *s);
+
+/* An op as a player of policies wants it; borrowed from the script. */
+void nf_script_play_op(const struct nf_script *s, uint32_t number, struct nf_play_op *out);
 
 /* Where chunk j of n begins in the walk of v; n itself is its end. */
 uint64_t nf_script_bound(const struct nf_script_visit *v, uint32_t j, uint32_t n);

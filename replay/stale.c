@@ -55,17 +55,15 @@ static uint32_t counterpart(const struct nf_stale *s, const struct nf_stream *re
 int nf_stale_match(struct nf_stale *s, const struct nf_stream *replayed, uint32_t steady, uint64_t llc_bytes, uint64_t burst_bytes)
 {
     uint32_t n = replayed->n_classes;
-    int rc = 0;
+    int rc;
 
     s->n_profiles = s->stream->n_classes;
-    s->profiles = calloc(s->n_profiles + (size_t)1, sizeof *s->profiles);
     s->matches = calloc(n + (size_t)1, sizeof *s->matches);
     s->seen = calloc(n + (size_t)1, sizeof *s->seen);
-    if (!s->profiles || !s->matches || !s->seen)
+    if (!s->matches || !s->seen)
         return nf_fail(-ENOMEM, "out of memory for %u step classes", n);
     s->n_classes = n;
-    for (uint32_t i = 0; i < s->n_profiles && !rc; i++)
-        rc = nf_profile_init(&s->profiles[i], &s->stream->classes[i], llc_bytes, burst_bytes);
+    rc = nf_profiles_new(s->stream, llc_bytes, burst_bytes, &s->profiles);
     for (uint32_t i = 0; i < n && !rc; i++) {
         uint32_t k = counterpart(s, replayed, i, steady);
 
@@ -77,11 +75,9 @@ int nf_stale_match(struct nf_stale *s, const struct nf_stream *replayed, uint32_
 
 void nf_stale_deinit(struct nf_stale *s)
 {
-    for (uint32_t i = 0; i < s->n_profiles && s->profiles; i++)
-        nf_profile_deinit(&s->profiles[i]);
+    nf_profiles_free(s->profiles, s->n_profiles);
     for (uint32_t i = 0; i < s->n_classes; i++)
         nf_match_deinit(&s->matches[i]);
-    free(s->profiles);
     free(s->matches);
     free(s->seen);
     nf_stream_free(s->stream);

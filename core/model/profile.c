@@ -283,3 +283,22 @@ void nf_profile_deinit(struct nf_profile *p)
     free(p->gaps);
     *p = (struct nf_profile){0};
 }
+
+int nf_profiles_new(const struct nf_stream *s, uint64_t llc_bytes, uint64_t burst_bytes, struct nf_profile **out)
+{
+    struct nf_profile *profiles = calloc(s->n_classes + (size_t)1, sizeof *profiles);
+    int rc = profiles ? 0 : nf_fail(-ENOMEM, "out of memory for the profiles of %u step classes", s->n_classes);
+
+    for (uint32_t i = 0; i < s->n_classes && !rc; i++)
+        rc = nf_profile_init(&profiles[i], &s->classes[i], llc_bytes, burst_bytes);
+    *out = rc ? nf_profiles_free(profiles, s->n_classes) : profiles;
+    return rc;
+}
+
+struct nf_profile *nf_profiles_free(struct nf_profile *profiles, uint32_t n)
+{
+    for (uint32_t i = 0; profiles && i < n; i++)
+        nf_profile_deinit(&profiles[i]);
+    free(profiles);
+    return NULL;
+}

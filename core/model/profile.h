@@ -40,3 +40,8 @@ struct nf_profile {
  * 0 or -ENOMEM. Caller deinits. */
 int nf_profile_init(struct nf_profile *p, const struct nf_step_class *c, uint64_t llc_bytes, uint64_t burst_bytes);
 void nf_profile_deinit(struct nf_profile *p);
+
+/* One per step class of a stream. 0 or -ENOMEM (cause set), and *out is NULL then. Caller frees. */
+int nf_profiles_new(const struct nf_stream *s, uint64_t llc_bytes, uint64_t burst_bytes, struct nf_profile **out);
+/* NULL is fine. Returns NULL. */
+struct nf_profile *nf_profiles_free(struct nf_profile *profiles, uint32_t n);
