@@ -131,7 +131,7 @@ int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile 
     char who[sizeof "policy " + NF_POLICY_NAME_MAX];
     const struct nf_guarded g = {who, "planning", limit_s, "--policy-limit"};
 
-    if (!nf_policy_is_outside(policy))
+    if (!policy || !nf_policy_is_outside(policy))
         return 0;
     snprintf(who, sizeof who, "policy %s", policy->name);
     return nf_guard_call(&g, stop, work, context);

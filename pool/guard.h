@@ -19,6 +19,7 @@ struct nf_guarded {
  * NULL. 0: work returned 0; NF_GUARD_E_STOPPED; -EPROTO (it crashed or ended its process), -ETIMEDOUT or what work returned, the cause set
  * to one sentence that says who. To be called while this process has one thread. */
 int nf_guard_call(const struct nf_guarded *g, const volatile sig_atomic_t *stop, int (*work)(void *context), void *context);
-/* The same of a policy that plans, if it is one from outside; nothing is called of a built-in one. */
+/* The same of a policy that plans, if it is one from outside; nothing is called of a built-in one, or of none (NULL). What `trace` wraps is
+ * found by nf_policy_find_outside. */
 int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
              void *context);

@@ -28,20 +28,47 @@ struct trace {
     FILE *to;
 };
 
-static int open_inner(struct trace *t, const struct nf_policy_env *env, const struct options *o)
+/* What is wrapped, and its options as it has them. 0, -EINVAL, -ENOMEM (cause set). Caller frees *text in every case. */
+static int find_inner(const struct options *o, const struct nf_policy_ops **ops, char **text)
 {
-    const struct nf_policy_ops *ops = nf_policy_find(o->inner);
-    char *text = strdup(o->inner_options), why[256] = "";
-    int rc;
-
-    if (!ops || !text) {
-        free(text);
-        return ops ? nf_fail(-ENOMEM, "no memory") : -EINVAL;
-    }
-    for (char *p = text; *p; p++)
+    *text = strdup(o->inner_options);
+    *ops = nf_policy_find(o->inner);
+    if (!*ops || !*text)
+        return *ops ? nf_fail(-ENOMEM, "no memory") : -EINVAL;
+    for (char *p = *text; *p; p++)
         if (*p == ';')
             *p = ',';
-    rc = nf_policy_check(ops, &t->ops);
+    return 0;
+}
+
+int nf_policy_find_outside(const struct nf_policy_ops *ops, const char *options, const struct nf_policy_ops **out)
+{
+    const struct nf_policy_ops *inner;
+    void *parsed = NULL;
+    char *text = NULL;
+    int rc;
+
+    *out = nf_policy_is_outside(ops) ? ops : NULL;
+    if (ops != &nf_policy_trace)
+        return 0;
+    rc = nf_policy_configure(ops, options, &parsed);
+    if (!rc)
+        rc = find_inner(parsed, &inner, &text);
+    if (!rc)
+        rc = nf_policy_find_outside(inner, text, out);
+    free(text);
+    free(parsed);
+    return rc;
+}
+
+static int open_inner(struct trace *t, const struct nf_policy_env *env, const struct options *o)
+{
+    const struct nf_policy_ops *ops;
+    char *text = NULL, why[256] = "";
+    int rc = find_inner(o, &ops, &text);
+
+    if (!rc)
+        rc = nf_policy_check(ops, &t->ops);
     if (!rc && t->ops.probe(why, sizeof why))
         rc = nf_fail(-ENODEV, "policy %s cannot work here: %s", t->ops.name, why);
     if (!rc)

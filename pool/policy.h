@@ -26,6 +26,12 @@ int nf_policy_configure(const struct nf_policy_ops *ops, const char *text, void 
 void nf_policy_hide_tensor(const struct nf_policy_semantics *s, struct nf_policy_tensor *t);
 void nf_policy_hide_env(const struct nf_policy_semantics *s, struct nf_policy_env *env);
 
+/* --- policy-trace.c --- */
+
+/* The policy from outside that decides under these options: ops itself, or what `trace` wraps. NULL: only built-in ones do. 0, -EINVAL
+ * (the options, or there is no such policy), -ENOMEM, with the cause set. */
+int nf_policy_find_outside(const struct nf_policy_ops *ops, const char *options, const struct nf_policy_ops **out);
+
 /* --- profile-reader.c --- */
 
 /* The profile of a step class as load_profile reads it. 0 or -ENOMEM (cause set). */

@@ -136,12 +136,19 @@ static int rehearse(void *context)
     return nf_rehearse(context);
 }
 
+/* What `trace` writes down of it, it writes in the trial. */
+static int rehearse_quietly(void *context)
+{
+    return freopen("/dev/null", "w", stderr) ? nf_rehearse(context) : nf_fail(-errno, "no /dev/null: %s", strerror(errno));
+}
+
 /* A policy from outside is rehearsed in a child before it is let into a trial. *out: it fails the trial, which says why.
  * 0 or NF_REPLAY_E_STOPPED. */
 static int keep_out(struct nf_session *s, const struct nf_trials_one *t, struct nf_engine_config *c, struct nf_trial *trial, bool *out)
 {
     struct nf_trials_policy *policy = &s->trials.policies[t->policy];
-    int rc = *policy->late ? -ETIMEDOUT : nf_guard(policy->ops, s->o->policy_limit_s, s->o->stop, rehearse, c);
+    int (*work)(void *context) = policy->outside == policy->ops ? rehearse : rehearse_quietly;
+    int rc = *policy->late ? -ETIMEDOUT : nf_guard(policy->outside, s->o->policy_limit_s, s->o->stop, work, c);
 
     *out = rc < 0;
     if (!*out)

@@ -40,6 +40,8 @@ static int add_policy(policy_array *list, const struct nf_policy_ops *ops, const
     /* Found out now rather than in the middle of the night. */
     rc = nf_policy_configure(ops, options, &parsed);
     free(parsed);
+    if (!rc)
+        rc = nf_policy_find_outside(ops, options, &p.outside);
     if (rc)
         return rc;
     return nf_array_push(list, p) ? nf_fail(-ENOMEM, "out of memory for policies") : 0;

@@ -9,6 +9,7 @@
 
 struct nf_trials_policy {
     const struct nf_policy_ops *ops;
+    const struct nf_policy_ops *outside; /* that decides: ops, or what it wraps; NULL: it is built in */
     char options[192]; /* "key=value,..." */
     char late[256];    /* its rehearsal ran into the limit once, and is not waited for again: in words; "" otherwise */
 };

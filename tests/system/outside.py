@@ -102,6 +102,16 @@ for name, words in ERRS:
     mine = [(status, message) for policy, status, message in trials if policy == name]
     check(len(mine) == 2 and all(s == 'failed' and f'policy {name} ' in m and words.replace('0.5', '3') in m for s, m in mine), f'{name} in replay: {mine}')
 check({(p, s) for p, s, _ in trials if p not in dict(ERRS)} == {('all-near', 'ok'), ('good', 'ok'), ('interleave', 'ok')}, 'the others were replayed')
+traced = [word for name in ('crasher', 'looper', 'quitter', 'good') for word in ('--policy', f'trace:inner=./{name}.so,file={name}.trace')]
+done = nearfar(*REPLAY, *traced, '--policy-limit', '1')
+trials = dict(rows('job.nf', 'SELECT policy_options, message FROM trial WHERE replay_id = (SELECT max(id) FROM replay) AND policy = \'trace\''))
+check(done.returncode == FAILED and len(trials) == 4, f'{trials} {done.stderr[-300:]!r}')
+for options, message in trials.items():
+    name = options.split('.so')[0].split('/')[-1]
+    words = 'still planning after 1 s' if name == 'looper' else dict(ERRS).get(name)
+    check(f'policy {name} is refused' in message and words in message if words else not message, f'{options}: {message}')
+check('close' in (WORK / 'good.trace').read_text(), 'what is traced is guarded as well, and a good one is traced to its end')
+refused(nearfar(*REPLAY, '--policy', 'trace:inner=./gone.so'), USAGE, 'gone.so')
 check(whole('job.nf') and rows('job.nf', 'SELECT status FROM replay') and nearfar('analyze', 'job.nf', '-o', 'report').returncode == 0,
       'the study is whole, and reported')
 for limit in '0', '-1', 'nan', '1e9':
