@@ -250,10 +250,8 @@ static int forecast_all(const struct arguments *a, struct nf_forecast_wish *w, s
         char name[128];
 
         rc = find_policy(given[i], w, name, sizeof name);
-        if (!rc)
-            rc = nf_guard(w->policy, a->policy_limit, NULL, nf_forecast_rehearse, w);
         if (!rc) {
-            rc = nf_forecast_init(&f, w);
+            rc = nf_forecast_guarded(&f, w, a->policy_limit, NULL);
             if (!rc && !i && people)
                 introduce(w, &f, measured);
             if (!rc && t->course)

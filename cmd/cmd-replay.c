@@ -52,7 +52,7 @@ static const struct nf_option options[] = {
     {"batch-bytes", 0, NF_OPTION_BYTES, offsetof(struct arguments, batch_bytes), "BYTES", "memory for the stream; a larger one is read in batches (default a quarter of what is available)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default the one it runs on)"},
     {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator, one CPU each (default as the job had, as far as there are CPUs)"},
-    {"policy-limit", 0, NF_OPTION_F64, offsetof(struct arguments, policy_limit), "SECONDS", "that a policy from a shared object may take to be rehearsed before its trial (default 60)"},
+    {"policy-limit", 0, NF_OPTION_F64, offsetof(struct arguments, policy_limit), "SECONDS", "that a policy from a shared object may take to be rehearsed before its trial, or to answer in it (default 60)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
     {"testbed", 0, NF_OPTION_STRING, offsetof(struct arguments, testbed), "FILE", "take them from a testbed file that nearfar tiers --measure -o made on this machine, and copy it into the study"},
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "also all-near beside a bandwidth hog, to hold against the real job beside it"},

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,7 +14,9 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 
-enum { LOOK_MS = 100 /* how often the stop flag is looked at */ };
+/* How often the stop flag is looked at, and whether the policy has answered: the latter beside a trial, where a look takes time from it
+ * on a machine of one CPU. */
+enum { LOOK_MS = 100, LOOK_BESIDE_MS = 1000 };
 
 struct verdict {
     int rc;
@@ -56,20 +59,39 @@ static _Noreturn void rehearse(pid_t parent, int to, int (*work)(void *context),
 
 enum outcome { ANSWERED, ENDED /* without an answer */, LATE, STOPPED };
 
-static enum outcome await(int from, uint64_t limit_ns, const volatile sig_atomic_t *stop, struct verdict *v)
+/* What counts against the limit. */
+struct watch {
+    const struct nf_guarded *g;
+    uint64_t since_ns;
+    uint32_t asked; /* when last looked at */
+};
+
+static uint64_t spent_ns(struct watch *w)
+{
+    uint64_t now = nf_now_ns();
+    uint32_t asked = w->g->asked ? atomic_load_explicit(w->g->asked, memory_order_relaxed) : 1;
+
+    if (asked != w->asked || !(asked & 1)) /* another question, or none */
+        w->since_ns = now;
+    w->asked = asked;
+    return now - w->since_ns;
+}
+
+static enum outcome await(const struct nf_guarded *g, int from, const volatile sig_atomic_t *stop, struct verdict *v)
 {
     struct pollfd p = {.fd = from, .events = POLLIN};
-    uint64_t start = nf_now_ns();
+    struct watch w = {.g = g, .since_ns = nf_now_ns(), .asked = 1};
+    uint64_t limit_ns = (uint64_t)(g->limit_s * 1e9), look_ms = g->asked ? LOOK_BESIDE_MS : LOOK_MS;
 
     for (;;) {
-        uint64_t spent = nf_now_ns() - start, left_ms;
+        uint64_t spent = spent_ns(&w), left_ms;
 
         if (stop && *stop)
             return STOPPED;
         if (spent >= limit_ns)
             return LATE;
         left_ms = (limit_ns - spent) / 1000000 + 1;
-        if (poll(&p, 1, left_ms < LOOK_MS ? (int)left_ms : LOOK_MS) > 0)
+        if (poll(&p, 1, (int)(left_ms < look_ms ? left_ms : look_ms)) > 0)
             return read(from, v, sizeof *v) == sizeof *v ? ANSWERED : ENDED;
     }
 }
@@ -115,7 +137,7 @@ int nf_guard_call(const struct nf_guarded *g, const volatile sig_atomic_t *stop,
     if (!child)
         rehearse(self, ends[1], work, context);
     close(ends[1]);
-    outcome = await(ends[0], (uint64_t)(g->limit_s * 1e9), stop, &v);
+    outcome = await(g, ends[0], stop, &v);
     /* It has said all there is; one that answered may still have threads that hold it. */
     if (outcome != ENDED)
         kill(child, SIGKILL);
@@ -125,14 +147,27 @@ int nf_guard_call(const struct nf_guarded *g, const volatile sig_atomic_t *stop,
     return judge(g, outcome, status, &v);
 }
 
-int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
-             void *context)
+static int guard(struct nf_guarded g, const struct nf_policy_ops *policy, const volatile sig_atomic_t *stop, int (*work)(void *context),
+                 void *context)
 {
     char who[sizeof "policy " + NF_POLICY_NAME_MAX];
-    const struct nf_guarded g = {who, "planning", limit_s, "--policy-limit"};
 
     if (!policy || !nf_policy_is_outside(policy))
         return 0;
     snprintf(who, sizeof who, "policy %s", policy->name);
+    g.who = who;
+    g.limit_from = "--policy-limit";
     return nf_guard_call(&g, stop, work, context);
+}
+
+int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
+             void *context)
+{
+    return guard((struct nf_guarded){.doing = "planning", .limit_s = limit_s}, policy, stop, work, context);
+}
+
+int nf_guard_trial(const struct nf_policy_ops *policy, double limit_s, const _Atomic uint32_t *asked, const volatile sig_atomic_t *stop,
+                   int (*work)(void *context), void *context)
+{
+    return guard((struct nf_guarded){.doing = "deciding", .limit_s = limit_s, .asked = asked}, policy, stop, work, context);
 }

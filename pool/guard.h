@@ -1,7 +1,8 @@
 #pragma once
-/* A guard around the planning of a policy from outside: it first happens in a child process, with a time limit, so that one that
- * crashes, loops or errs is known by name before it is let into this process. Built-in policies are not guarded. */
+/* A guard around policies from outside: what they plan and decide happens in a child process, with a time limit, so that one that
+ * crashes, loops or errs is known by name and ends nothing but the child. Built-in policies are not guarded. */
 #include <signal.h>
+#include <stdint.h>
 
 #include "pool/policy.h"
 
@@ -13,13 +14,18 @@ struct nf_guarded {
     const char *who, *doing; /* "policy hare", "planning" */
     double limit_s;          /* 0 < limit_s <= NF_GUARD_LIMIT_MAX_S: after so many seconds the child is killed */
     const char *limit_from;  /* how to give more, "--policy-limit"; NULL: not at all */
+    /* As nf_pool_config.asked, in memory that the child shares: the limit is of one question to the policy. NULL: of the whole call. */
+    const _Atomic uint32_t *asked;
 };
 
 /* Calls work(context) in a child; whatever it changes there is lost. stop: the child is killed as soon as it is not zero, too; may be
  * NULL. 0: work returned 0; NF_GUARD_E_STOPPED; -EPROTO (it crashed or ended its process), -ETIMEDOUT or what work returned, the cause set
  * to one sentence that says who. To be called while this process has one thread. */
 int nf_guard_call(const struct nf_guarded *g, const volatile sig_atomic_t *stop, int (*work)(void *context), void *context);
-/* The same of a policy that plans, if it is one from outside; nothing is called of a built-in one, or of none (NULL). What `trace` wraps is
- * found by nf_policy_find_outside. */
+/* The same of a policy that plans, if it is one from outside; nothing is called of a built-in one, or of none (NULL). What `trace` wraps
+ * is found by nf_policy_find_outside. */
 int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, int (*work)(void *context),
              void *context);
+/* The same of a trial, where the limit is of each of its questions to the policy alone. */
+int nf_guard_trial(const struct nf_policy_ops *policy, double limit_s, const _Atomic uint32_t *asked, const volatile sig_atomic_t *stop,
+                   int (*work)(void *context), void *context);

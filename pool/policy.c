@@ -268,7 +268,7 @@ static int try_loading(void *path)
 /* Loading runs what the object has to be run then, so a child does it first, once. */
 static int guard_loading(const char *path)
 {
-    const struct nf_guarded g = {path, "being loaded", NF_GUARD_LIMIT_S, NULL};
+    const struct nf_guarded g = {.who = path, .doing = "being loaded", .limit_s = NF_GUARD_LIMIT_S};
     void *loaded = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
 
     if (!loaded)

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "pool/pool-state.h"
-#include "pool/ticks.h"
 
 static uint64_t free_bytes(void *pool, uint32_t tier)
 {
@@ -28,7 +27,7 @@ static int load_profiles(struct nf_pool *p, const struct nf_pool_config *c)
     return rc;
 }
 
-int nf_pool_open_policy(struct nf_pool *p, const struct nf_pool_config *c)
+static int open_policy(struct nf_pool *p, const struct nf_pool_config *c)
 {
     char why[256] = "";
     int rc;
@@ -80,10 +79,27 @@ int nf_pool_open_policy(struct nf_pool *p, const struct nf_pool_config *c)
     return rc;
 }
 
+int nf_pool_open_policy(struct nf_pool *p, const struct nf_pool_config *c)
+{
+    int rc;
+
+    nf_pool_count_asked(p);
+    rc = open_policy(p, c);
+    nf_pool_count_asked(p);
+    return rc;
+}
+
+void nf_pool_close_policy(struct nf_pool *p)
+{
+    nf_pool_count_asked(p);
+    p->ops.deinit(p->policy);
+    nf_pool_count_asked(p);
+}
+
 /* What follows from a verb that may ask for moves: ticks, its start; rc, what it returned. */
 static int follow(struct nf_pool *p, uint64_t ticks, int rc)
 {
-    p->policy_ticks += nf_ticks() - ticks;
+    nf_pool_answered(p, ticks);
     if (rc)
         return nf_pool_policy_failed(p, rc);
     return p->moves.n || p->moves.stall_ns ? nf_pool_execute(p) : 0;
@@ -91,7 +107,7 @@ static int follow(struct nf_pool *p, uint64_t ticks, int rc)
 
 int nf_pool_tell_pressure(struct nf_pool *p, uint64_t bytes)
 {
-    uint64_t ticks = nf_ticks();
+    uint64_t ticks = nf_pool_ask(p);
 
     p->moves.n = p->moves.stall_ns = 0;
     return follow(p, ticks, p->ops.on_pressure(p->policy, 0, bytes, &p->moves));
@@ -108,7 +124,7 @@ int nf_pool_enter(struct nf_pool *p, nf_regime regime)
     if (!other || (!p->has_regime && !p->plans.has))
         return 0;
     p->moves.n = p->moves.stall_ns = 0;
-    ticks = nf_ticks();
+    ticks = nf_pool_ask(p);
     rc = nf_policy_plans_enter(&p->plans, regime, &epoch);
     if (!rc)
         rc = p->ops.on_regime(p->policy, regime, epoch, &p->moves);
@@ -143,7 +159,7 @@ int nf_pool_tick(struct nf_pool *p)
     p->told.ticks++;
     p->told.ops = 0;
     p->moves.n = p->moves.stall_ns = 0;
-    ticks = nf_ticks();
+    ticks = nf_pool_ask(p);
     rc = p->ops.tick(p->policy, &c, &p->moves);
     if (rc == NF_POLICY_PLAN_AGAIN)
         rc = nf_policy_plans_again(&p->plans);
@@ -177,6 +193,8 @@ int nf_pool_touched(struct nf_pool *p, const struct nf_policy_touch *v, size_t n
 
     for (uint32_t i = 0; i < p->n_tiers; i++)
         t.latency_ns[i] = latency_ns && latency_ns[i] > 0 ? latency_ns[i] : p->env.latency_ns[i];
+    nf_pool_count_asked(p);
     rc = p->ops.on_access(p->policy, &t);
+    nf_pool_count_asked(p);
     return rc ? nf_pool_policy_failed(p, rc) : 0;
 }

@@ -11,6 +11,7 @@
 #include "pool/mover.h"
 #include "pool/policy-plans.h"
 #include "pool/pool.h"
+#include "pool/ticks.h"
 
 /* Storages live in blocks of this many, so that a growing table never moves one. */
 enum { NF_POOL_BLOCK_BITS = 10, NF_POOL_BLOCK = 1 << NF_POOL_BLOCK_BITS };
@@ -66,6 +67,7 @@ struct nf_pool {
     uint64_t moves_done, moved_bytes, move_ns, wait_ns, stall_ns, fault_ns, policy_ticks, refused;
     int failed;               /* a move of the helper failed, or pages could not go home; the cause is kept */
     char failure[512];
+    _Atomic uint32_t *asked, nobody_looks; /* where nf_pool_config.asked is NULL, the second */
     uint64_t open_ns, open_ticks; /* the two clocks read together, to know a tick's length */
     char refusal[512];
 };
@@ -73,6 +75,23 @@ struct nf_pool {
 static inline struct nf_pool_entry *nf_pool_entry(const struct nf_pool *p, uint32_t handle)
 {
     return &p->blocks.v[handle >> NF_POOL_BLOCK_BITS][handle & (NF_POOL_BLOCK - 1)];
+}
+
+/* One thread counts: no read-modify-write. */
+static inline void nf_pool_count_asked(struct nf_pool *p)
+{
+    atomic_store_explicit(p->asked, atomic_load_explicit(p->asked, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+/* Around every verb of the policy that is charged for its time. ticks: what the first returned. */
+static inline uint64_t nf_pool_ask(struct nf_pool *p)
+{
+    nf_pool_count_asked(p);
+    return nf_ticks();
+}
+static inline void nf_pool_answered(struct nf_pool *p, uint64_t ticks)
+{
+    p->policy_ticks += nf_ticks() - ticks;
+    nf_pool_count_asked(p);
 }
 
 /* What went wrong beside the driving thread, or where nobody could be told: 0 or -errno (cause set). */
@@ -106,6 +125,7 @@ struct nf_flight_move *nf_pool_next_move(struct nf_pool *p);
 
 /* Opens it, with its options, profiles and first plans. 0 or -errno (cause set). */
 int nf_pool_open_policy(struct nf_pool *p, const struct nf_pool_config *c);
+void nf_pool_close_policy(struct nf_pool *p);
 /* Near has less than bytes. 0, -EPROTO, -errno (cause set). */
 int nf_pool_tell_pressure(struct nf_pool *p, uint64_t bytes);
 

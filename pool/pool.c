@@ -491,6 +491,14 @@ static int settle(struct nf_pool *p, struct nf_pool_entry *e, const struct nf_pl
     return 0;
 }
 
+static void tell_freed(struct nf_pool *p, uint32_t handle)
+{
+    uint64_t ticks = nf_pool_ask(p);
+
+    p->ops.on_free(p->policy, handle);
+    nf_pool_answered(p, ticks);
+}
+
 int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t *handle)
 {
     uint64_t bytes = nf_page_bytes(a->bytes), free_sum, ticks;
@@ -524,9 +532,9 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
         return rc;
     }
     p->moves.n = p->moves.stall_ns = 0;
-    ticks = nf_ticks();
+    ticks = nf_pool_ask(p);
     rc = p->ops.on_alloc(p->policy, &t, &p->moves, &want);
-    p->policy_ticks += nf_ticks() - ticks;
+    nf_pool_answered(p, ticks);
     if (rc) {
         entry_release(p, *handle);
         return nf_pool_policy_failed(p, rc);
@@ -538,7 +546,7 @@ int nf_pool_allocate(struct nf_pool *p, const struct nf_pool_alloc *a, uint32_t 
     if (!rc)
         rc = settle(p, e, &want);
     if (rc) {
-        p->ops.on_free(p->policy, *handle);
+        tell_freed(p, *handle);
         entry_release(p, *handle);
         return rc;
     }
@@ -561,7 +569,6 @@ static void orphan(struct nf_pool *p, struct nf_pool_entry *e)
 void nf_pool_free(struct nf_pool *p, uint32_t handle)
 {
     struct nf_pool_entry *e = entry_live(p, handle);
-    uint64_t ticks;
 
     assert(e);
     if (e->page_moves)
@@ -577,11 +584,8 @@ void nf_pool_free(struct nf_pool *p, uint32_t handle)
         pieces_give(p, &e->s);
     entry_release(p, handle);
     p->live_storages--;
-    if (!p->has_free)
-        return;
-    ticks = nf_ticks();
-    p->ops.on_free(p->policy, handle);
-    p->policy_ticks += nf_ticks() - ticks;
+    if (p->has_free)
+        tell_freed(p, handle);
 }
 
 const struct nf_pool_storage *nf_pool_storage(const struct nf_pool *p, uint32_t handle)
@@ -623,9 +627,9 @@ int nf_pool_begin(struct nf_pool *p, uint32_t op, const uint32_t *handles, const
     p->in_op = true;
     if (p->has_op) {
         p->moves.n = p->moves.stall_ns = 0;
-        ticks = nf_ticks();
+        ticks = nf_pool_ask(p);
         rc = p->ops.on_op(p->policy, p->regime, op, handles, rw, n, &p->moves);
-        p->policy_ticks += nf_ticks() - ticks;
+        nf_pool_answered(p, ticks);
     }
     if (rc)
         rc = nf_pool_policy_failed(p, rc);
@@ -657,9 +661,9 @@ int nf_pool_end(struct nf_pool *p, uint32_t op)
     if (!p->has_op_end)
         return 0;
     p->moves.n = p->moves.stall_ns = 0;
-    ticks = nf_ticks();
+    ticks = nf_pool_ask(p);
     rc = p->ops.on_op_end(p->policy, op, &p->moves);
-    p->policy_ticks += nf_ticks() - ticks;
+    nf_pool_answered(p, ticks);
     if (rc)
         return nf_pool_policy_failed(p, rc);
     return p->moves.n || p->moves.stall_ns ? nf_pool_execute(p) : 0;
@@ -761,6 +765,7 @@ int nf_pool_open(const struct nf_pool_config *c, struct nf_pool **out)
         return nf_fail(-ENOMEM, "no memory for a pool");
     p->tiers = c->tiers;
     p->n_tiers = c->n_tiers;
+    p->asked = c->asked ? c->asked : &p->nobody_looks;
     p->first_free = NO_HANDLE;
     p->open_ns = nf_now_ns();
     p->open_ticks = nf_ticks();
@@ -798,7 +803,7 @@ struct nf_pool *nf_pool_close(struct nf_pool *p)
         return NULL;
     nf_flight_stop(p->flight); /* before the memory it writes goes */
     if (p->ops.deinit)
-        p->ops.deinit(p->policy);
+        nf_pool_close_policy(p);
     for (uint32_t t = 0; t < p->n_tiers; t++) {
         if (p->place[t].memory)
             p->tiers[t].ops->unmap(p->tiers[t].state, p->place[t].memory, p->place[t].arena_bytes);

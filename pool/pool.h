@@ -28,6 +28,9 @@ struct nf_pool_config {
     const int *helper_cpu; /* its thread runs there; NULL: anywhere. Read at open */
     bool helper_shares;    /* others want that CPU: it yields instead of spinning */
     const struct nf_pages_system *pages; /* the system calls that place pages; NULL: the kernel's */
+    /* Grows by one whenever the policy is asked something, and once more when it has answered: odd while it is at work. NULL: nobody
+     * looks. */
+    _Atomic uint32_t *asked;
     /* Nobody reads the tiers' memory: decisions are checked and accounted for, and nothing is moved, waited or asked of the kernel. */
     bool weightless;
 };

@@ -298,6 +298,7 @@ int nf_mapped_map(struct nf_mapped *m, size_t bytes, void **memory)
     pthread_mutex_unlock(&m->lock);
     if (rc)
         return rc;
+    install_handler();
     watch(e.memory, e.bytes);
     for (size_t i = 0; i < bytes; i += NF_PAGE_BYTES)
         *(volatile char *)(e.memory + i) = 0;

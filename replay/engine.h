@@ -100,6 +100,7 @@ struct nf_trial {
     int helper_cpu;            /* of the asynchronous mover; -1: none ran */
     bool helper_shares;        /* it ran on a core of the replay's threads */
     char interference[256];    /* "" : nothing noticed */
+    double background_bps;     /* bytes per second that a hog or a background moved beside it; 0: there was none */
     struct nf_trial_tier tier[NF_TIER_MAX];
     struct nf_pool_stats pool; /* of the measured steps */
     /* Of a policy that makes storages again instead of holding them: */

@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/base/error.h"
 #include "pool/belady.h"
 #include "pool/bound.h"
+#include "pool/guard.h"
 #include "pool/player.h"
 #include "replay/variant.h"
 
@@ -332,6 +334,16 @@ static int check(const struct nf_forecast_wish *w, const struct nf_step_class *c
     return 0;
 }
 
+static void play_deinit(struct play *p)
+{
+    nf_player_deinit(&p->player);
+    nf_step_order_deinit(&p->order);
+    nf_stays_deinit(&p->stays);
+    nf_step_uses_deinit(&p->uses);
+    free(p->rank);
+    free(p->lp_share);
+}
+
 /* near_bytes and what else is in f already are the captured step's, whatever is played. */
 static int play(struct nf_forecast *f, const struct nf_forecast_wish *wish, const bool *again)
 {
@@ -351,12 +363,7 @@ static int play(struct nf_forecast *f, const struct nf_forecast_wish *wish, cons
         rc = nf_player_step(&p.player, f->steady);
     if (!rc)
         conclude(&p);
-    nf_player_deinit(&p.player);
-    nf_step_order_deinit(&p.order);
-    nf_stays_deinit(&p.stays);
-    nf_step_uses_deinit(&p.uses);
-    free(p.rank);
-    free(p.lp_share);
+    play_deinit(&p);
     return rc;
 }
 
@@ -394,24 +401,92 @@ static int play_varied(struct nf_forecast *f, const struct nf_forecast_wish *wis
     return rc;
 }
 
-int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
+/* What does not depend on the policy. w: of the caller, who has profiles made where it has none. */
+static int begin(struct nf_forecast *f, struct nf_forecast_wish *w, struct nf_profile **made)
 {
-    struct nf_forecast_wish w = *wish;
-    struct nf_profile *made = NULL;
     const struct nf_step_class *c;
     int rc;
 
-    *f = (struct nf_forecast){.steady = nf_stream_steady_class(wish->stream)};
-    c = &wish->stream->classes[f->steady];
-    rc = check(wish, c);
+    *f = (struct nf_forecast){.steady = nf_stream_steady_class(w->stream)};
+    *made = NULL;
+    c = &w->stream->classes[f->steady];
+    rc = check(w, c);
     if (!rc)
         rc = nf_step_class_peak(c, &f->peak_bytes);
-    f->near_bytes = nf_near_bytes(wish->near_share, f->peak_bytes);
-    if (!rc && !w.profiles)
-        rc = nf_profiles_new(w.stream, w.llc_bytes, w.llc_bytes, &made);
-    w.profiles = made ? made : w.profiles;
+    f->near_bytes = nf_near_bytes(w->near_share, f->peak_bytes);
+    if (!rc && !w->profiles)
+        rc = nf_profiles_new(w->stream, w->llc_bytes, w->llc_bytes, made);
+    w->profiles = *made ? *made : w->profiles;
+    return rc;
+}
+
+int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
+{
+    struct nf_forecast_wish w = *wish;
+    struct nf_profile *made;
+    int rc = begin(f, &w, &made);
+
     if (!rc)
         rc = w.policy->recompute ? play_varied(f, &w) : play(f, &w, NULL);
+    nf_profiles_free(made, w.stream->n_classes);
+    return rc;
+}
+
+/* --- apart --- */
+
+struct apart {
+    const struct nf_forecast_wish *w;
+    struct nf_forecast *shared;
+};
+
+static int play_apart(void *context)
+{
+    struct apart *a = context;
+
+    return play(a->shared, a->w, NULL);
+}
+
+/* f: as begun. */
+static int forecast_apart(struct nf_forecast *f, const struct nf_forecast_wish *wish, double limit_s, const volatile sig_atomic_t *stop)
+{
+    struct nf_forecast_wish unbounded = *wish;
+    struct apart a = {.w = &unbounded};
+    struct play p = {.w = wish, .f = f, .c = &wish->stream->classes[f->steady], .profile = &wish->profiles[f->steady]};
+    int rc;
+
+    unbounded.unbounded = true; /* the limit is the policy's, not a solver's */
+    a.shared = mmap(NULL, sizeof *a.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (a.shared == MAP_FAILED)
+        return nf_fail(-ENOMEM, "out of memory for a forecast");
+    *a.shared = *f;
+    rc = nf_guard(wish->policy, limit_s, stop, play_apart, &a);
+    if (!rc && wish->explain == UINT32_MAX) {
+        uint32_t steady = f->steady;
+
+        *f = *a.shared;
+        f->steady = steady; /* an index */
+        f->events.v = NULL; /* of the child, which explained nothing */
+        f->events.n = f->events.cap = 0;
+        rc = bound(&p);
+        play_deinit(&p);
+    }
+    munmap(a.shared, sizeof *a.shared);
+    return rc;
+}
+
+int nf_forecast_guarded(struct nf_forecast *f, const struct nf_forecast_wish *wish, double limit_s, const volatile sig_atomic_t *stop)
+{
+    struct nf_forecast_wish w = *wish;
+    struct nf_profile *made;
+    int rc;
+
+    if (!nf_policy_is_outside(wish->policy))
+        return nf_forecast_init(f, wish);
+    rc = begin(f, &w, &made);
+    if (!rc)
+        rc = forecast_apart(f, &w, limit_s, stop);
+    if (!rc && w.explain != UINT32_MAX) /* its course is words, which stay in the child */
+        rc = play(f, &w, NULL);
     nf_profiles_free(made, w.stream->n_classes);
     return rc;
 }
@@ -421,16 +496,4 @@ void nf_forecast_deinit(struct nf_forecast *f)
     for (size_t i = 0; i < f->events.n; i++)
         free(f->events.v[i].why);
     nf_array_free(&f->events);
-}
-
-int nf_forecast_rehearse(void *wish)
-{
-    struct nf_forecast_wish w = *(const struct nf_forecast_wish *)wish;
-    struct nf_forecast f = {0};
-    int rc;
-
-    w.unbounded = true;
-    rc = nf_forecast_init(&f, &w);
-    nf_forecast_deinit(&f);
-    return rc;
 }

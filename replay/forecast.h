@@ -1,6 +1,7 @@
 #pragma once
 /* What a policy would do with a captured step, without replaying it: its decisions are played on no particular memory, the traffic
  * they leave to each tier is counted, and a model says how long the step would take. All times here are modelled. */
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -80,5 +81,6 @@ struct nf_forecast {
  * -EPROTO (the policy broke a rule), with the cause set. Caller deinits in every case. */
 int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish);
 void nf_forecast_deinit(struct nf_forecast *f);
-/* For nf_guard: forecasts a const struct nf_forecast_wish without bounds, and forgets it. 0 or -errno as above. */
-int nf_forecast_rehearse(void *wish);
+/* As nf_forecast_init, but a policy from outside is played in a child process (pool/guard.h; limit_s and stop as there), and nowhere else
+ * unless a tensor is explained. Also NF_GUARD_E_STOPPED. */
+int nf_forecast_guarded(struct nf_forecast *f, const struct nf_forecast_wish *wish, double limit_s, const volatile sig_atomic_t *stop);

@@ -150,7 +150,7 @@ static int add_conditions(struct nf_study *s, int64_t id, const struct nf_ledger
     nf_query_bind_i64(q, 21, (int64_t)trial->moved_pages); /* NF_TRIAL_UNKNOWN is -1 */
     nf_query_bind_text(q, 22, trial->interference);
     nf_query_bind_text(q, 23, t->background);
-    nf_query_bind_f64(q, 24, t->background_bps);
+    nf_query_bind_f64(q, 24, trial->background_bps);
     nf_query_bind_text(q, 25, t->before);
     nf_query_bind_text(q, 26, t->after);
     nf_query_bind_i64(q, 27, (int64_t)trial->memory_ns);

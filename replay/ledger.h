@@ -29,7 +29,6 @@ struct nf_ledger_trial {
     double profile_matched;   /* share of the step's bytes that it found there */
     const char *page;       /* of the arenas: "4k", "thp" */
     const char *background; /* "" : none */
-    double background_bps;
     const char *despite;    /* spoilers that were gone on with: "load,thp"; "": none */
     const char *before, *after; /* JSON: the machine's state */
 };

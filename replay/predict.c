@@ -112,12 +112,10 @@ static int predict_one(struct nf_session *s, double near_share, const char *late
         return keep(s, near_share, w, NULL, "it says what it is told, and would say it again");
     if (*late)
         return keep(s, near_share, w, NULL, late);
-    rc = nf_guard(w->policy, s->o->policy_limit_s, s->o->stop, nf_forecast_rehearse, w);
+    rc = nf_forecast_guarded(&f, w, s->o->policy_limit_s, s->o->stop);
     if (rc == NF_GUARD_E_STOPPED)
-        return NF_REPLAY_E_STOPPED;
-    if (!rc)
-        rc = nf_forecast_init(&f, w);
-    if (rc != -ENOMEM)
+        rc = NF_REPLAY_E_STOPPED;
+    else if (rc != -ENOMEM)
         rc = rc ? keep(s, near_share, w, NULL, nf_error_text(rc)) : keep(s, near_share, w, &f, "");
     nf_forecast_deinit(&f);
     return rc;

@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/base/units.h"
+#include "replay/apart.h"
 #include "replay/environment.h"
 #include "replay/interference.h"
 #include "replay/ledger.h"
@@ -142,8 +143,15 @@ static int rehearse_quietly(void *context)
     return freopen("/dev/null", "w", stderr) ? nf_rehearse(context) : nf_fail(-errno, "no /dev/null: %s", strerror(errno));
 }
 
-/* A policy from outside is rehearsed in a child before it is let into a trial. *out: it fails the trial, which says why.
- * 0 or NF_REPLAY_E_STOPPED. */
+/* A policy from outside failed the trial before it was one; -ETIMEDOUT is not waited for again. */
+static void refuse(const struct nf_session *s, struct nf_trials_policy *policy, int rc, struct nf_trial *trial)
+{
+    if (rc == -ETIMEDOUT && !*policy->late)
+        snprintf(policy->late, sizeof policy->late, "%s", nf_error_text(rc));
+    fail_trial(s, trial, rc == -ETIMEDOUT ? policy->late : nf_error_text(rc));
+}
+
+/* It is rehearsed in a child before it is let into a trial. *out: it fails the trial, which says why. 0 or NF_REPLAY_E_STOPPED. */
 static int keep_out(struct nf_session *s, const struct nf_trials_one *t, struct nf_engine_config *c, struct nf_trial *trial, bool *out)
 {
     struct nf_trials_policy *policy = &s->trials.policies[t->policy];
@@ -151,12 +159,9 @@ static int keep_out(struct nf_session *s, const struct nf_trials_one *t, struct 
     int rc = *policy->late ? -ETIMEDOUT : nf_guard(policy->outside, s->o->policy_limit_s, s->o->stop, work, c);
 
     *out = rc < 0;
-    if (!*out)
-        return rc == NF_GUARD_E_STOPPED ? NF_REPLAY_E_STOPPED : 0;
-    if (rc == -ETIMEDOUT && !*policy->late)
-        snprintf(policy->late, sizeof policy->late, "%s", nf_error_text(rc));
-    fail_trial(s, trial, rc == -ETIMEDOUT ? policy->late : nf_error_text(rc));
-    return 0;
+    if (*out)
+        refuse(s, policy, rc, trial);
+    return rc == NF_GUARD_E_STOPPED ? NF_REPLAY_E_STOPPED : 0;
 }
 
 /* A policy that cannot say what it makes again fails its trial, like one that places where it may not. */
@@ -176,43 +181,69 @@ static int run_varied(const struct nf_session *s, struct nf_engine_config *c, st
     return rc;
 }
 
-/* *bps: traffic of the hog or the background per second; 0: there was none. */
-static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial, double *bps)
+/* A trial, and what was noticed beside it. */
+struct attempt {
+    struct nf_session *s;
+    const struct nf_trials_one *t;
+    struct nf_engine_config c;
+};
+
+static int attempt(void *context, _Atomic uint32_t *asked, struct nf_trial *trial)
 {
-    struct nf_engine_config c = nf_session_configure(s, t, block);
-    size_t contenders = t->hog ? 1 : t->background ? s->n_background : 0;
+    struct attempt *a = context;
+    struct nf_session *s = a->s;
+    struct nf_engine_config *c = &a->c;
+    size_t contenders = a->t->hog ? 1 : a->t->background ? s->n_background : 0;
     struct nf_background *background = NULL;
     struct nf_interference before, after;
     char speed[NF_UNITS_TEXT];
-    const struct nf_batches *batches = t->variant == NF_FACTOR_UNFILTERED ? &s->factors.batches : &s->batches;
+    const struct nf_batches *batches = a->t->variant == NF_FACTOR_UNFILTERED ? &s->factors.batches : &s->batches;
     unsigned reads = batches->reads;
-    bool out;
+    double bps = 0;
     int rc;
 
-    *bps = 0;
-    *trial = (struct nf_trial){0};
-    rc = keep_out(s, t, &c, trial, &out);
-    if (rc || out)
-        return rc;
     nf_interference_read("", s->cpu, &before);
-    c.measuring = s->counters ? nf_counters_measuring : NULL;
-    c.measuring_ctx = s->counters;
-    rc = start_background(s, t, &background);
+    c->pool.asked = asked;
+    c->measuring = s->counters ? nf_counters_measuring : NULL;
+    c->measuring_ctx = s->counters;
+    rc = start_background(s, a->t, &background);
     if (!rc)
-        rc = c.pool.policy->recompute ? run_varied(s, &c, trial) : nf_trial_run(&c, trial);
-    nf_background_stop(background, bps);
+        rc = c->pool.policy->recompute ? run_varied(s, c, trial) : nf_trial_run(c, trial);
+    nf_background_stop(background, &bps);
+    trial->background_bps = bps;
     trial->batches = batches->reads - reads;
     if (!rc && contenders && trial->status == NF_TRIAL_OK && !*trial->message)
-        snprintf(trial->message, sizeof trial->message, "the %s moved %s/s", t->hog ? "hog" : "background",
-                 nf_format_bytes(speed, *bps));
+        snprintf(trial->message, sizeof trial->message, "the %s moved %s/s", a->t->hog ? "hog" : "background",
+                 nf_format_bytes(speed, bps));
     if (!rc) {
         nf_interference_read("", s->cpu, &after);
         after.load -= after.load > 0 ? (double)contenders + (trial->helper_cpu >= 0) : 0; /* asked for */
-        nf_interference_judge(&before, &after, asked_pages(c.pool.policy, trial), s->peak_bytes / NF_PAGE_BYTES, trial);
+        nf_interference_judge(&before, &after, asked_pages(c->pool.policy, trial), s->peak_bytes / NF_PAGE_BYTES, trial);
         /* What contends moves bytes of its own, which nobody counts by tier. */
         if (!contenders)
             nf_counters_judge(s->counters, s->testbed.tiers, s->testbed.n_tiers, trial);
     }
+    return rc;
+}
+
+static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32_t block, struct nf_trial *trial)
+{
+    struct nf_trials_policy *policy = &s->trials.policies[t->policy];
+    struct attempt a = {.s = s, .t = t, .c = nf_session_configure(s, t, block)};
+    const struct nf_apart apart = {.outside = policy->outside, .limit_s = s->o->policy_limit_s, .stop = s->o->stop, .run = attempt, .context = &a,
+                                   .steps = (uint64_t)nf_engine_cycle_steps(&a.c) * a.c.cycles};
+    bool out;
+    int refused, rc;
+
+    *trial = (struct nf_trial){0};
+    rc = keep_out(s, t, &a.c, trial, &out);
+    if (rc || out)
+        return rc;
+    if (!policy->outside)
+        return attempt(&a, NULL, trial);
+    rc = nf_trial_apart(&apart, trial, &refused);
+    if (refused)
+        refuse(s, policy, refused, trial);
     return rc;
 }
 
@@ -253,7 +284,7 @@ static int run_and_record(struct nf_session *s, uint32_t block, uint32_t positio
 
     report(s, t);
     nf_environment_json("", s->cpu, &before);
-    rc = run_trial(s, t, block, &trial, &row.background_bps);
+    rc = run_trial(s, t, block, &trial);
     nf_environment_json("", s->cpu, &after);
     row.before = before.failed ? "{}" : before.data;
     row.after = after.failed ? "{}" : after.data;

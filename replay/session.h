@@ -51,7 +51,7 @@ struct nf_replay_options {
     const char *root;            /* where the machine's state is looked at before; NULL: "", this machine's */
     const struct nf_counter_ops *const *counters; /* that trials are judged by, as nf_counter_sources (replay/counters.h), which NULL stands for */
     const char *profile_from;    /* a study: policies that see a profile also plan on that of its latest capture; NULL: none */
-    double policy_limit_s;       /* that the rehearsal of a policy from outside may take (pool/guard.h) */
+    double policy_limit_s;       /* that the rehearsal of a policy from outside, and each question in its trial, may take (pool/guard.h) */
     bool dry_run;                /* say what would be done, on `out`; nothing is measured or written */
     bool quiet;                  /* no progress line */
     const volatile sig_atomic_t *stop; /* ends after the running step; may be NULL */

@@ -1,5 +1,6 @@
 /* Policies from outside that err, each in its own way: compiled by outside.py with -DHOW=a number from below. Where nothing is wrong they
- * are first fit, and say what they are told in a file that TOLD names. */
+ * are first fit, and say what they are told in a file that TOLD names. With -DLATER=1 they keep the rules until they have been closed once,
+ * in whatever process, and err in the middle of a step. */
 #include <errno.h>
 #include <nearfar_policy.h>
 #include <stdio.h>
@@ -7,6 +8,8 @@
 #include <unistd.h>
 
 enum { GOOD, LIAR, CRASHER, LOOPER, GREEDY, QUITTER, POSITIVE, OLD, SHORT, LACKS, HIDES, BUILT_IN, SLEEPER };
+
+#define MARK NAME ".mark"
 
 static const struct nf_policy_env *env;
 static uint32_t last_handle;
@@ -22,7 +25,11 @@ static int init(const struct nf_policy_env *e, void **policy)
 
 static void deinit(void *policy)
 {
-    FILE *to = getenv("TOLD") ? fopen(getenv("TOLD"), "a") : NULL;
+    FILE *to = LATER ? fopen(MARK, "w") : NULL;
+
+    if (to)
+        fclose(to);
+    to = getenv("TOLD") ? fopen(getenv("TOLD"), "a") : NULL;
 
     (void)policy;
     if (!to)
@@ -32,10 +39,8 @@ static void deinit(void *policy)
     fclose(to);
 }
 
-static int plan(void *policy, nf_regime regime, uint32_t epoch)
+static void err(void)
 {
-    (void)policy, (void)regime, (void)epoch;
-    plans++;
     if (HOW == CRASHER)
         *(volatile int *)16 = 1;
     while (HOW == LOOPER)
@@ -44,6 +49,14 @@ static int plan(void *policy, nf_regime regime, uint32_t epoch)
         sleep(1000);
     if (HOW == QUITTER)
         exit(7);
+}
+
+static int plan(void *policy, nf_regime regime, uint32_t epoch)
+{
+    (void)policy, (void)regime, (void)epoch;
+    plans++;
+    if (!LATER)
+        err();
     return 0;
 }
 
@@ -63,6 +76,8 @@ static int on_op_end(void *policy, uint32_t op, struct nf_policy_moves *moves)
 {
     (void)policy, (void)op;
     ops++;
+    if (LATER && ops == 20 && !access(MARK, F_OK))
+        err();
     if (HOW == LIAR) {
         moves->v[0] = (struct nf_policy_move){last_handle, env->n_tiers - 1, 0, 0};
         moves->n = 1;

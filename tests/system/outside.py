@@ -29,9 +29,11 @@ check(done.returncode == 0 and not done.stderr, f'the example builds, without a 
 example = './example/traffic-first.so'
 
 KINDS = ('good', 'liar', 'crasher', 'looper', 'greedy', 'quitter', 'positive', 'old', 'short', 'lacks', 'hides', 'built-in', 'sleeper')
-for number, name in enumerate(KINDS):
+LATER = ('crasher', 'looper', 'quitter')
+for name in (*KINDS, *(f'later-{name}' for name in LATER)):
+    number, later = KINDS.index(name.removeprefix('later-')), int(name.startswith('later-'))
     subprocess.run(['gcc', '-std=gnu17', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', *FLAGS, f'-DHOW={number}', f'-DNAME="{name}"',
-                    SOURCE / 'tests/system/outside.c', '-o', WORK / f'{name}.so'], check=True)
+                    f'-DLATER={later}', SOURCE / 'tests/system/outside.c', '-o', WORK / f'{name}.so'], check=True)
 
 kernels = WORK / 'kernels'
 subprocess.run(['gcc', '-O1', '-I', SOURCE / 'capture/annotate', SOURCE / 'examples/kernels.c', '-o', kernels, '-ldl', '-lpthread'], check=True)
@@ -60,8 +62,8 @@ done = nearfar(*REPLAY, '--policy', f'{example},./good.so', env={**os.environ, '
 check(done.returncode == 0, f'replayed {done.stderr[-300:] if done.returncode else ""!r}')
 check({r for r in rows('job.nf', 'SELECT policy, status FROM trial')} >= {('traffic-first', 'ok'), ('good', 'ok')}, 'as any other policy')
 calls = [list(map(int, line.split())) for line in told.read_text().splitlines()]
-check(len(calls) == 4 and calls[0][1] == calls[1][0], f'first in a child, then in the trial itself: {calls}')
-check(calls[2][1] == calls[3][0] == calls[0][1], f'and the same once more for what is predicted: {calls}')
+check(len(calls) == 3 and len({call[0] for call in calls}) == 3, f'rehearsed, in the trial and for what is predicted, each in a process of its own: {calls}')
+check(len({call[1] for call in calls}) == 1 and calls[0][1] not in {call[0] for call in calls}, f'and never in the program itself: {calls}')
 for _, _, plans, ops, regimes, pressures, ticks in calls:
     check(plans >= 1 and ops > 0 and regimes > 0 and pressures > 0 and ticks >= 3, f'{plans} plans, {ops} ops, {regimes} regimes, {pressures} pressures, {ticks} ticks')
 done = nearfar('run', 'job.nf', '--policy', example, '--near', '50%', '--repetitions', 1, '--', kernels, 'all', 65536, 6)
@@ -112,6 +114,18 @@ for options, message in trials.items():
     check(f'policy {name} is refused' in message and words in message if words else not message, f'{options}: {message}')
 check('close' in (WORK / 'good.trace').read_text(), 'what is traced is guarded as well, and a good one is traced to its end')
 refused(nearfar(*REPLAY, '--policy', 'trace:inner=./gone.so'), USAGE, 'gone.so')
+later = ','.join(f'./later-{name}.so' for name in LATER)
+done = nearfar(*REPLAY, '--blocks', '2', '--policy', f'{later},./good.so,interleave', '--policy-limit', '2')
+trials = rows('job.nf', 'SELECT policy, status, message FROM trial WHERE replay_id = (SELECT max(id) FROM replay)')
+check(done.returncode == FAILED and len(trials) == 12 and '6 of 12 trials failed' in done.stderr, f'{len(trials)} trials {done.stderr[-300:]!r}')
+for name in LATER:
+    words = {'crasher': 'crashed while it was deciding (Segmentation fault)', 'looper': 'still deciding after 2 s', 'quitter': 'exit status 7'}[name]
+    mine = [(status, message) for policy, status, message in trials if policy == f'later-{name}']
+    check(len(mine) == 2 and mine[0][0] == 'failed' and f'policy later-{name} is refused' in mine[0][1] and words in mine[0][1],
+          f'{name} keeps the rules until its trial: {mine}')
+    told = rows('job.nf', f"SELECT why FROM prediction WHERE replay_id = (SELECT max(id) FROM replay) AND policy = 'later-{name}'")
+    check(len(told) == 1 and f'policy later-{name} ' in told[0][0], f'and is not predicted either: {told}')
+check({(p, s) for p, s, _ in trials if not p.startswith('later')} == {('all-near', 'ok'), ('good', 'ok'), ('interleave', 'ok')}, 'the others were replayed')
 check(whole('job.nf') and rows('job.nf', 'SELECT status FROM replay') and nearfar('analyze', 'job.nf', '-o', 'report').returncode == 0,
       'the study is whole, and reported')
 for limit in '0', '-1', 'nan', '1e9':
