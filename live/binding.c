@@ -20,15 +20,19 @@ struct tiers {
 /* A tier that is a node: "numa:node=1", or "cxl=numa:node=1" with a name in front. */
 static int add_tier(struct tiers *t, const char *spec)
 {
+    const struct nf_tier_ops *provider;
     struct nf_tier tier = {0};
     int rc;
 
     if (t->n == NF_TIER_MAX)
         return nf_fail(-EINVAL, "more than the %d tiers there can be", NF_TIER_MAX);
     spec = nf_tier_unnamed(spec);
+    provider = nf_tier_provider(spec);
+    if (!provider)
+        return -EINVAL;
     /* An emulated tier is on a node too, but its slowness is added by whoever replays, and a job's own loads wait for
      * nobody. */
-    if (strncmp(spec, "numa", 4) || (spec[4] && spec[4] != ':'))
+    if (!nf_tier_is_node(provider))
         return nf_fail(-ENODEV, "a job can be bound to tiers that are NUMA nodes only, and '%s' is none: what an emulated tier "
                        "adds, a job's own loads do not feel. On one node '--hog' slows the job for real", spec);
     rc = nf_tier_open("tier", spec, NULL, &tier);

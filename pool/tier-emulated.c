@@ -71,6 +71,13 @@ static int set_targets(struct emulated *e, const struct options *o, const struct
     return 0;
 }
 
+static int node(const void *options, int here)
+{
+    const struct options *o = options;
+
+    return o->node == UINT64_MAX ? here : (int)o->node;
+}
+
 static int open_tier(const void *options, const struct nf_tier_local *local, void **tier)
 {
     const struct options *o = options;
@@ -158,6 +165,7 @@ const struct nf_tier_ops nf_tier_emulated = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
+    .node = node,
     .probe = probe,
     .open = open_tier,
     .close = close_tier,

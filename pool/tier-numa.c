@@ -25,6 +25,13 @@ struct numa {
     enum nf_tier_pages pages;
 };
 
+static int node(const void *options, int here)
+{
+    const struct options *o = options;
+
+    return o->node == UINT64_MAX ? here : (int)o->node;
+}
+
 static int open_tier(const void *options, const struct nf_tier_local *local, void **tier)
 {
     const struct options *o = options;
@@ -90,6 +97,7 @@ const struct nf_tier_ops nf_tier_numa = {
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,
+    .node = node,
     .probe = nf_binding_probe,
     .open = open_tier,
     .close = close_tier,

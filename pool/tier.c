@@ -10,6 +10,11 @@
 #include "pool/plugin.h"
 #include "pool/tier-memory.h"
 
+static int no_node(const void *options, int here)
+{
+    return -1;
+}
+
 static int verify_nothing(void *tier, const void *memory, size_t bytes)
 {
     return 0;
@@ -31,6 +36,8 @@ int nf_tier_check(const struct nf_tier_ops *ops, struct nf_tier_ops *filled)
         !ops->unmap)
         return nf_fail(-EINVAL, "tier provider %s lacks a required member", name);
     *filled = *ops;
+    if (!filled->node)
+        filled->node = no_node;
     if (!filled->verify)
         filled->verify = verify_nothing;
     if (!filled->charge)
@@ -60,9 +67,34 @@ const struct nf_tier_ops *nf_tier_provider(const char *spec)
     return NULL;
 }
 
-int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local *local, struct nf_tier *out)
+/* The options of a spec. 0, -EINVAL, -ENOMEM (cause set). */
+static int configure(const struct nf_tier_ops *provider, const char *spec, void **options)
 {
     size_t n = strcspn(spec, ":");
+
+    return nf_plugin_configure(provider->options, provider->options_size, provider->option_defaults, spec[n] ? spec + n + 1 : "", options);
+}
+
+int nf_tier_wanted_node(const char *spec, int here)
+{
+    const struct nf_tier_ops *provider = nf_tier_provider(spec);
+    void *options = NULL;
+    int node = -1;
+
+    if (provider && provider->node && !configure(provider, spec, &options))
+        node = provider->node(options, here);
+    free(options);
+    nf_error_clear(); /* who opens it will say what is wrong */
+    return node;
+}
+
+bool nf_tier_is_node(const struct nf_tier_ops *provider)
+{
+    return provider->node && !provider->charge;
+}
+
+int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local *local, struct nf_tier *out)
+{
     const struct nf_tier_ops *provider;
     struct nf_tier_ops *filled = NULL;
     void *options = NULL;
@@ -86,8 +118,7 @@ int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local 
         rc = nf_fail(-ENODEV, "%s cannot work here: %s", filled->name, why);
         goto out;
     }
-    rc = nf_plugin_configure(filled->options, filled->options_size, filled->option_defaults,
-                             spec[n] ? spec + n + 1 : "", &options);
+    rc = configure(filled, spec, &options);
     if (!rc)
         rc = filled->open(options, local, &out->state);
     if (rc) {

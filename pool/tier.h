@@ -8,7 +8,7 @@
 #include "core/model/sizes.h"
 #include "core/model/words.h"
 
-enum { NF_TIER_ABI = 1 };
+enum { NF_TIER_ABI = 2 };
 
 /* One stretch of accesses inside one chunk of one visit, about to be issued or just issued. */
 struct nf_tier_charge {
@@ -36,6 +36,9 @@ struct nf_tier_ops {
     size_t options_size;             /* of the struct the table fills, 0: none */
     const void *option_defaults;     /* options_size bytes; NULL: zeroes */
 
+    /* Optional. The NUMA node that memory of a tier with these options (options_size bytes) would be bound to, asked before there is one;
+     * here: the node of those who use it, for where the options leave it open. -1: none. Default: -1. */
+    int (*node)(const void *options, int here);
     /* Required. 0, or -errno with why in words: what is missing here and what would mend it. */
     int (*probe)(char *why, size_t size);
     /* Required. options: options_size bytes. local may be NULL for providers that inject nothing.
@@ -75,6 +78,10 @@ struct nf_tier {
 const char *nf_tier_unnamed(const char *spec);
 /* The provider that an unnamed spec has, as it stands in the table; NULL: there is none (cause set, -EINVAL, with what there is). */
 const struct nf_tier_ops *nf_tier_provider(const char *spec);
+/* The node that memory of an unnamed spec would be bound to (nf_tier_ops.node); -1: none, or the spec is wrong. */
+int nf_tier_wanted_node(const char *spec, int here);
+/* Whether its memory is a node's and nothing is added to what that costs: who loads from it, a job included, waits as from the tier. */
+bool nf_tier_is_node(const struct nf_tier_ops *provider);
 /* 0, -EINVAL (unknown provider or option; cause lists what there is), -ENODEV (probe refused, cause set), -errno. */
 int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local *local, struct nf_tier *out);
 /* All that `map` gave in one call is still on huge pages where the tier says so. 0, -EXDEV (cause set), -EIO (cause set). */

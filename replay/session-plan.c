@@ -121,12 +121,9 @@ static double estimate_trial_ns(const struct nf_session *s, uint64_t arena_bytes
 /* The NUMA node a tier's memory would be bound to, by its spec; -1: none (a file, a devdax, memory nobody binds). */
 static int node_of_tier(const struct nf_session *s, uint32_t number)
 {
-    const char *spec = number < s->o->n_tiers ? s->o->tiers[number] : number ? "emulated" : "numa", *provider = nf_tier_unnamed(spec), *node;
+    const char *spec = number < s->o->n_tiers ? s->o->tiers[number] : number ? "emulated" : "numa";
 
-    if (strncmp(provider, "numa", 4) && strncmp(provider, "emulated", 8))
-        return -1;
-    node = strstr(provider, "node=");
-    return node ? atoi(node + 5) : nf_spoilers_node_of(s->o->root, s->cpu);
+    return nf_tier_wanted_node(nf_tier_unnamed(spec), nf_spoilers_node_of(s->o->root, s->cpu));
 }
 
 /* What the trials would bind to each node: the most of any. */

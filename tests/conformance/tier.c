@@ -717,6 +717,24 @@ static void test_concurrent_mover(void **state)
 }
 
 /* [PATTERN [SPEC]]: only tests of these names; the provider of the spec with its options. */
+/* Which node a tier would be bound to, and which tiers are nodes: asked of the provider, before anything is opened. */
+static void test_nodes(void **state)
+{
+    static const struct {
+        const char *spec;
+        int wanted;
+        bool is_node;
+    } cases[] = {{"numa", 5, true}, {"numa:node=3", 3, true}, {"numa:page=thp,node=3", 3, true}, {"emulated", 5, false},
+                 {"emulated:latency-x=3,node=2", 2, false}, {"file:path=/node=1", -1, false}, {"null", -1, false}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(nf_tier_wanted_node(cases[i].spec, 5), cases[i].wanted);
+        assert_int_equal(nf_tier_is_node(nf_tier_provider(cases[i].spec)), cases[i].is_node);
+    }
+    assert_int_equal(nf_tier_wanted_node("numa:node=x", 5), -1);
+    assert_int_equal(nf_tier_wanted_node("numanode", 5), -1);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -733,7 +751,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_no_rounding_loss, close_left),
         cmocka_unit_test_teardown(test_idle_is_not_saved, close_left),
         cmocka_unit_test_teardown(test_latency_by_parallelism, close_left),
-        cmocka_unit_test_teardown(test_bandwidth, close_left),
+        cmocka_unit_test_teardown(test_bandwidth, close_left), cmocka_unit_test(test_nodes),
         cmocka_unit_test_teardown(test_two_threads_share, close_left),
         cmocka_unit_test_teardown(test_concurrent_mover, close_left),
     };
