@@ -216,12 +216,13 @@ struct nf_policy_ops {
      * When the pool cannot carry out what was decided, on_free follows. */
     int (*on_alloc)(void *policy, const struct nf_policy_tensor *t, struct nf_policy_moves *evictions,
                     struct nf_placement *out);
-    /* Optional. An op is about to run on the operands (handles, each once); rw per operand (enum nf_rw). Operands may be
+    /* Optional. An op is about to run on the operands (handles, each once, in the order of their first visit as captured: gathered
+     * operands, arguments, results); rw per operand (enum nf_rw). The op itself advances through all of them together. Operands may be
      * moved (fetch before use) but not evicted from near; others may. 0 or -errno (cause set). */
     int (*on_op)(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n,
                  struct nf_policy_moves *moves);
-    /* Optional, and only with semantics.samples; the clock stands still. The op's visits have been made, all in one batch; on_op_end
-     * follows. 0 or -errno (cause set). */
+    /* Optional, and only with semantics.samples; the clock stands still. The op's visits have been made: all in one batch, in the
+     * order they were captured in, an operand as often as it was visited; visits of no bytes are left out. on_op_end follows. 0 or -errno (cause set). */
     int (*on_access)(void *policy, const struct nf_policy_touches *t);
     /* Optional. The op is done: promote-after-use goes here. */
     int (*on_op_end)(void *policy, uint32_t op, struct nf_policy_moves *moves);

@@ -46,6 +46,8 @@ int nf_touches_tell(struct nf_touches *t, struct nf_pool *pool, const struct nf_
     for (uint32_t i = op->visits.first; i < op->visits.first + op->visits.n; i++) {
         const struct nf_script_visit *v = &s->visits[i];
 
+        if (!v->bytes) /* it touches nothing, and no operand is there for it */
+            continue;
         t->v.v[t->v.n++] = (struct nf_policy_touch){
             .handle = handles[v->operand],
             .rw = v->rw,

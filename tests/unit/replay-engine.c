@@ -69,6 +69,52 @@ static void follows_the_captured_order(void **state)
     step_deinit(&s);
 }
 
+static int tell_touches(void *policy, const struct nf_policy_touches *t)
+{
+    nf_buf_puts(&bed_script.told, "{");
+    for (size_t i = 0; i < t->n; i++)
+        nf_buf_printf(&bed_script.told, "%s%u %s %llu+%llu", i ? ", " : "", t->v[i].handle, nf_rw_name(t->v[i].rw),
+                      (unsigned long long)t->v[i].offset, (unsigned long long)t->v[i].span);
+    nf_buf_puts(&bed_script.told, "} ");
+    return 0;
+}
+
+/* Within an op: operands by their first visit, visits one by one as they were captured, those of nothing left out. */
+static void visits_are_told_in_the_captured_order(void **state)
+{
+    static const char one_step[] = "+0@0 +1@0 [0:1 update read] {1 write 0+4096, 0 read 0+8192, 1 read 4096+4096} /0 - - ";
+    struct nf_policy_ops sampling = bed_policy;
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+    uint32_t early, late;
+
+    sampling.capabilities |= NF_POLICY_HAS_ON_ACCESS;
+    sampling.semantics.samples = true;
+    sampling.on_access = tell_touches;
+    step_init(&s);
+    early = step_tensor(&s, 2 * PAGE, 0, 0);
+    late = step_tensor(&s, 2 * PAGE, 0, 0);
+    step_op(&s, 0);
+    step_visit(&s, early, 0, NF_RW_WRITE);
+    step_visit(&s, late, PAGE, NF_RW_WRITE);
+    step_visit(&s, early, 2 * PAGE, NF_RW_READ);
+    step_visit(&s, late, PAGE, NF_RW_READ)->offset = PAGE;
+    step_ready(&s);
+    bed_place_all(0, false);
+    bed_init(&b, &s, 100);
+    b.config.pool.policy = &sampling;
+    b.config.warmup_min = b.config.warmup_max = 0;
+    b.config.cycles = 1;
+    bed_run(&b, &t);
+    assert_string_equal(bed_script.told.data, one_step);
+    nf_trial_deinit(&t);
+    bed_place_all(0, false);
+    assert_int_equal(nf_rehearse(&b.config), 0);
+    assert_string_equal(bed_script.told.data, one_step);
+    step_deinit(&s);
+}
+
 /* A slot hands a storage over to another tensor: what leaves by slot 5 enters by slot 5. */
 static void storages_change_hands_by_slot(void **state)
 {
@@ -797,6 +843,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_captured_order),
+        cmocka_unit_test(visits_are_told_in_the_captured_order),
         cmocka_unit_test(storages_change_hands_by_slot),
         cmocka_unit_test(addresses_recycle),
         cmocka_unit_test(every_byte_once),
