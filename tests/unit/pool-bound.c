@@ -192,6 +192,18 @@ static void random_step(struct step *s, struct nf_rng *r)
     assert_true(s->stays.n <= STAYS_MAX);
 }
 
+/* The loads of shares at every op. */
+static void shares_fit(const struct nf_stays *s, const double *share, uint64_t capacity)
+{
+    for (uint32_t o = 0; o < s->n_ops; o++) {
+        double load = 0;
+
+        for (uint32_t i = 0; i < s->n; i++)
+            load += holds(&s->v[i], o) ? share[i] * s->v[i].pages : 0;
+        assert_true(load <= (double)capacity + 1e-4);
+    }
+}
+
 /* Of the greedy choice. Without parts a stay is kept whole or not at all. */
 static double greedy_saves(const struct nf_stays *s, uint64_t capacity, bool parts)
 {
@@ -255,6 +267,7 @@ static void bounds_hold(void **state)
                 sum += part[k] * (double)s.stays.v[k].bytes;
             }
             assert_true(fabs(sum - linear) < 1);
+            shares_fit(&s.stays, part, capacity);
             tight += linear <= best + 1;
             parts_best += in_parts >= linear - 1;
         }
@@ -274,6 +287,48 @@ static void bounds_hold(void **state)
                   tried, greedy_best, tight, parts_best);
     assert_true(greedy_best > tried / 2);
     assert_true(!lp || (tight > tried / 2 && parts_best > tried / 2));
+}
+
+/* Where no stay goes round the end, the program's best choice of single pages is one of whole pages: the integer program, which begins
+ * elsewhere, must find the same. Of stays round the end it may find less, never more. */
+static void agrees_with_whole_pages(void **state)
+{
+    enum { N = 60, PAGES = 5, OPS = 40 };
+    struct nf_rng r = {23};
+    unsigned parted = 0;
+    char why[128];
+
+    if (nf_bound_lp_probe(why, sizeof why) || nf_bound_milp_probe(why, sizeof why))
+        skip();
+    for (unsigned i = 0; i < 40; i++) {
+        struct nf_stay v[N] = {{0}}, page[N * PAGES];
+        struct nf_stays s = {.v = v, .n = 1 + (uint32_t)nf_rng_below(&r, N), .n_ops = OPS}, pages = {.v = page, .n_ops = OPS};
+        uint64_t capacity = nf_rng_below(&r, 40);
+        double linear, whole, share[N];
+        bool proved, round = i % 4 == 3;
+
+        for (uint32_t k = 0; k < s.n; k++) {
+            uint32_t a = (uint32_t)nf_rng_below(&r, OPS), b = (uint32_t)nf_rng_below(&r, OPS), n = 1 + (uint32_t)nf_rng_below(&r, PAGES);
+
+            v[k] = (struct nf_stay){.tensor = k, .first = a < b || round ? a : b, .last = a < b || round ? b : a, .pages = n,
+                                    .bytes = (1 + nf_rng_below(&r, 3)) * n * PAGE};
+            v[k].since = v[k].first;
+            v[k].until = v[k].last;
+            for (uint32_t j = 0; j < n; j++) {
+                page[pages.n] = v[k];
+                page[pages.n].pages = 1;
+                page[pages.n++].bytes = v[k].bytes / n;
+            }
+        }
+        assert_int_equal(nf_bound_lp(&s, capacity, &linear, share), 0);
+        shares_fit(&s, share, capacity);
+        assert_int_equal(nf_bound_milp(&pages, capacity, 60, &whole, &proved), 0);
+        assert_true(proved);
+        assert_true(round ? whole <= linear + 1 : fabs(whole - linear) < 1);
+        for (uint32_t k = 0; k < s.n; k++)
+            parted += share[k] > 1e-6 && share[k] < 1 - 1e-6;
+    }
+    assert_true(parted > 40);
 }
 
 /* Half of each of two tensors that exclude each other. */
@@ -364,6 +419,7 @@ int main(void)
         cmocka_unit_test(lists_stays),
         cmocka_unit_test(follows_storages_round_the_end),
         cmocka_unit_test(bounds_hold),
+        cmocka_unit_test(agrees_with_whole_pages),
         cmocka_unit_test(takes_parts),
         cmocka_unit_test(follows_lives_round_the_end),
         cmocka_unit_test(belady_is_best_at_unit_size),
