@@ -67,12 +67,8 @@ static void print_difference(struct nf_buf *b, const struct nf_curve *c, double 
         const struct nf_point *x = nf_curve_find(c, policy, share, o, false, 1);
         const struct nf_point *y = nf_curve_find(c, than, share, o, false, 1);
         double *ratio = x && y ? malloc((c->n_blocks + 1) * sizeof *ratio) : NULL, p, median;
-        size_t n = 0;
+        size_t n = ratio ? nf_curve_ratios(c, x, y, ratio) : 0;
 
-        for (size_t i = 0; ratio && i < c->n_blocks; i++) {
-            if (!isnan(x->step_ns[i]) && !isnan(y->step_ns[i]))
-                ratio[n++] = x->step_ns[i] / y->step_ns[i];
-        }
         if (n) {
             median = nf_median(ratio, n);
             p = nf_signed_rank_p(ratio, n);

@@ -196,6 +196,10 @@ static void fill_point(struct nf_curve *c, const struct nf_dataset *d, struct nf
         p->blocks += in_block > 0;
     }
     p->wall_ns = MEDIAN(wall_ns, true);
+    p->memory_ns = MEDIAN(memory_ns, true);
+    p->injected_ns = MEDIAN(injected_ns, true);
+    p->compute_ns = MEDIAN(compute_ns, true);
+    p->stall_ns = MEDIAN(stall_ns, true);
     far_read = MEDIAN(far_read_bytes, true);
     far_write = MEDIAN(far_write_bytes, true);
     p->far_bytes = far_read + far_write;
@@ -238,14 +242,13 @@ static const struct nf_point *find_all_near(const struct nf_curve *c, const stru
     return NULL;
 }
 
-/* Ratios of two points over the blocks both have. */
-static size_t pair(const struct nf_curve *c, const struct nf_point *over, const struct nf_point *under, double *ratio)
+size_t nf_curve_ratios(const struct nf_curve *c, const struct nf_point *x, const struct nf_point *y, double *ratio)
 {
     size_t n = 0;
 
-    for (size_t b = 0; over && under && b < c->n_blocks; b++) {
-        if (!isnan(over->step_ns[b]) && !isnan(under->step_ns[b]))
-            ratio[n++] = over->step_ns[b] / under->step_ns[b];
+    for (size_t b = 0; x && y && b < c->n_blocks; b++) {
+        if (!isnan(x->step_ns[b]) && !isnan(y->step_ns[b]))
+            ratio[n++] = x->step_ns[b] / y->step_ns[b];
     }
     return n;
 }
@@ -267,16 +270,15 @@ static int compare_point(struct nf_curve *c, size_t at, double *room)
 {
     struct nf_point *p = &c->points.v[at];
     const struct nf_policy_line *line = &c->policies.v[p->policy];
-    size_t n = pair(c, p, find_all_near(c, p), room);
+    size_t n = nf_curve_ratios(c, p, find_all_near(c, p), room);
     int rc = nf_estimate(room, n, at + 1, &p->slowdown);
 
     if (rc)
         return rc;
     p->unpaired = p->blocks - n;
     if (c->reference >= 0 && p->policy != (uint32_t)c->reference) {
-        n = pair(c, p,
-                 nf_curve_find(c, (uint32_t)c->reference, p->near_share, p->overlap, p->hog, p->parallelism_scale),
-                 room);
+        n = nf_curve_ratios(
+            c, p, nf_curve_find(c, (uint32_t)c->reference, p->near_share, p->overlap, p->hog, p->parallelism_scale), room);
         p->vs_n = n;
         if (n) {
             p->vs_ratio = nf_median(room, n);

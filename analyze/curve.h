@@ -33,7 +33,7 @@ struct nf_point {
     double vs_ratio, vs_p;
 
     /* Medians over blocks. Per step where a time or bytes; NAN unknown. */
-    double wall_ns, far_bytes, charged_bytes, fetched_bytes, moved_bytes, policy_ns, move_ns, stolen_ns, late_ns;
+    double wall_ns, memory_ns, injected_ns, compute_ns, stall_ns, far_bytes, charged_bytes, fetched_bytes, moved_bytes, policy_ns, move_ns, stolen_ns, late_ns;
     double floored_share, assumed_k_share, near_peak_bytes, far_latency_ns, far_bps;
     size_t saturated;  /* trials */
     bool k_repeated;   /* at half and at twice the assumed parallelism */
@@ -82,6 +82,8 @@ const struct nf_point *nf_curve_find(const struct nf_curve *c, uint32_t policy, 
 /* Headline points of a policy at a share, in both modes; false when it has neither. Either may be NULL. */
 bool nf_curve_band(const struct nf_curve *c, uint32_t policy, double near_share, const struct nf_point **full,
                    const struct nf_point **none);
+/* Step times of x over those of y in the blocks both have. ratio: room for n_blocks. Returns how many; none where either is NULL. */
+size_t nf_curve_ratios(const struct nf_curve *c, const struct nf_point *x, const struct nf_point *y, double *ratio);
 /* Distinct headline near shares of policies that are no reference (all-near, all-far), ascending. Returns how many,
  * at most max. */
 size_t nf_curve_shares(const struct nf_curve *c, double *shares, size_t max);

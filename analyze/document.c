@@ -575,7 +575,7 @@ static void provenance(struct nf_document *doc, const struct nf_report *r)
 int nf_document_init(struct nf_document *doc, const struct nf_report *r)
 {
     static void (*const chapters[])(struct nf_document *, const struct nf_report *) = {
-        answer, belief, nf_chapter_live, slowdowns, demand, profile, nf_chapter_accesses, nf_chapter_trials, machines,
+        answer, belief, nf_chapter_live, slowdowns, nf_chapter_rivals, demand, profile, nf_chapter_accesses, nf_chapter_trials, machines,
         left_out, provenance};
 
     *doc = (struct nf_document){0};

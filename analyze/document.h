@@ -47,4 +47,5 @@ void nf_document_table(struct nf_document *doc, const char *title, const struct 
 /* Chapters with a file of their own. */
 void nf_chapter_accesses(struct nf_document *doc, const struct nf_report *r);
 void nf_chapter_live(struct nf_document *doc, const struct nf_report *r); /* part of "Can it be believed?" */
+void nf_chapter_rivals(struct nf_document *doc, const struct nf_report *r);
 void nf_chapter_trials(struct nf_document *doc, const struct nf_report *r);

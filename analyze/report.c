@@ -68,6 +68,8 @@ static int compute(struct nf_report *r, struct nf_study *study)
     int rc = nf_curve_init(&r->curve, &r->data);
 
     if (!rc)
+        rc = nf_rivals_init(&r->rivals, &r->curve);
+    if (!rc)
         rc = nf_fidelity_compute(&r->fidelity, &r->data, &r->curve);
     if (rc)
         return rc;
@@ -135,6 +137,7 @@ int nf_report_write(struct nf_study *study, const struct nf_report_options *opti
     nf_fidelity_view_deinit(&r->belief);
     nf_trial_record_deinit(&r->record);
     nf_stream_free(r->stream);
+    nf_rivals_deinit(&r->rivals);
     nf_curve_deinit(&r->curve);
     nf_dataset_deinit(&r->data);
     free(r);

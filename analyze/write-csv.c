@@ -132,6 +132,8 @@ static int write_csv(const struct nf_report *r, const char *directory)
     for (int i = 0; i < NF_RECORD_TABLES && !rc; i++)
         rc = write_table(r->record.tables[i], directory, nf_record_files[i]);
     if (!rc)
+        rc = write_table(r->rivals.rows, directory, "rivals.csv");
+    if (!rc)
         rc = write_table(r->belief.rows, directory, "fidelity.csv");
     if (!rc)
         rc = write_table(r->belief.breakdown, directory, "breakdown.csv");
@@ -149,6 +151,6 @@ const struct nf_writer_ops nf_writer_csv = {
                                     "audit-tensors.csv", "sampled.csv", "mrc-errors.csv", "mrc.csv",
                                     "reuse-summary.csv", "reuse.csv", "trials-ran.csv", "disturbed.csv",
                                     "contention.csv", "cold.csv", "stale.csv", "sensitivity.csv", "prediction.csv", "live.csv", "fidelity.csv",
-                                    "breakdown.csv", "recompute.csv", "crossover.csv", NULL},
+                                    "breakdown.csv", "rivals.csv", "recompute.csv", "crossover.csv", NULL},
     .write = write_csv,
 };

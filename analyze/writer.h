@@ -11,6 +11,7 @@
 #include "analyze/fidelity.h"
 #include "analyze/figure.h"
 #include "analyze/recompute-view.h"
+#include "analyze/rivals.h"
 #include "analyze/trial-record.h"
 #include "analyze/usage.h"
 
@@ -19,6 +20,7 @@ struct nf_report {
     struct nf_dataset data;
     struct nf_curve curve;
     struct nf_fidelity fidelity;
+    struct nf_rivals rivals;
     struct nf_stream *stream;
     const struct nf_step_class *class; /* the steady one; NULL when it cannot be read */
     struct nf_usage usage;

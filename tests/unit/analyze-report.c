@@ -156,6 +156,48 @@ static void test_known(void **state)
     report_deinit(&m);
 }
 
+/* Policies that see the profile against LRU and the interleave: faster, slower, not told apart, and from fewer than six blocks nothing;
+ * and where the time goes. */
+static void test_rivals(void **state)
+{
+    struct report_sample m;
+    struct nf_query *q;
+
+    report_init(&m, "[\"train\"]");
+    report_add_profile(&m);
+    report_add_replay(&m, 256 * MIB);
+    report_add_blocks(&m, BLOCKS);
+    /* 5 steps; of LRU's 1.47 ms in the middle block (20 % near, none) 0.4 are stalls, of regime-plan's 1.302 ms 0.2. */
+    q = report_query(m.s, "UPDATE trial SET memory_ns = 5 * 300000, injected_ns = 5 * 50000, compute_ns = 5 * 650000, stall_ns = CASE policy WHEN "
+                          "'lru' THEN 5 * 400000 ELSE 5 * 200000 END WHERE near_share = 0.2 AND overlap = 2");
+    assert_int_equal(nf_query_run(q), 0);
+    /* At half near belady loses to LRU, and is as often faster as slower than the interleave. */
+    q = report_query(m.s, "UPDATE trial AS t SET wall_ns = (SELECT wall_ns * 11 / 10 FROM trial r WHERE r.policy = 'lru' AND r.block = t.block AND r.overlap = 1 "
+                          "AND r.near_share = 0.5) WHERE policy = 'belady' AND near_share = 0.5 AND overlap = 1");
+    assert_int_equal(nf_query_run(q), 0);
+    q = report_query(m.s, "UPDATE trial AS t SET wall_ns = (SELECT wall_ns * (95 + t.block) / 100 FROM trial r WHERE r.policy = 'belady' AND r.block = t.block AND "
+                          "r.overlap = 1 AND r.near_share = 0.5) WHERE policy = 'interleave' AND near_share = 0.5 AND overlap = 1");
+    assert_int_equal(nf_query_run(q), 0);
+    q = report_query(m.s, "DELETE FROM trial_tier WHERE trial_id IN (SELECT id FROM trial WHERE policy = 'regime-plan' AND near_share = 0.1 AND block > 4)");
+    assert_int_equal(nf_query_run(q), 0);
+    q = report_query(m.s, "DELETE FROM trial WHERE policy = 'regime-plan' AND near_share = 0.1 AND block > 4");
+    assert_int_equal(nf_query_run(q), 0);
+    assert_int_equal(report_write(&m), 0);
+    report_parses(&m);
+    report_has(&m, "rivals.csv", "\n0.2,overlap=none,regime-plan,profile,lru,faster,0.8857142857,0.885");
+    report_has(&m, "rivals.csv", "\n0.5,overlap=full,belady,profile and future,lru,slower,1.1,1.1,1.1,11,");
+    report_has(&m, "rivals.csv", "\n0.5,overlap=full,belady,profile and future,interleave,not told apart,1,");
+    report_has(&m, "rivals.csv", "\n0.1,overlap=full,regime-plan,profile,lru,too few blocks,");
+    report_has(&m, "rivals.csv", "of the step (theirs): waits for far accesses 3.84 % (3.4 %), standing still for moves 15.4 % (27.2 %), ");
+    report_has(&m, "rivals.csv", "they differ most in standing still for moves: 200.00 us less than with lru");
+    report_has(&m, "rivals.csv", "unknown: older trials do not account for their time");
+    report_has(&m, "summary.md", "20 % near, overlap=none: faster than LRU and the best interleave, as far as both were replayed: belady, regime-plan.");
+    report_has(&m, "summary.md", "50 % near, overlap=full: faster than LRU and the best interleave, as far as both were replayed: regime-plan. "
+                                 "Not so: belady (slower than lru, not told apart from interleave).");
+    report_has(&m, "summary.md", "Not so: regime-plan (too few blocks with lru, too few blocks with interleave).");
+    report_deinit(&m);
+}
+
 static void test_nothing(void **state)
 {
     struct report_sample m;
@@ -420,7 +462,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known),
-        cmocka_unit_test(test_k_repeated), cmocka_unit_test(test_sweep),        cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
+        cmocka_unit_test(test_k_repeated), cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_rivals),          cmocka_unit_test(test_nothing), cmocka_unit_test(test_one_block),
         cmocka_unit_test(test_left_out),      cmocka_unit_test(test_record),
         cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_gnuplot),
         cmocka_unit_test(test_gnuplot_fails),   cmocka_unit_test(test_no_durations),
