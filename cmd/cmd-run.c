@@ -34,7 +34,7 @@ struct arguments {
 
 static const struct nf_option options[] = {
     {"bind", 'b', NF_OPTION_STRING, offsetof(struct arguments, bind), "RULE", "bind the job's memory near, far, interleave, weighted, preferred-many or first-touch, alternately with the job alone"},
-    {"policy", 'p', NF_OPTION_STRING, offsetof(struct arguments, policy), "NAME", "place the job's tensors by this policy's plan, alternately with the job alone ('name:key=value'; what it moves is moved between the job's operators)"},
+    {"policy", 'p', NF_OPTION_STRING, offsetof(struct arguments, policy), "NAME", "place the job's tensors by this policy's plan, alternately with the job alone ('name:key=value'; what it moves is moved as the job's blocks come and go)"},
     {"near", 'n', NF_OPTION_STRING, offsetof(struct arguments, near), "SHARE", "near capacity of the plan as a share of peak live: 20%"},
     {"policy-limit", 0, NF_OPTION_F64, offsetof(struct arguments, policy_limit), "SECONDS", "that a policy from a shared object may plan for (default 60)"},
     {"tier", 't', NF_OPTION_LIST, offsetof(struct arguments, tiers), "SPEC", "a tier to bind to or to place on, near first: numa:node=0 (repeat; default the local node, then the others)"},
@@ -46,10 +46,9 @@ static const struct nf_option options[] = {
     {0},
 };
 
-/* BOUNDARIES: the job says where its operators begin and nobody acts on it: what that costs a plan that moves. The last: under the
- * plan beside a hog, to be held against the job beside one. */
-enum kind { ALONE, HOG, BIND, BOUNDARIES, POLICY, POLICY_HOG, KINDS };
-static const char *const kind_names[KINDS] = {"alone", "hog", "bind", "boundaries", "policy", "policy-hog"};
+/* The last: under the plan beside a hog, to be held against the job beside one. */
+enum kind { ALONE, HOG, BIND, POLICY, POLICY_HOG, KINDS };
+static const char *const kind_names[KINDS] = {"alone", "hog", "bind", "policy", "policy-hog"};
 
 /* What is placed, and where. */
 struct placed {
@@ -80,7 +79,7 @@ struct runs {
 struct one {
     const struct nf_live_binding *binding; /* NULL: unbound */
     struct nf_live_placing *placing;       /* NULL: not placed */
-    bool boundaries;                       /* it is to say where ops begin */
+    bool moves;                            /* its storages */
     struct nf_residence_watch *watch;
 };
 
@@ -88,7 +87,7 @@ static int enter(void *context)
 {
     const struct one *one = context;
 
-    if (one->boundaries && setenv(NF_BOUNDARIES_ENV, "1", 1))
+    if (one->moves && setenv(NF_MOVES_ENV, "1", 1))
         return -errno;
     if (one->placing)
         return nf_live_placing_enter(one->placing);
@@ -121,6 +120,7 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
 {
     const struct nf_live_binding *b = row->kind == BIND ? r->binding : NULL;
     const struct placed *p = is_placed(row->kind) ? r->placed : NULL;
+    const struct nf_live_early early = p && !t->boundaries ? p->plan.early : (struct nf_live_early){0};
     struct nf_buf steps = {0};
     struct nf_query *q;
     int rc;
@@ -134,9 +134,11 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
                                                  "exit_status, steps, step_ns, evidence, binding, background_bps, "
                                                  "parameter_sha256, message, policy, policy_options, near_share, near_bytes, "
                                                  "near_peak_bytes, placed, unplaced, moves, moved_bytes, boundaries, due_moves, "
-                                                 "absent_moves, followed_steps, right_pages, wrong_pages, deviation, pages_by) VALUES(?1, ?2, ?3, "
+                                                 "absent_moves, followed_steps, right_pages, wrong_pages, deviation, pages_by, early_moves, early_ops, early_ops_max, "
+                                                 "early_ns, early_ns_max) VALUES(?1, ?2, ?3, "
                                                  "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, "
-                                                 "?23, ?24, ?25, ?26, ?27, ?28, ?29)", &q);
+                                                 "?23, ?24, ?25, ?26, ?27, ?28, ?29, "
+                                                 "?30, ?31, ?32, ?33, ?34)", &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, r->invocation);
         nf_query_bind_i64(q, 2, r->capture);
@@ -167,6 +169,11 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
         nf_query_bind_i64(q, 27, (int64_t)row->where.wrong_pages);
         nf_query_bind_text(q, 28, row->deviation);
         nf_query_bind_text(q, 29, p ? "plan" : "kernel");
+        nf_query_bind_i64(q, 30, early.moves);
+        nf_query_bind_f64(q, 31, early.ops_median);
+        nf_query_bind_i64(q, 32, early.ops_max);
+        nf_query_bind_f64(q, 33, early.ns_median);
+        nf_query_bind_f64(q, 34, early.ns_max);
         rc = nf_query_run(q);
     }
     nf_buf_deinit(&steps);
@@ -234,6 +241,10 @@ static void describe_deviation(const struct placed *p, const struct nf_live_plac
         snprintf(text, size, "step %u went on with %s after the %u operators that were planned", step, op_name(p->stream, w->deviation_name),
                  c->n_ops);
         break;
+    case NF_PLAN_OTHER_BLOCKS:
+        snprintf(text, size, "by operator %u of step %u, planned as %s, %llu of its allocations and frees had come otherwise or not at all",
+                 w->deviation_op + 1, step, planned, (unsigned long long)w->deviation_count);
+        break;
     case NF_PLAN_OTHER_SIZES:
         snprintf(text, size, "%llu moves of step %u found no storage of the planned size", (unsigned long long)w->deviation_count, step);
         break;
@@ -241,17 +252,22 @@ static void describe_deviation(const struct placed *p, const struct nf_live_plac
 }
 
 /* What was moved, and whether the job went on as planned. */
-static int judge_moves(const struct placed *p, struct row *row)
+static int judge_moves(const struct placed *p, uint64_t said_ops, struct row *row)
 {
+    const struct nf_live_early *early = &p->plan.early;
     const struct nf_live_placed *w = &row->where;
     size_t at = strlen(row->message), size = sizeof row->message;
-    char bytes[NF_UNITS_TEXT];
+    char bytes[NF_UNITS_TEXT], median[NF_UNITS_TEXT], most[NF_UNITS_TEXT];
 
     if (!p->plan.n_ops)
         return 0;
     describe_deviation(p, w, row->deviation, sizeof row->deviation);
     at += (size_t)snprintf(row->message + at, size - at, "; %llu of %llu moves asked for in %u steps, %s", (unsigned long long)w->asked_moves,
                            (unsigned long long)w->due_moves, w->followed_steps, nf_format_bytes(bytes, (double)w->asked_bytes));
+    if (!said_ops && p->plan.n_moves && at < size)
+        at += (size_t)snprintf(row->message + at, size - at, ", by blocks that come and go: %u of a step's %u moves before their operator, "
+                               "median %g operators and %s, at most %u and %s", early->moves, p->plan.n_moves, early->ops_median,
+                               nf_format_ns(median, early->ns_median), early->ops_max, nf_format_ns(most, early->ns_max));
     if (w->cancelled_bytes && at < size)
         at += (size_t)snprintf(row->message + at, size - at, ", %s no longer wanted when their turn came", nf_format_bytes(bytes, (double)w->cancelled_bytes));
     if (w->right_pages + w->wrong_pages && at < size)
@@ -323,7 +339,7 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
 {
     struct nf_live_placing placing = {0};
     struct one one = {.binding = kind == BIND ? r->binding : NULL, .placing = is_placed(kind) ? &placing : NULL,
-                      .boundaries = kind == BOUNDARIES || (is_placed(kind) && r->placed->plan.n_ops)};
+                      .moves = is_placed(kind) && r->placed->plan.n_ops};
     const struct nf_capture_time_options with = {.prepare = enter, .attach = watch, .context = &one};
     struct row row = {.repetition = repetition, .kind = kind};
     struct nf_capture_timing timing = {0};
@@ -349,9 +365,7 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
     if (!rc && one.placing)
         rc = judge_placing(r->placed, &row.where, row.message, sizeof row.message);
     if (!rc && one.placing)
-        rc = judge_moves(r->placed, &row);
-    if (!rc && kind == BOUNDARIES)
-        snprintf(row.message, sizeof row.message, "%llu operators counted", (unsigned long long)timing.boundaries);
+        rc = judge_moves(r->placed, timing.boundaries, &row);
     if (!rc)
         rc = judge_parameters(r, kind, timing.parameter_sha256);
     nf_live_placing_deinit(&placing);
@@ -395,8 +409,6 @@ static void conclude(const struct runs *r, enum kind kind, unsigned n)
         fprintf(stderr, "  %s%s: %.3f x the job %s [%.3f .. %.3f] over %zu pairs\n", kind_names[kind], what, middle,
                 against == HOG ? "beside a hog" : "alone", low, high, pairs);
     }
-    if (kind == BOUNDARIES)
-        fprintf(stderr, "  that is what it costs to see where operators begin: it is in the placed job's times, too\n");
     if (kind == POLICY && r->placed->tiers.evidence == NF_EVIDENCE_ASSUMED)
         fprintf(stderr, "  this machine has one memory node: far is as fast as near, so this is what placing costs, not what far does%s\n",
                 r->placed->plan.n_ops ? "; moves were asked for and counted, and no page went anywhere" : "");
@@ -558,8 +570,6 @@ static int run(const struct nf_command *self, int argc, char **argv)
     }
     r.llc_bytes = nf_record_llc(r.study);
     rc = a.policy ? make_plan(&r, &a, &placed, name, sizeof name) : 0;
-    if (a.policy && placed.plan.n_ops)
-        kinds[n_kinds++] = BOUNDARIES;
     if (a.policy)
         kinds[n_kinds++] = POLICY;
     if (a.policy && a.hog)

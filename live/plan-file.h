@@ -10,7 +10,7 @@
 #define NF_PLAN_ENV "NEARFAR_PLAN"
 #define NF_PLAN_MAGIC "nearplan"
 
-enum { NF_PLAN_VERSION = 3, NF_PLAN_TIERS = 8 };
+enum { NF_PLAN_VERSION = 4, NF_PLAN_TIERS = 8 };
 /* Blocks below a page stay in the heap: they are no traffic, and would each take a page. */
 enum { NF_PLAN_MIN_BYTES = 4096, NF_PLAN_SLOTS_MAX = 1 << 24 };
 
@@ -21,6 +21,7 @@ struct nf_plan_entry {
     uint32_t pages;
     int32_t slot;            /* carry slot in which it outlives its step, or -1 */
     uint64_t name;           /* nf_job_tensor_hash of its name and role; 0: it has none */
+    uint32_t born, gone;     /* of the steady step's: the op that begins no later than it is allocated, and is freed; NF_PLAN_NONE */
 };
 
 /* A storage of the steady step, by number: where moves find its block. */
@@ -28,7 +29,8 @@ struct nf_plan_storage {
     int32_t slot;   /* carried into the step in this slot; -1: allocated in it, as */
     uint32_t entry; /* this one; NF_PLAN_NONE: moves do not name it */
     uint64_t pages_at;        /* its pages' tiers when the step begins, or it is born */
-    uint32_t pages, reserved; /* 0: not in the plan */
+    uint32_t pages; /* 0: not in the plan */
+    uint32_t gone;  /* of what is carried into the step: as nf_plan_entry's */
 };
 enum { NF_PLAN_NONE = UINT32_MAX };
 
@@ -36,6 +38,8 @@ enum { NF_PLAN_NONE = UINT32_MAX };
 struct nf_plan_op {
     uint64_t name; /* nf_job_name_hash */
     uint32_t first_move, n_moves; /* made before it runs, in order */
+    uint32_t anchor;   /* its moves are made when the job allocates or frees the first block of this op or a later one; 0: the step begins */
+    uint32_t reserved;
 };
 
 struct nf_plan_move {
@@ -49,6 +53,7 @@ enum nf_plan_deviation {
     NF_PLAN_OTHER_OP,   /* at deviation_op of deviation_step (0: the first of the job) another one began */
     NF_PLAN_FEWER_OPS,  /* the step ended before deviation_op */
     NF_PLAN_MORE_OPS,   /* the step went on after its last op, deviation_op */
+    NF_PLAN_OTHER_BLOCKS, /* more than a tenth of the step's allocations and frees came otherwise: deviation_count, near deviation_op */
     NF_PLAN_OTHER_SIZES /* more than a tenth of the step's moves, deviation_count of them, found no block of their storage */
 };
 

@@ -236,7 +236,8 @@ static int push_entry(struct play *p, const struct nf_tensor *t, uint64_t pages_
     const char *name = p->w->stream->names[t->name];
     const struct nf_plan_entry e = {.bytes = t->bytes, .address = t->address, .pages_at = pages_at, .pages = (uint32_t)pages_of(t),
                                     .slot = t->carry_out != NF_CARRY_NONE ? t->carry_out : t->carry_in,
-                                    .name = *name ? nf_job_tensor_hash(name, t->role) : 0};
+                                    .name = *name ? nf_job_tensor_hash(name, t->role) : 0,
+                                    .born = t->birth < 0 ? NF_PLAN_NONE : (uint32_t)t->birth, .gone = nf_live_gone(t)};
 
     return nf_array_push(&p->entries, e) ? nf_fail(-ENOMEM, "out of memory for the plan") : 0;
 }
@@ -314,7 +315,7 @@ static size_t eights(size_t bytes)
 static struct nf_plan_storage storage_of(const struct play *p, uint32_t number)
 {
     const struct nf_tensor *t = &p->c->tensors[number];
-    struct nf_plan_storage s = {.slot = t->carry_in, .entry = p->entry_of[number]};
+    struct nf_plan_storage s = {.slot = t->carry_in, .entry = p->entry_of[number], .gone = nf_live_gone(t)};
 
     if (p->pages_at[number] != UINT64_MAX && t->bytes >= NF_PLAN_MIN_BYTES) {
         s.pages_at = p->pages_at[number];
@@ -412,6 +413,8 @@ int nf_live_plan_init(struct nf_live_plan *out, const struct nf_live_plan_wish *
     /* A capture's first step begins with the program: what is there before training is of its class. */
     if (!rc)
         rc = push_group(&p, s->n_sequence ? &s->classes[s->sequence[0]] : p.c, true);
+    if (!rc)
+        rc = nf_live_anchor(p.c, p.ops, &out->early);
     if (!rc)
         rc = write_file(&p, out);
     nf_player_deinit(&p.player);

@@ -6,6 +6,7 @@
 
 #include "core/model/stream.h"
 #include "core/model/words.h"
+#include "live/anchor.h"
 #include "pool/policy.h"
 #include "pool/tier.h"
 
@@ -21,6 +22,7 @@ struct nf_live_plan {
     size_t size;
     uint64_t near_bytes, peak_bytes;
     uint32_t n_ops, n_moves; /* of the steady step; n_ops 0: the policy moves nothing */
+    struct nf_live_early early; /* of a job that says no ops */
 };
 
 struct nf_live_plan_wish {

@@ -218,7 +218,7 @@ NF_ANNOTATE_FN_ int nf_annotate_look_(void)
     s->thread = pthread_self();
     s->wants_ops = strcmp(pass, "bare") != 0;
     s->wants_visits = !strcmp(pass, "access");
-    s->wants_boundaries = getenv("NEARFAR_BOUNDARIES") && !s->wants_ops && s->hook_boundary && s->hook_named;
+    s->wants_boundaries = getenv("NEARFAR_MOVES") && !s->wants_ops && s->hook_boundary && s->hook_named;
     s->captured = 1;
     atexit(nf_annotate_close_);
     memset(&mark, 0, sizeof mark);

@@ -212,8 +212,8 @@ class Hook:
         self.optimizer = None       # weak reference to the last-created one
         self.final_parameters = ()  # its parameters, kept for the hash at exit
         self.is_access = pass_kind == "access"
-        self.says_boundaries = pass_kind == "bare" and ring.boundary is not None
-        self.says_tensors = self.is_access or self.says_boundaries  # what the lasting ones are
+        self.only_names = pass_kind == "bare" and ring.is_moved
+        self.says_tensors = self.is_access or self.only_names  # what the lasting ones are
 
     # --- trouble ---
 
@@ -281,23 +281,29 @@ class Hook:
         state.thread = threading.get_ident()
         self.ring.mark(ring_module.MARK_RUNTIME, name=str(torch.__version__), module=platform.python_version(),
                        a=torch.get_num_threads())
-        self.watching = self.pass_kind != "bare" or self.says_boundaries
+        self.watching = self.pass_kind != "bare" or self.only_names
         if not self.watching:
-            # Nothing but the steps is wanted from here on.
-            self.patches.undo(torch.nn.Module)
-            self.patches.undo(torch.autograd)
+            self.leave_to_steps()
         self.ring.mark(ring_module.MARK_TRAINING_BEGINS)
         self.enter_mode()
         return True
+
+    def leave_to_steps(self):
+        """Nothing but the steps is wanted from here on."""
+        self.watching = self.says_tensors = False
+        self.patches.undo(torch.nn.Module)
+        self.patches.undo(torch.autograd)
 
     def enter_mode(self):
         """Our mode lies below every mode of the job's, or the job's own `with` would take ours off in its place: while
         one of the job's is open, wait."""
         if self.seat is not None or not self.watching or torch._C._len_torch_dispatch_stack():
             return
-        self.recorder = Recorder(self.ring, self.state, self.fail, self.notice)
-        mode = (self.recorder.access_mode() if self.is_access else
-                self.recorder.boundary_mode() if self.says_boundaries else self.recorder.timing_mode())
+        if self.recorder is None:
+            self.recorder = Recorder(self.ring, self.state, self.fail, self.notice)
+        if self.only_names:
+            return
+        mode = self.recorder.access_mode() if self.is_access else self.recorder.timing_mode()
         seat = DirectSeat if hasattr(torch._C, "_set_torch_dispatch_mode") else StackSeat
         self.seat = seat(mode, self.patches, self.state)
 
@@ -584,11 +590,8 @@ class Hook:
         self.ring.resend()
         self.ring.step()
         self.state.microbatch = 0
-        if self.says_boundaries and self.says_tensors:
-            # What lasts is known by now: from here on ops alone are counted.
-            self.says_tensors = False
-            self.patches.undo(torch.nn.Module)
-            self.patches.undo(torch.autograd)
+        if self.only_names and self.watching:
+            self.leave_to_steps()  # what lasts is known by now
         if self.optimizer is not None and self.optimizer() is optimizer:
             self.keep_parameters(optimizer)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nearfar_ring import EVENT_TENSOR, event, name_hash, tensor_hash
+from nearfar_ring import EVENT_TENSOR, event, tensor_hash
 
 READ, WRITE, UPDATE = 0, 1, 2
 STREAM, STRIDED, GATHER, BLOCKED = 0, 1, 2, 3
@@ -131,7 +131,7 @@ def _extents_of(shape, strides, element_bytes):
 
 
 class _Plan:
-    __slots__ = ("call", "silent", "name", "operands", "lists", "keywords", "gather", "rows", "fresh", "touches_fresh", "hash")
+    __slots__ = ("call", "silent", "name", "operands", "lists", "keywords", "gather", "rows", "fresh", "touches_fresh")
 
 
 def _accept_scalars(detach):
@@ -168,7 +168,6 @@ def _make_plan(func, text):
         return plan
     plan.silent = False
     plan.name = text(schema.name)
-    plan.hash = name_hash(schema.name)
     plan.touches_fresh = name not in _EMPTY
     shape_only = _SHAPE_ONLY.get(name, ()) if plan.touches_fresh else range(len(schema.arguments))
     blocked = _BLOCKED.get(name, ())
@@ -243,7 +242,7 @@ class Recorder:
             address, size = storage_of(tensor)
         except RuntimeError:
             return None
-        if self.ring.boundary:
+        if self.ring.is_moved:
             if address and name:
                 self.ring.named(address, tensor_hash(name, role))
             return None
@@ -259,21 +258,6 @@ class Recorder:
         if key not in self.devices_seen:
             self.devices_seen.add(key)
             self.devices_unsaid += 1
-
-    def boundary_mode(self):
-        """Where ops begin, and nothing else."""
-        state, plans, make_plan, boundary = self.state, self.plans, self.plan, self.ring.boundary
-
-        class NearfarBoundary(TorchDispatchMode):
-            supports_higher_order_operators = True
-
-            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-                plan = plans.get(id(func)) or make_plan(func)
-                if not plan.silent and not state.off:
-                    boundary(plan.hash)
-                return plan.call(*args, **kwargs) if kwargs else plan.call(*args)
-
-        return NearfarBoundary()
 
     def timing_mode(self):
         """Names and times only."""

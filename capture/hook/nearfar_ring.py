@@ -47,8 +47,8 @@ class Ring:
         self.foreign = function("nf_hook_foreign", uint64, result=None)
         # Only the exact source wants to hear of an op before it runs.
         self.op_begins = function("nf_hook_op_begins", result=None) if os.environ.get("NEARFAR_EXACT") else None
-        # A job that places blocks as it goes says where its ops begin, and nothing else of them.
-        self.boundary = function("nf_hook_boundary", uint64, result=None) if os.environ.get("NEARFAR_BOUNDARIES") else None
+        # A job whose storages are moved as it goes says what those are that last, and nothing of its ops.
+        self.is_moved = bool(os.environ.get("NEARFAR_MOVES"))
         self.named = function("nf_hook_named", uint64, uint64, result=None)
         self.step = function("nf_hook_step")
         self.close = function("nf_hook_close", result=None)

@@ -5,8 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Set in a job that is to say where its ops begin, though nothing of them is recorded. */
-#define NF_BOUNDARIES_ENV "NEARFAR_BOUNDARIES"
+/* Set in a job whose storages are moved as it goes: it is to say what those are that last, and in C, where that costs next to
+ * nothing, also where its ops begin, though nothing of them is recorded. */
+#define NF_MOVES_ENV "NEARFAR_MOVES"
 
 /* FNV-1a over 64 bits (Fowler, Noll, Vo) of a name, and of a tensor's name and role. The hook in Python and
  * nearfar_annotate.h have the same. */
@@ -34,7 +35,7 @@ struct nf_job_placer {
     /* The first training step begins; a step has ended. */
     void (*training)(void);
     void (*step)(void);
-    /* An op begins whose name has this hash: only from jobs that are asked to say so (NF_BOUNDARIES_ENV). */
+    /* An op begins whose name has this hash: only from annotated jobs in C (NF_MOVES_ENV). */
     void (*boundary)(uint64_t op);
     /* What an owned block is, by the hash of its name and role; before the first step ends. */
     void (*named)(const void *block, uint64_t name);

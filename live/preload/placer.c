@@ -3,7 +3,7 @@
  * Blocks lie in one range of addresses. A block of the plan comes to the place that its captured address had before, so
  * that pages keep their tier from step to step; where they do not, they are bound to its node (and moved there). Within
  * a step blocks come in the plan's order; one that is missing or added shifts nothing, as sizes are compared. A plan may also
- * move blocks when ops begin: their pages go to another node and keep their addresses. */
+ * move blocks as the job goes on, which shows in the blocks that come and go: pages go to another node and keep their addresses. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mempolicy.h>
@@ -48,6 +48,7 @@ static struct {
     uint8_t *taken;       /* by entry of the running group */
     uint32_t *born_at;    /* first page of the running step's block, by entry; NOWHERE: none. NULL: nothing moves */
     uint32_t *holder;     /* the same of what a slot carries */
+    uint32_t *slot_gone;  /* when the planned step frees what a slot carries (nf_plan_storage) */
     const struct nf_plan_storage *storages;
     struct nf_follower follower;
     bool moves, checked;
@@ -215,10 +216,16 @@ __attribute__((constructor)) static void begin(void)
         placer.storages = (const void *)((const char *)f + f->storages_at);
         placer.born_at = zeroes((f->n_entries + (size_t)1) * sizeof *placer.born_at);
         placer.holder = zeroes((f->n_slots + (size_t)1) * sizeof *placer.holder);
-        if (!placer.born_at || !placer.holder)
+        placer.slot_gone = zeroes((f->n_slots + (size_t)1) * sizeof *placer.slot_gone);
+        if (!placer.born_at || !placer.holder || !placer.slot_gone)
             return;
         memset(placer.born_at, 0xff, f->n_entries * sizeof *placer.born_at);
         memset(placer.holder, 0xff, f->n_slots * sizeof *placer.holder);
+        memset(placer.slot_gone, 0xff, f->n_slots * sizeof *placer.slot_gone);
+        for (uint32_t i = 0; i < f->n_storages; i++) {
+            if (placer.storages[i].slot >= 0)
+                placer.slot_gone[placer.storages[i].slot] = placer.storages[i].gone;
+        }
         nf_follower_init(&placer.follower, f, move, NULL);
         placer.moves = true;
     }
@@ -384,18 +391,26 @@ static void cancelled(const struct nf_move_run *run)
     }
 }
 
-/* A block goes away. */
-static void leave(uint32_t first)
+/* A block goes away. Whether the plan knows when, as the running step made it or found it in a slot. */
+static bool leave(uint32_t first, uint32_t *gone)
 {
+    bool known = false;
     uint32_t entry = placer.blocks[first].entry;
     int32_t slot = entry == NO_ENTRY ? -1 : placer.entries[entry].slot;
 
-    if (entry != NO_ENTRY && placer.born_at[entry] == first)
+    if (entry != NO_ENTRY && placer.born_at[entry] == first) {
         placer.born_at[entry] = NOWHERE;
-    if (slot >= 0 && placer.holder[slot] == first)
+        *gone = placer.entries[entry].gone;
+        known = true;
+    }
+    if (slot >= 0 && placer.holder[slot] == first) {
         placer.holder[slot] = NOWHERE;
+        *gone = placer.slot_gone[slot];
+        known = true;
+    }
     if (placer.plan->helper)
         nf_move_thread_settle(first, placer.blocks[first].pages, cancelled);
+    return known;
 }
 
 /* On which node each page of the plan's blocks is, as the kernel says. */
@@ -460,6 +475,8 @@ static void *allocate(size_t alignment, size_t bytes)
         return NULL;
     pthread_mutex_lock(&placer.lock);
     entry = find_entry(bytes);
+    if (placer.moves) /* before it: room is made for it */
+        nf_follower_born(&placer.follower, entry == NO_ENTRY ? NF_PLAN_NONE : entry - placer.groups[placer.group].first);
     first = nf_arena_take(&placer.arena, entry == NO_ENTRY ? 0 : placer.entries[entry].address, (uint32_t)pages);
     if (first == NF_ARENA_NONE) {
         count(&f->refused, 1);
@@ -469,6 +486,8 @@ static void *allocate(size_t alignment, size_t bytes)
             placer.born_at[entry] = first;
         place_pages(first, (uint32_t)pages, entry);
         count_block(bytes, entry != NO_ENTRY);
+        if (placer.moves)
+            nf_follower_placed(&placer.follower);
     }
     pthread_mutex_unlock(&placer.lock);
     errno = saved_errno;
@@ -487,13 +506,14 @@ static uint32_t page_of(const void *block)
 
 static void release(void *block)
 {
-    uint32_t first = page_of(block), entry;
+    uint32_t first = page_of(block), entry, gone;
     int saved_errno = errno;
+    bool known = false;
 
     pthread_mutex_lock(&placer.lock);
     entry = placer.blocks[first].entry;
     if (placer.moves && !placer.child)
-        leave(first);
+        known = leave(first, &gone);
     for (uint32_t i = 0; i < placer.blocks[first].pages; i++)
         placer.near_pages -= !placer.tier[first + i];
     if (placer.blocks[first].pages)
@@ -506,6 +526,8 @@ static void release(void *block)
         placer.taken[i] = 0;
         placer.cursor = i < placer.cursor ? i : placer.cursor;
     }
+    if (known) /* after it: it has made room */
+        nf_follower_gone(&placer.follower, gone);
     if (!placer.child)
         tell_near();
     pthread_mutex_unlock(&placer.lock);

@@ -334,17 +334,41 @@ static bool ask(void *context, const struct nf_plan_move *m)
     return m->storage != a->absent;
 }
 
-/* A script of three ops with moves before the second and at the end, followed by a mover that only remembers. */
+/* A script of three ops with moves before the second and at the end, followed by a mover that only remembers. Blocks a, b and c are
+ * allocated by the ops in turn; a is gone when the third begins, c when the step ends, b outlives it, as does x, that is carried in. */
 struct script {
     struct nf_plan_file f;
+    struct nf_plan_group group;
+    struct nf_plan_entry entries[3];
+    struct nf_plan_storage x;
     struct nf_plan_op ops[4];
     struct nf_plan_move moves[3];
 };
 static const struct script script = {
-    .f = {.n_ops = 3, .n_moves = 3, .ops_at = offsetof(struct script, ops), .moves_at = offsetof(struct script, moves)},
-    .ops = {{.name = 11}, {.name = 12, .n_moves = 2}, {.name = 13, .first_move = 2}, {.first_move = 2, .n_moves = 1}},
+    .f = {.n_ops = 3, .n_moves = 3, .n_groups = 1, .n_entries = 3, .n_storages = 1, .groups_at = offsetof(struct script, group),
+          .entries_at = offsetof(struct script, entries), .storages_at = offsetof(struct script, x), .ops_at = offsetof(struct script, ops),
+          .moves_at = offsetof(struct script, moves)},
+    .group = {.n = 3},
+    .entries = {{.born = 0, .gone = 2}, {.born = 1, .gone = NF_PLAN_NONE}, {.born = 2, .gone = 3}},
+    .x = {.pages = 1, .gone = NF_PLAN_NONE},
+    .ops = {{.name = 11}, {.name = 12, .n_moves = 2, .anchor = 1}, {.name = 13, .first_move = 2, .anchor = 2}, {.first_move = 2, .n_moves = 1, .anchor = 3}},
     .moves = {{.storage = 4, .to_tier = 1}, {.storage = 2, .to_tier = 0}, {.storage = 4, .to_tier = 0}},
 };
+
+/* A step by its blocks: a letter is one that is allocated, a capital one that is freed, ? one that the plan does not know. */
+static void play_blocks(struct nf_follower *f, const struct script *s, const char *events)
+{
+    nf_follower_enter(f, true);
+    for (; *events; events++) {
+        if (*events >= 'A' && *events <= 'X') {
+            nf_follower_gone(f, *events == 'X' ? s->x.gone : s->entries[*events - 'A'].gone);
+        } else {
+            nf_follower_born(f, *events == '?' ? NF_PLAN_NONE : (uint32_t)(*events - 'a'));
+            nf_follower_placed(f);
+        }
+    }
+    nf_follower_leave(f);
+}
 
 static void play_ops(struct nf_follower *f, const char *names_of_ops)
 {
@@ -383,6 +407,128 @@ static void follows_a_script(void **state)
     assert_int_equal(s.f.deviation, NF_PLAN_FOLLOWS);
 }
 
+static void follows_blocks(void **state)
+{
+    struct asked a = {.absent = UINT32_MAX};
+    struct script s = script;
+    struct nf_follower f;
+
+    nf_follower_init(&f, &s.f, ask, &a);
+    nf_follower_enter(&f, false);
+    nf_follower_born(&f, 1);
+    nf_follower_gone(&f, 3);
+    nf_follower_leave(&f);
+    assert_string_equal(a.text, "");
+    nf_follower_enter(&f, true);
+    nf_follower_born(&f, 0);
+    nf_follower_placed(&f);
+    assert_string_equal(a.text, "");
+    nf_follower_born(&f, 1); /* before it has a place: room is made for it */
+    assert_string_equal(a.text, "4>1 2>0 ");
+    nf_follower_placed(&f);
+    nf_follower_gone(&f, 2);
+    nf_follower_born(&f, 2);
+    nf_follower_gone(&f, 3);
+    assert_string_equal(a.text, "4>1 2>0 ");
+    nf_follower_leave(&f);
+    assert_string_equal(a.text, "4>1 2>0 4>0 ");
+    assert_int_equal(s.f.due_moves, 3);
+    assert_int_equal(s.f.followed_steps, 1);
+    play_blocks(&f, &s, "abcAC"); /* the same but for an order that nobody can know within an op */
+    assert_int_equal(s.f.followed_steps, 2);
+    assert_int_equal(s.f.deviation, NF_PLAN_FOLLOWS);
+
+    /* An op without an event: its moves are made when the last block before it has its place, as they may be that block's own. */
+    s = script;
+    a = (struct asked){.absent = UINT32_MAX};
+    s.ops[1].anchor = 0;
+    s.entries[1].born = 2;
+    nf_follower_init(&f, &s.f, ask, &a);
+    nf_follower_enter(&f, true);
+    nf_follower_born(&f, 0);
+    assert_string_equal(a.text, "");
+    nf_follower_placed(&f);
+    assert_string_equal(a.text, "4>1 2>0 ");
+
+    /* What is freed before the first block may be all that a job has when it ends. */
+    s = script;
+    s.x.gone = 2;
+    nf_follower_init(&f, &s.f, ask, &a);
+    nf_follower_enter(&f, true);
+    for (int i = 0; i < 10; i++)
+        nf_follower_gone(&f, NF_PLAN_NONE);
+    assert_int_equal(s.f.deviation, NF_PLAN_FOLLOWS);
+    assert_int_equal(s.f.due_moves, 0);
+}
+
+static void notices_other_blocks(void **state)
+{
+    static const struct {
+        const char *came, *asked;
+        uint32_t op;
+        uint64_t count;
+    } cases[] = {
+        {"ab?AcC", "4>1 2>0 ", 1, 1},  /* one too many */
+        {"acAC", "", 0, 1},            /* one passed over */
+        {"abA", "4>1 2>0 ", 2, 2},     /* the end comes too soon */
+        {"abAc", "4>1 2>0 ", 2, 1},    /* one stays */
+        {"", "", 0, 5},
+        {"aCbAc", "", 0, 1},           /* one goes before another comes */
+        {"aXbAcC", "", 0, 1},          /* one goes that was to stay */
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct asked a = {.absent = UINT32_MAX};
+        struct script s = script;
+        struct nf_follower f;
+
+        nf_follower_init(&f, &s.f, ask, &a);
+        play_blocks(&f, &s, cases[i].came);
+        assert_string_equal(a.text, cases[i].asked);
+        assert_int_equal(s.f.deviation, NF_PLAN_OTHER_BLOCKS);
+        assert_int_equal(s.f.deviation_op, cases[i].op);
+        assert_int_equal(s.f.deviation_count, cases[i].count);
+        play_blocks(&f, &s, "abAcC");
+        assert_string_equal(a.text, cases[i].asked);
+        assert_int_equal(s.f.followed_steps, 0);
+    }
+}
+
+/* The last op has no event when the scratch before it is gone within its own op. */
+static void knows_how_early_events_are(void **state)
+{
+    struct nf_tensor tensors[5];
+    struct nf_step_class c = classes[1];
+    struct nf_plan_op o[OPS + 1] = {{0}};
+    struct nf_live_early early;
+    struct nf_live_plan p;
+
+    assert_int_equal(make(&p, "lru", 0.35), 0); /* sets the ops */
+    assert_int_equal(p.early.moves, 0);
+    assert_int_equal(p.early.ops_max, 0);
+    nf_live_plan_deinit(&p);
+    memcpy(tensors, later, sizeof tensors);
+    c.tensors = tensors;
+    o[3].n_moves = 3;
+    o[4].first_move = 3;
+    o[4].n_moves = 1;
+    assert_int_equal(nf_live_anchor(&c, o, &early), 0);
+    assert_int_equal(early.moves, 0);
+    for (uint32_t i = 0; i <= OPS; i++)
+        assert_int_equal(o[i].anchor, i);
+    tensors[3].tracked = false;
+    assert_int_equal(nf_live_anchor(&c, o, &early), 0);
+    assert_int_equal(o[3].anchor, 2);
+    assert_int_equal(o[4].anchor, 4);
+    assert_int_equal(early.moves, 3);
+    assert_int_equal(early.ops_max, 1);
+    assert_true(early.ops_median == 1 && early.ns_median == 1000 && early.ns_max == 1000);
+    tensors[1].bytes = tensors[2].bytes = tensors[3].bytes = 100; /* below a page none is seen */
+    assert_int_equal(nf_live_anchor(&c, o, &early), 0);
+    assert_int_equal(o[3].anchor, 0);
+    assert_true(early.ops_max == 3 && early.ns_max == 3000);
+}
+
 static void notices_another_job(void **state)
 {
     static const struct {
@@ -403,6 +549,7 @@ static void notices_another_job(void **state)
         struct nf_follower f;
 
         nf_follower_init(&f, &s.f, ask, &a);
+        nf_follower_op(&f, 99); /* in its first step it has said that it says them */
         play_ops(&f, cases[i].began);
         assert_int_equal(s.f.deviation, cases[i].how);
         assert_int_equal(s.f.deviation_op, cases[i].op);
@@ -418,6 +565,7 @@ static void notices_another_job(void **state)
         struct nf_follower f;
 
         nf_follower_init(&f, &s.f, ask, &a);
+        nf_follower_op(&f, 99);
         play_ops(&f, "123");
         play_ops(&f, "123");
         assert_int_equal(s.f.deviation, NF_PLAN_OTHER_SIZES);
@@ -458,6 +606,7 @@ static void move_blocks(void)
     load(&p, "lru", 0.35);
     parameter = p.job->allocate(64, 4 * PAGE);
     p.job->training();
+    op(&p);
     p.job->step();
     for (int i = 0; i < 3; i++) {
         op(&p);
@@ -483,9 +632,44 @@ static void move_blocks(void)
     MUST(c.near_peak_bytes == 4 * PAGE && c.placed == 9 && !c.unplaced);
 }
 
+/* The same of a job that says no ops: each move is made at the event that stands for its op. */
+static void move_by_blocks(void)
+{
+    struct placed p;
+    struct nf_live_placed c;
+    char *parameter, *activation, *temporary, *other;
+
+    load(&p, "lru", 0.35); /* moves 1 storage at op 0 and 1 at op 1 (holds_what_moves) */
+    parameter = p.job->allocate(64, 4 * PAGE);
+    p.job->training();
+    p.job->step();
+    for (int i = 0; i < 3; i++) {
+        struct nf_plan_file *f = p.placing.file;
+        uint64_t before = f->asked_moves;
+
+        activation = p.job->allocate(64, 8 * PAGE);
+        MUST(before == 2 * (uint64_t)i + 1 && f->asked_moves == before); /* the first op's was made when the step before ended */
+        temporary = p.job->allocate(64, 2 * PAGE - 100);
+        MUST(f->asked_moves == before + 1);
+        p.job->release(temporary);
+        other = p.job->allocate(64, 2 * PAGE);
+        p.job->release(other);
+        if (i == 2)
+            p.job->release(p.job->allocate(64, 3 * PAGE)); /* one too many */
+        p.job->release(activation);
+        p.job->step();
+    }
+    MUST(parameter);
+    c = unload(&p);
+    MUST(c.asked_moves == c.due_moves && !c.absent_moves && c.followed_steps == 2);
+    MUST(c.deviation == NF_PLAN_OTHER_BLOCKS && c.deviation_step == 3 && c.deviation_count == 1);
+    MUST(c.near_peak_bytes == 4 * PAGE && c.placed == 9 && c.unplaced == 1);
+}
+
 static void moves_blocks(void **state)
 {
     in_a_process(move_blocks);
+    in_a_process(move_by_blocks);
 }
 
 static void needs_its_library(void **state)
@@ -506,6 +690,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(needs_its_library),             cmocka_unit_test(follows_the_plan),
         cmocka_unit_test(leaves_children_their_copy),    cmocka_unit_test(survives_a_broken_plan),
         cmocka_unit_test(follows_a_script),           cmocka_unit_test(notices_another_job),
+        cmocka_unit_test(follows_blocks),             cmocka_unit_test(notices_other_blocks),
+        cmocka_unit_test(knows_how_early_events_are),
         cmocka_unit_test(holds_what_moves),           cmocka_unit_test(moves_blocks),
     };
 
