@@ -304,6 +304,8 @@ static void say_recapture(const struct nf_query *q, struct nf_buf *b)
         nf_buf_printf(b, "; reuse distances %.2f octaves apart, %.2f at most", nf_query_f64(q, 8), nf_query_f64(q, 9));
     if (nf_query_f64(q, 10) != 1)
         nf_buf_printf(b, "; at %.3g of the captured bytes", nf_query_f64(q, 10));
+    if (nf_query_i64(q, 13))
+        nf_buf_printf(b, "; %lld moves meanwhile", (long long)nf_query_i64(q, 13));
     if (*nf_query_text(q, 11)) {
         nf_buf_puts(b, "; ");
         nf_print_clean(b, nf_query_text(q, 11));
@@ -314,24 +316,31 @@ static void say_recapture(const struct nf_query *q, struct nf_buf *b)
     }
 }
 
-static int add_recapture(struct nf_table *t, struct nf_study *s, const struct nf_dataset *d, const char *source)
+/* The latest by this source under this policy. */
+static int add_recapture(struct nf_table *t, struct nf_study *s, const struct nf_dataset *d, const char *source, const char *policy,
+                         double near_share)
 {
-    char what[96], command[200];
+    char what[160], command[200];
     struct nf_buf b = {0};
     struct nf_query *q;
     int rc = nf_study_query(s,
                             "SELECT id, tensors, same_extents, captured_bytes, lost_bytes, stray_bytes, rw_bytes, resolution_bytes, "
-                            "reuse_distance_emd, reuse_distance_most, scale, message, worst FROM recapture WHERE capture_id = ?1 AND "
-                            "source = ?2 ORDER BY id DESC LIMIT 1",
+                            "reuse_distance_emd, reuse_distance_most, scale, message, worst, moves FROM recapture WHERE capture_id = ?1 AND "
+                            "source = ?2 AND policy = ?3 AND near_share = ?4 ORDER BY id DESC LIMIT 1",
                             &q);
     struct row r = {.what = what, .fitted = "nothing", .mode = "", .evidence = "", .error = NAN, .says = command};
 
     if (rc)
         return rc;
-    snprintf(what, sizeof what, "the replay captured again, by %s", source);
+    if (strcmp(policy, "all-near"))
+        snprintf(what, sizeof what, "the replay captured again, by %s, under %.60s at %.3g %% near", source, policy, 100 * near_share);
+    else
+        snprintf(what, sizeof what, "the replay captured again, by %s", source);
     snprintf(command, sizeof command, "nearfar replay %.120s --again %s", d->study, source);
     nf_query_bind_i64(q, 1, d->capture.id);
     nf_query_bind_text(q, 2, source);
+    nf_query_bind_text(q, 3, policy);
+    nf_query_bind_f64(q, 4, near_share);
     rc = nf_query_step(q);
     if (rc == 1) {
         double captured = nf_query_f64(q, 3);
@@ -347,6 +356,22 @@ static int add_recapture(struct nf_table *t, struct nf_study *s, const struct nf
         add(t, &r);
     rc = b.failed ? nf_fail(-ENOMEM, "out of memory") : rc < 0 ? rc : 0;
     nf_buf_deinit(&b);
+    nf_query_done(q);
+    return rc;
+}
+
+/* Those under policies that were watched. */
+static int add_recaptures_under(struct nf_table *t, struct nf_study *s, const struct nf_dataset *d)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "SELECT DISTINCT source, policy, near_share FROM recapture WHERE capture_id = ?1 AND policy != 'all-near' "
+                            "ORDER BY policy, near_share", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, d->capture.id);
+    while (!rc && (rc = nf_query_step(q)) == 1)
+        rc = add_recapture(t, s, d, nf_query_text(q, 0), nf_query_text(q, 1), nf_query_f64(q, 2));
     nf_query_done(q);
     return rc;
 }
@@ -381,8 +406,8 @@ int nf_fidelity_view_init(struct nf_fidelity_view *v, struct nf_study *study, co
     add_live(v->rows, d, record, true);
     add_live(v->rows, d, record, false);
     for (size_t i = 0; i < sizeof sources / sizeof *sources && !rc; i++)
-        rc = add_recapture(v->rows, study, d, sources[i]);
-    return rc;
+        rc = add_recapture(v->rows, study, d, sources[i], "all-near", 1);
+    return rc ? rc : add_recaptures_under(v->rows, study, d);
 }
 
 void nf_fidelity_view_deinit(struct nf_fidelity_view *v)

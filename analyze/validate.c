@@ -178,9 +178,10 @@ const struct nf_rule nf_rules[] = {
      "nearfar run STUDY --hog -- JOB, and nearfar replay STUDY --hog"},
     {"recapture",
      "a replay that was captured again did what its capture says",
-     "SELECT 'capture ' || capture_id || ', watched by ' || source || ': ' || (tensors - same_extents) || ' of ' || tensors || ' "
+     "SELECT 'capture ' || capture_id || ', watched by ' || source || iif(policy = 'all-near', '', ' under ' || policy) || ': ' || (tensors - same_extents) || ' of ' || tensors || ' "
      "tensors differ, ' || lost_bytes || ' bytes lost, ' || stray_bytes || ' stray, ' || lost_samples || ' samples lost; ' || worst "
-     "FROM recapture r WHERE id = (SELECT max(id) FROM recapture WHERE capture_id = r.capture_id AND source = r.source) AND "
+     "FROM recapture r WHERE id = (SELECT max(id) FROM recapture WHERE capture_id = r.capture_id AND source = r.source AND policy = r.policy AND "
+     "near_share = r.near_share) AND "
      "(same_extents < tensors OR lost_bytes > 0 OR stray_bytes > 0 OR lost_samples > 0 OR unattributed > 0 OR equal_steps < steps)",
      "nothing it measured can be believed: report it with the study"},
     {"live-runs",

@@ -232,8 +232,9 @@ static int step_ends(void *context)
 /* --- the command --- */
 
 struct arguments {
+    const char *policy, *moves;
     uint64_t capture, threads, cpu, seed;
-    double scale;
+    double scale, near_share;
 };
 
 static const struct nf_option options[] = {
@@ -242,6 +243,9 @@ static const struct nf_option options[] = {
     {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator"},
     {"cpu", 0, NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays"},
     {"seed", 0, NF_OPTION_U64, offsetof(struct arguments, seed), "N", "of the order of rows"},
+    {"policy", 0, NF_OPTION_STRING, offsetof(struct arguments, policy), "NAME", "that places and moves (default everything near)"},
+    {"near", 0, NF_OPTION_F64, offsetof(struct arguments, near_share), "X", "near's share of peak live"},
+    {"moves", 0, NF_OPTION_STRING, offsetof(struct arguments, moves), "FILE", "that the number of moves is written to"},
     {0},
 };
 
@@ -264,6 +268,16 @@ static void err(struct nf_step_class *c)
     }
 }
 
+static int tell_moves(const char *path, uint64_t moves)
+{
+    FILE *f = path ? fopen(path, "we") : NULL;
+    int rc = f && fprintf(f, "%llu\n", (unsigned long long)moves) > 0 ? 0 : -EIO;
+
+    if (f && fclose(f))
+        rc = -EIO;
+    return path && rc ? nf_fail(rc, "cannot write %s", path) : 0;
+}
+
 static int replay(const char *path, const struct arguments *a)
 {
     struct job j = {0};
@@ -275,19 +289,24 @@ static int replay(const char *path, const struct arguments *a)
                                  .cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu};
     struct nf_again again = {0};
     struct nf_study *study = NULL;
+    uint64_t moves;
     int rc = find_hooks(&j);
 
     if (!rc)
         rc = nf_study_open(path, NF_STUDY_READ, &study);
     if (!rc)
         rc = nf_again_load(&again, study, (int64_t)a->capture, a->scale);
+    if (!rc && a->policy)
+        rc = nf_again_take_policy(&again, a->policy, a->near_share);
     study = nf_study_close(study); /* nothing of it is held while it is replayed */
     if (!rc) {
         err(&again.stream->classes[again.steady]);
         j.stream = again.stream;
         j.n_tensors = again.stream->classes[again.steady].n_tensors;
         j.told = calloc(TEXT_TENSORS + (size_t)j.n_tensors + again.stream->n_carry + 1, 1);
-        rc = j.told ? nf_again_replay(&again, &o, &observer) : nf_fail(-ENOMEM, "out of memory");
+        rc = j.told ? nf_again_replay(&again, &o, &observer, &moves) : nf_fail(-ENOMEM, "out of memory");
+        if (!rc)
+            rc = tell_moves(a->moves, moves);
     }
     if (j.claimed)
         j.close();
@@ -299,7 +318,7 @@ static int replay(const char *path, const struct arguments *a)
 
 static int run(const struct nf_command *self, int argc, char **argv)
 {
-    struct arguments a = {.cpu = UINT64_MAX, .scale = 1, .seed = 1};
+    struct arguments a = {.cpu = UINT64_MAX, .scale = 1, .seed = 1, .near_share = 1};
     int first, n, code = NF_EXIT_OK, rc;
 
     if (nf_command_parse(self, argc, argv, &a, 1, &first, &n, &code))

@@ -33,6 +33,7 @@ struct session {
     struct nf_again again; /* as captured, scaled as it is replayed */
     const struct nf_step_class *captured;
     char folder[PATH_MAX], path[PATH_MAX + 16]; /* of the study nobody keeps */
+    char moves[PATH_MAX + 16];                  /* where the job says how many it made */
 };
 
 /* What one source saw. */
@@ -44,6 +45,7 @@ struct seen {
     bool is_sighted;
     int64_t steps, equal_steps;
     uint32_t *tensor_of;
+    uint64_t moves; /* that the replay made in the steps that were watched */
 };
 
 static void seen_deinit(struct seen *s)
@@ -66,6 +68,7 @@ static int make_folder(struct session *s)
         return nf_fail(-errno, "cannot make a folder in %s: %s", where && *where ? where : "/tmp", strerror(errno));
     }
     snprintf(s->path, sizeof s->path, "%s/again.nf", s->folder);
+    snprintf(s->moves, sizeof s->moves, "%s/moves", s->folder);
     return 0;
 }
 
@@ -78,8 +81,10 @@ static void remove_folder(struct session *s)
         snprintf(path, sizeof path, "%s%s", s->path, ends[i]);
         unlink(path);
     }
-    if (*s->folder)
+    if (*s->folder) {
+        unlink(s->moves);
         rmdir(s->folder);
+    }
     *s->folder = '\0';
 }
 
@@ -96,9 +101,9 @@ static void complete_spec(const struct session *s, const char *given, char *spec
 static int capture(struct session *s, const char *spec)
 {
     const struct nf_again_request *r = s->request;
-    char program[PATH_MAX], id[32], scale[32], threads[32], cpu[32], seed[32];
-    char *job[] = {program, "again-job", (char *)r->study, "--capture", id, "--scale", scale, "--threads", threads, "--seed", seed,
-                   r->cpu >= 0 ? "--cpu" : NULL, cpu, NULL};
+    char program[PATH_MAX], id[32], scale[32], threads[32], cpu[32], seed[32], near[32];
+    char *job[20] = {program, "again-job", (char *)r->study, "--capture", id, "--scale", scale, "--threads", threads, "--seed", seed};
+    int n_job = 11;
     struct nf_capture_options o = {.job = job, .sources = &spec, .n_sources = 1, .access = true, .cpu = -1, .quiet = true,
                                    .unannounced = true};
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
@@ -114,10 +119,23 @@ static int capture(struct session *s, const char *spec)
     snprintf(threads, sizeof threads, "%u", r->threads);
     snprintf(cpu, sizeof cpu, "%d", r->cpu);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->seed);
+    snprintf(near, sizeof near, "%.17g", r->near_share);
+    if (r->cpu >= 0) {
+        job[n_job++] = "--cpu";
+        job[n_job++] = cpu;
+    }
+    if (r->policy) {
+        job[n_job++] = "--policy";
+        job[n_job++] = (char *)r->policy;
+        job[n_job++] = "--near";
+        job[n_job++] = near;
+        job[n_job++] = "--moves";
+        job[n_job++] = s->moves;
+    }
     rc = nf_study_open(s->path, NF_STUDY_CREATE, &study);
     if (rc)
         return rc;
-    invocation = nf_record_invocation(study, (int)(sizeof job / sizeof *job) - 1 - 2 * (r->cpu < 0), job);
+    invocation = nf_record_invocation(study, n_job, job);
     rc = invocation < 0 ? (int)invocation : nf_capture_run(study, invocation, &o, &into, &status);
     nf_study_close(study);
     return rc;
@@ -202,6 +220,20 @@ static int load_sightings(struct nf_study *study, int64_t capture, const char *s
     return rc;
 }
 
+static int load_moves(const struct session *s, uint64_t *moves)
+{
+    FILE *f = fopen(s->moves, "re");
+    unsigned long long n;
+    bool there = f && fscanf(f, "%llu", &n) == 1;
+
+    if (f)
+        fclose(f);
+    if (!there)
+        return nf_fail(-EIO, "the replay did not say how many moves it made");
+    *moves = n;
+    return 0;
+}
+
 static int load(struct session *s, const char *source, struct seen *seen)
 {
     struct nf_study *study;
@@ -219,6 +251,8 @@ static int load(struct session *s, const char *source, struct seen *seen)
         seen->steps = seen->equal_steps = seen->class->n_steps;
         rc = match(seen, s->captured);
     }
+    if (!rc && s->again.policy)
+        rc = load_moves(s, &seen->moves);
     if (!rc && strcmp(source, "framework"))
         rc = load_sightings(study, capture, source, seen);
     nf_study_close(study);
@@ -390,6 +424,9 @@ static void tell(const struct session *s, const char *source, const struct seen 
         nf_info("  reuse-distance histograms lie %.3f octaves apart in the mean over tensors (earth mover's distance over log2 of "
                 "stack distances in %u-byte blocks)", r->reuse_mean, o->id && o->resolution_bytes > LINE ? o->resolution_bytes : LINE);
     tell_farthest(s, r);
+    if (s->again.policy)
+        nf_info("  under policy %s at %g %% near; %llu moves in the watched steps", s->request->policy, 100 * s->again.near_share,
+                (unsigned long long)seen->moves);
     *message = '\0';
     if (seen->equal_steps != seen->steps)
         snprintf(message, size, "%lld of %lld replayed steps differ from the first", (long long)(seen->steps - seen->equal_steps),
@@ -416,8 +453,8 @@ static int record(struct session *s, const char *source, const struct seen *seen
         rc = nf_study_query(s->study, "INSERT INTO recapture(invocation_id, capture_id, class_id, source, tensors, same_extents, "
                             "captured_bytes, replayed_bytes, resolution_bytes, reuse_distance_emd, message, lost_bytes, "
                             "stray_bytes, rw_bytes, reuse_distance_most, scale, steps, equal_steps, lost_samples, unattributed, "
-                            "worst) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, "
-                            "?19, ?20, ?21)", &q);
+                            "worst, policy, near_share, moves) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, "
+                            "?19, ?20, ?21, ?22, ?23, ?24)", &q);
     if (rc)
         return rc;
     nf_query_bind_i64(q, 1, s->invocation);
@@ -441,6 +478,9 @@ static int record(struct session *s, const char *source, const struct seen *seen
     nf_query_bind_i64(q, 19, (int64_t)seen->observation.lost);
     nf_query_bind_i64(q, 20, (int64_t)seen->observation.unattributed);
     nf_query_bind_text(q, 21, text);
+    nf_query_bind_text(q, 22, s->again.policy ? s->request->policy : "all-near");
+    nf_query_bind_f64(q, 23, s->again.policy ? s->again.near_share : 1);
+    nf_query_bind_i64(q, 24, (int64_t)seen->moves);
     rc = nf_query_run(q);
     return rc ? rc : nf_study_commit(s->study);
 }
@@ -462,6 +502,9 @@ static int watch_with(struct session *s, const char *given, bool *agreed)
     if (!rc && ops->evidence != NF_ACCESS_FRAMEWORK && ops->evidence != NF_ACCESS_PAGE_FAULT && ops->evidence != NF_ACCESS_EXACT)
         rc = nf_fail(-EINVAL, "source %s sees a sample of the accesses; --again wants one that sees all: framework, page-fault, exact",
                      ops->name);
+    if (!rc && s->again.policy && ops->evidence != NF_ACCESS_FRAMEWORK)
+        rc = nf_fail(-EINVAL, "source %s tells storages by their addresses, which moves change, and sees the moves' own copies: with --policy "
+                     "--again wants framework", ops->name);
     if (rc)
         return rc;
     complete_spec(s, given, spec, sizeof spec);
@@ -502,6 +545,8 @@ static int watch_all(struct session *s, bool *disagree)
     int rc = nf_again_load(&s->again, s->study, r->capture, r->scale);
     bool agreed = false;
 
+    if (!rc && r->policy)
+        rc = nf_again_take_policy(&s->again, r->policy, r->near_share);
     if (rc)
         return rc;
     s->captured = &s->again.stream->classes[s->again.steady];

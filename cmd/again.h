@@ -16,6 +16,8 @@ struct nf_again_request {
     int cpu;                    /* -1: wherever */
     uint64_t seed;
     bool quiet;
+    const char *policy;         /* "NAME:options"; NULL: everything near */
+    double near_share;          /* of peak live, under the policy */
 };
 /* argc, argv: of the whole program, for the study's record. Prints a table for each source. An exit code: NF_EXIT_FAILED where
  * a replay and its capture disagree. */

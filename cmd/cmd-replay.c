@@ -366,11 +366,11 @@ static void summarize(const struct nf_replay_result *r, const struct nf_replay_o
             r->failed, r->unsteady, study);
 }
 
-/* Not a timing: no tier, policy or block has a say in it. */
+/* Not a timing: no tier, mode or block has a say in it. */
 static int watch_again(const struct nf_command *self, const struct parsed *p, int argc, char **argv)
 {
     const struct arguments *a = &p->a;
-    const struct nf_again_request r = {
+    struct nf_again_request r = {
         .study = p->study,
         .sources = p->a.again.v,
         .n_sources = p->a.again.n,
@@ -380,13 +380,23 @@ static int watch_again(const struct nf_command *self, const struct parsed *p, in
         .cpu = p->o.cpu,
         .seed = p->o.seed,
         .quiet = p->o.quiet,
+        .policy = a->policies.n ? a->policies.v[0] : NULL,
+        .near_share = 1,
     };
+    double shares[2];
+    size_t n_shares = 0;
 
-    if (a->policies.n || a->tiers.n || a->near || a->mode || a->until || a->background || a->store || a->far_latency_x > 0 ||
+    if (a->tiers.n || a->mode || a->until || a->background || a->store || a->far_latency_x > 0 ||
         a->far_bandwidth_x > 0 || a->parallelism != 1 || a->llc_bytes || a->batch_bytes || a->unfiltered || a->whole_sequence ||
         a->reuse_testbed || a->testbed || a->hog || a->cold || a->sensitivity || a->profile_from || a->resume || a->dry_run || a->despite)
-        return nf_command_usage(self, "--again times nothing: only --capture, --scale, --threads, --cpu, --seed and --quiet may "
-                                "stand beside it");
+        return nf_command_usage(self, "--again times nothing: only --policy, --near, --capture, --scale, --threads, --cpu, --seed and "
+                                "--quiet may stand beside it");
+    if (a->policies.n > 1 || !a->policies.n != !a->near)
+        return nf_command_usage(self, "--again watches one --policy at one --near, or everything near without them");
+    if (a->near && (nf_parse_shares(a->near, shares, sizeof shares / sizeof *shares, &n_shares) || n_shares != 1))
+        return nf_command_usage(self, "--again wants one share for --near: 20%");
+    if (a->near)
+        r.near_share = shares[0];
     return nf_again_command(&r, argc, argv);
 }
 

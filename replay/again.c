@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/error.h"
 #include "core/base/units.h"
@@ -41,7 +42,29 @@ int nf_again_load(struct nf_again *a, struct nf_study *study, int64_t capture, d
     if (!rc && !c->n_visits)
         rc = nf_fail(-ENOENT, "capture %lld holds no visits to replay", (long long)a->capture);
     a->arena_bytes = rc ? 0 : nf_memory_with_slack(peak);
+    a->near_bytes = peak;
     return rc;
+}
+
+int nf_again_take_policy(struct nf_again *a, const char *policy, double near_share)
+{
+    size_t n = strcspn(policy, ":");
+    const struct nf_policy_ops *p;
+
+    if (snprintf(a->policy_name, sizeof a->policy_name, "%s", policy) >= (int)sizeof a->policy_name)
+        return nf_fail(-EINVAL, "no policy has a name of %zu characters", strlen(policy));
+    a->policy_options = a->policy_name[n] ? a->policy_name + n + 1 : "";
+    a->policy_name[n] = '\0';
+    p = nf_policy_find(a->policy_name);
+    if (!p)
+        return -EINVAL;
+    if (p->semantics.samples || p->semantics.mover == NF_MOVER_KERNEL || p->recompute)
+        return nf_fail(-EINVAL, "policy %s samples, recomputes or leaves its pages to the kernel: what it makes of a step depends on more than "
+                       "the step, and cannot be held against the capture", p->name);
+    a->policy = p;
+    a->near_share = near_share;
+    a->near_bytes = nf_near_bytes(near_share, a->near_bytes);
+    return 0;
 }
 
 void nf_again_deinit(struct nf_again *a)
@@ -52,7 +75,7 @@ void nf_again_deinit(struct nf_again *a)
 
 int nf_again_check_memory(const struct nf_again *a, double times)
 {
-    double need = times * (double)a->arena_bytes, have = (double)nf_memory_available(), usable = NF_MEMORY_SHARE * have;
+    double need = times * (a->policy ? 2 : 1) * (double)a->arena_bytes, have = (double)nf_memory_available(), usable = NF_MEMORY_SHARE * have;
     char want[NF_UNITS_TEXT], there[NF_UNITS_TEXT];
 
     if (need <= usable)
@@ -115,11 +138,16 @@ static const struct nf_tier_ops watched_memory = {
 
 /* --- the replay --- */
 
+/* A device that is as far as twice near's latency and half its bandwidth, for policies that weigh what they move. */
+static const double LATENCY_NS[] = {100, 200}, READ_BPS[] = {2e10, 1e10};
+
 static int run(const struct nf_again *a, const struct nf_again_options *o, const struct nf_replay_observer *observer,
-               struct nf_script *scripts)
+               struct nf_script *scripts, struct nf_profile *profiles, uint64_t *moves)
 {
     struct nf_tier_ops filled;
     struct nf_tier tier = {.ops = &filled, .state = (void *)observer, .name = "watched", .spec = "watched"};
+    struct nf_tier tiers[2];
+    struct nf_policy_ops policy = a->policy ? *a->policy : *nf_policy_find("all-near");
     struct nf_engine_config c = NF_ENGINE_CONFIG_INIT;
     struct nf_trial trial;
     int rc = nf_tier_check(&watched_memory, &filled);
@@ -127,12 +155,20 @@ static int run(const struct nf_again *a, const struct nf_again_options *o, const
     if (rc)
         return rc;
     facts(NULL, &tier.facts);
+    tiers[0] = tiers[1] = tier;
+    /* There are no nodes to migrate between. */
+    if (policy.semantics.mover == NF_MOVER_MOVE_PAGES)
+        policy.semantics.mover = NF_MOVER_COPY;
     c.stream = a->stream;
     c.scripts = scripts;
-    c.pool = (struct nf_pool_config){.tiers = &tier, .n_tiers = 1, .capacity = {UINT64_MAX}, .arena_bytes = {a->arena_bytes},
-                                     .policy = nf_policy_find("all-near"), .policy_options = "", .steady_class = a->steady,
-                                     .seed = o->seed};
-    c.warmup_min = c.warmup_max = 1;
+    c.pool = (struct nf_pool_config){.tiers = tiers, .n_tiers = a->policy ? 2 : 1,
+                                     .capacity = {a->policy ? a->near_bytes : UINT64_MAX, UINT64_MAX},
+                                     .arena_bytes = {a->arena_bytes, a->arena_bytes}, .policy = &policy,
+                                     .policy_options = a->policy ? a->policy_options : "", .profiles = profiles,
+                                     .n_profiles = a->stream->n_classes, .steady_class = a->steady, .seed = o->seed,
+                                     .latency_ns = {LATENCY_NS[0], LATENCY_NS[1]}, .read_bps = {READ_BPS[0], READ_BPS[1]}};
+    c.warmup_min = 1;
+    c.warmup_max = a->policy ? c.warmup_max : 1;
     c.cycles = o->steps;
     c.threads = o->threads;
     c.cpu = o->cpu;
@@ -140,27 +176,31 @@ static int run(const struct nf_again *a, const struct nf_again_options *o, const
     rc = nf_trial_run(&c, &trial);
     if (!rc && trial.status == NF_TRIAL_FAILED)
         rc = nf_fail(-EIO, "the replay failed: %s", trial.message);
+    *moves = trial.pool.moves;
     nf_trial_deinit(&trial);
     return rc;
 }
 
-int nf_again_replay(const struct nf_again *a, const struct nf_again_options *o, const struct nf_replay_observer *observer)
+int nf_again_replay(const struct nf_again *a, const struct nf_again_options *o, const struct nf_replay_observer *observer, uint64_t *moves)
 {
     uint32_t n = a->stream->n_classes;
     struct nf_script *scripts = calloc(n + (size_t)1, sizeof *scripts);
-    struct nf_profile profile = {0};
-    int rc = scripts ? 0 : nf_fail(-ENOMEM, "out of memory for %u step classes", n);
+    struct nf_profile *profiles = calloc(n + (size_t)1, sizeof *profiles);
+    int rc = scripts && profiles ? 0 : nf_fail(-ENOMEM, "out of memory for %u step classes", n);
 
+    *moves = 0;
     /* No tier injects anything: what the cache filter would let through does not matter. */
+    for (uint32_t i = 0; i < n && !rc; i++)
+        rc = nf_profile_init(&profiles[i], &a->stream->classes[i], 0, 1);
     if (!rc)
-        rc = nf_profile_init(&profile, &a->stream->classes[a->steady], 0, 1);
+        rc = nf_script_init(&scripts[a->steady], &profiles[a->steady], o->seed);
     if (!rc)
-        rc = nf_script_init(&scripts[a->steady], &profile, o->seed);
-    if (!rc)
-        rc = run(a, o, observer, scripts);
+        rc = run(a, o, observer, scripts, profiles, moves);
     if (scripts)
         nf_script_deinit(&scripts[a->steady]);
-    nf_profile_deinit(&profile);
+    for (uint32_t i = 0; profiles && i < n; i++)
+        nf_profile_deinit(&profiles[i]);
+    free(profiles);
     free(scripts);
     return rc;
 }

@@ -41,6 +41,8 @@ struct engine {
     uint32_t *op_handles;
     struct nf_touches touches; /* for a policy that samples */
     struct nf_observed_visits seen; /* of the running op, where somebody watches */
+    struct nf_homes homes;          /* where somebody watches storages that move */
+    char **memory;                  /* what a watcher knows the running op's operands by */
 
     nf_regime regime;
     bool measuring;
@@ -74,17 +76,20 @@ uint32_t nf_engine_cycle_class(const struct nf_engine_config *config, uint32_t i
 
 static char *memory_of(const struct engine *e, uint32_t handle)
 {
-    return nf_pool_storage(e->pool, handle)->piece[0].memory;
+    return e->homes.base ? e->homes.of.v[handle] : nf_pool_storage(e->pool, handle)->piece[0].memory;
 }
 
 static int tell_storage(void *context, uint32_t class_index, uint32_t number, enum nf_arrival how)
 {
     struct engine *e = context;
     const struct nf_replay_observer *o = e->config->observer;
+    const struct nf_tensor *t = &e->config->stream->classes[class_index].tensors[number];
+    uint32_t handle = e->lives.handles[class_index][number];
+    int rc = e->homes.base && how != NF_ARRIVES_CARRIED ? nf_homes_take(&e->homes, handle, t->address, nf_page_bytes(t->bytes)) : 0;
 
-    o->storage(o->context, &e->config->stream->classes[class_index].tensors[number], number,
-               memory_of(e, e->lives.handles[class_index][number]), how == NF_ARRIVES_CARRIED);
-    return 0;
+    if (!rc)
+        o->storage(o->context, t, number, memory_of(e, handle), how == NF_ARRIVES_CARRIED);
+    return rc;
 }
 
 static void tell_gone(void *context, uint32_t handle)
@@ -93,17 +98,26 @@ static void tell_gone(void *context, uint32_t handle)
     const struct nf_replay_observer *o = e->config->observer;
 
     o->gone(o->context, memory_of(e, handle));
+    if (e->homes.base)
+        nf_homes_give(&e->homes, handle);
 }
 
 static int tell_op(struct engine *e, const struct nf_script *s, const struct nf_script_op *op)
 {
     const struct nf_replay_observer *o = e->config->observer;
     struct nf_issued_log *logs[NF_TEAM_MAX];
-    int rc;
+    int rc = 0;
 
     for (unsigned i = 0; i < e->n_workers; i++)
         logs[i] = &e->workers[i].issued;
-    rc = nf_observed_gather(s, op, e->storages, logs, e->n_workers, &e->seen);
+    for (uint32_t i = 0; i < op->operands.n && !rc; i++) {
+        e->memory[i] = memory_of(e, e->op_handles[i]);
+        if (e->only_tier[i] == e->n_tiers)
+            rc = nf_fail(-EINVAL, "the policy splits a storage over tiers, and of parts the threads do not tell what they touched: only a "
+                                  "policy that keeps storages whole can be watched");
+    }
+    if (!rc)
+        rc = nf_observed_gather(s, op, e->memory, logs, e->n_workers, &e->seen);
     return rc ? rc : o->op_ends(o->context, (uint32_t)(op - s->ops), &e->seen);
 }
 
@@ -591,6 +605,8 @@ static void engine_deinit(struct engine *e)
     free(e->storages);
     free(e->only_tier);
     free(e->op_handles);
+    free(e->memory);
+    nf_homes_deinit(&e->homes);
     nf_touches_deinit(&e->touches);
 }
 
@@ -709,10 +725,13 @@ static int engine_init(struct engine *e, const struct nf_engine_config *config, 
     e->storages = calloc(operands, sizeof *e->storages);
     e->only_tier = calloc(operands, sizeof *e->only_tier);
     e->op_handles = calloc(operands, sizeof *e->op_handles);
-    if (!e->storages || !e->only_tier || !e->op_handles)
+    e->memory = calloc(operands, sizeof *e->memory);
+    if (!e->storages || !e->only_tier || !e->op_handles || !e->memory)
         return nf_fail(-ENOMEM, "out of memory for %u operands", operands);
     assume_parallelism(e);
-    rc = start_team(e, pin);
+    rc = config->observer && e->n_tiers > 1 ? nf_homes_init(&e->homes, config->pool.arena_bytes[0]) : 0;
+    if (!rc)
+        rc = start_team(e, pin);
     if (!rc)
         place_helper(e, pin);
     return rc;

@@ -47,7 +47,7 @@ struct nf_engine_config {
     void (*measuring)(void *ctx, bool begin);
     void *measuring_ctx;
     const volatile sig_atomic_t *stop; /* ends between steps when not zero; may be NULL */
-    const struct nf_replay_observer *observer; /* its one tier then holds every storage whole; NULL: nobody watches */
+    const struct nf_replay_observer *observer; /* tiers are then of its memory, and storages whole on one; NULL: nobody watches */
     /* Filled with the time of each op of the measured steps, in order, when not NULL: op_ns_room places. */
     double *op_ns;
     uint64_t op_ns_room;

@@ -7,6 +7,7 @@
 
 #include "core/base/array.h"
 #include "core/model/stream.h"
+#include "pool/arena.h"
 #include "pool/pool.h"
 #include "replay/script.h"
 
@@ -23,7 +24,8 @@ struct nf_observed_visits {
 /* context is the first argument of all. Those that return an int: 0, or -errno (cause set), which fails the trial. */
 struct nf_replay_observer {
     void *context;
-    /* Memory of the tier that everything is replayed on: page-aligned. */
+    /* Memory of a tier that is replayed on: page-aligned. With several tiers storages move, and what is told of them are their
+     * homes (below), not their memory. */
     int (*map)(void *context, size_t bytes, void **memory);
     void (*unmap)(void *context, void *memory, size_t bytes);
     /* A storage exists, as tensor `number` of a step class; one that is carried into a step is told of again, by the number it
@@ -47,7 +49,21 @@ struct nf_issued_log {
 };
 void nf_issued_log_add(struct nf_issued_log *log, uint32_t visit, uint64_t from, uint64_t to);
 
-/* What the logs of an op's threads come to, visit by visit in the order of the script; the logs are emptied. storages: of its
- * operands, each whole on tier 0. 0 or -ENOMEM (cause set). out is reused. */
-int nf_observed_gather(const struct nf_script *s, const struct nf_script_op *op, const struct nf_pool_storage *const *storages,
+/* What the logs of an op's threads come to, visit by visit in the order of the script; the logs are emptied. memory: where each of its
+ * operands begins. 0 or -ENOMEM (cause set). out is reused. */
+int nf_observed_gather(const struct nf_script *s, const struct nf_script_op *op, char *const *memory,
                        struct nf_issued_log *const *logs, unsigned n_logs, struct nf_observed_visits *out);
+
+/* Addresses by which storages are known wherever they are: where they would be if one tier held them all. Nothing is there. */
+struct nf_homes {
+    struct nf_arena arena;
+    char *base; /* NULL: there are none */
+    size_t bytes;
+    NF_ARRAY(char *) of; /* by handle */
+};
+/* bytes: as the one tier's arena would have. 0 or -ENOMEM (cause set). Caller deinits in every case. */
+int nf_homes_init(struct nf_homes *h, size_t bytes);
+void nf_homes_deinit(struct nf_homes *h);
+/* 0 or -ENOMEM (cause set). */
+int nf_homes_take(struct nf_homes *h, uint32_t handle, uint64_t address, uint64_t bytes);
+void nf_homes_give(struct nf_homes *h, uint32_t handle);

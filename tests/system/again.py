@@ -48,6 +48,30 @@ for name, command in JOBS.items():
         check(table and table[-1][:4] == ['all', str(visited), str(visited), '0'], f'{name}, {source}: the table says so: {table[-1:]}')
     check(whole(study), f'{name}: the study is whole')
 
+# --- under policies that move: wherever storages are, the same extents in the same order ---
+for name in JOBS:
+    study = f'{name}.nf'
+    whole_near = rows(study, COLUMNS)[0]
+    for policy, near in (('near-first', '40%'), ('lru', '40%'), ('all-far', '40%')):
+        result = nearfar('replay', study, '--again', 'framework', '--policy', policy, '--near', near)
+        row = rows(study, COLUMNS)[-1]
+        placed = rows(study, 'SELECT policy, near_share, moves FROM recapture ORDER BY id DESC LIMIT 1')[0]
+        check(result.returncode == 0 and row[1:4] == (whole_near[1], whole_near[1], 0) and row[4] == 0 and row[6] == row[7] == whole_near[6],
+              f'{name}, {policy}: {row[2]} of {row[1]} tensors are equal {result.stderr[-300:] if result.returncode else ""!r}')
+        check(placed[:2] == (policy, 0.4) and (placed[2] > 0) == (policy == 'lru'), f'{name}, {policy}: {placed[2]} moves')
+        # Storages are known by the addresses that they have with everything near: reuse does not change either.
+        check(row[14:16] == whole_near[14:16], f'{name}, {policy}: reuse {row[14]:.3f} octaves apart, everything near {whole_near[14]:.3f}')
+result = nearfar('replay', 'kernels.nf', '--again', 'framework', '--policy', 'lru', '--near', '40%', env={**os.environ, 'NEARFAR_AGAIN_DROP': '4096'})
+row = rows('kernels.nf', COLUMNS)[-1]
+check(result.returncode == FAILED and row[2] < row[1] and row[3] > 0, f'an erring replay under lru: {row[1] - row[2]} of {row[1]} tensors differ')
+with sqlite3.connect(WORK / 'kernels.nf') as db:
+    db.execute('DELETE FROM recapture WHERE id = (SELECT max(id) FROM recapture)')
+refused(nearfar('replay', 'kernels.nf', '--again', 'exact', '--policy', 'lru', '--near', '40%'), USAGE, 'wants framework')
+refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--policy', 'hemem', '--near', '40%'), USAGE, 'hemem samples')
+refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--policy', 'interleave', '--near', '40%'), FAILED, 'splits a storage')
+refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--policy', 'lru'), USAGE, '--near')
+refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--policy', 'lru', '--near', '20%,40%'), USAGE, 'one share')
+
 # --- scaled; several sources at once; as many threads as there are ---
 result = nearfar('replay', 'kernels.nf', '--again', 'framework', '--again', sources[-1], '--scale', '0.25', '--threads', '2', '-q')
 scaled = rows('kernels.nf', COLUMNS)[-2:]
@@ -92,7 +116,7 @@ check(not leftovers, f'no folder is left behind: {leftovers}')
 refused(nearfar('replay', 'kernels.nf', '--again', 'nothing'), USAGE, 'nothing')
 refused(nearfar('replay', 'kernels.nf', '--again', 'watchpoint'), USAGE, 'sees a sample')
 refused(nearfar('replay', 'kernels.nf', '--again', 'page-fault:every=2'), USAGE, 'every op')
-refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--policy', 'lru'), USAGE, 'times nothing')
+refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--cold'), USAGE, 'times nothing')
 refused(nearfar('replay', 'kernels.nf', '--again', 'framework', '--capture', '9'), FAILED, 'capture 9')
 refused(nearfar('again-job', 'kernels.nf'), FAILED, 'replay --again')
 check(rows('kernels.nf', "SELECT count(*) FROM invocation WHERE status = 'running'") == [(0,)], 'every command said how it ended')

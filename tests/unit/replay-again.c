@@ -46,7 +46,7 @@ static void begin(void)
         ops[i].regime = 1;
     c = (struct nf_step_class){.ops = ops, .visits = visits, .tensors = tensors, .n_ops = OPS, .n_tensors = TENSORS};
     stream = (struct nf_stream){.classes = &c, .n_classes = 1, .sequence = sequence, .n_sequence = 1, .n_carry = 4, .threads = 1};
-    again = (struct nf_again){.scale = 1, .stream = &stream, .arena_bytes = (TENSORS + 4) * BYTES};
+    again = (struct nf_again){.scale = 1, .stream = &stream, .arena_bytes = (TENSORS + 4) * BYTES, .near_bytes = TENSORS * BYTES};
 }
 
 static struct nf_visit *add(uint32_t op, uint32_t tensor, uint64_t offset, uint64_t bytes, uint64_t run, uint64_t stride, uint8_t rw,
@@ -174,6 +174,8 @@ static int step_ends(void *context)
     return 0;
 }
 
+static uint64_t moves; /* of the last replay */
+
 static int replay(struct watch *w, unsigned threads)
 {
     const struct nf_replay_observer o = {.context = w, .map = map, .unmap = unmap, .storage = storage, .gone = gone,
@@ -181,7 +183,7 @@ static int replay(struct watch *w, unsigned threads)
                                          .step_ends = step_ends};
     const struct nf_again_options options = {.steps = STEPS, .threads = threads, .cpu = -1, .seed = 7};
 
-    return nf_again_replay(&again, &options, &o);
+    return nf_again_replay(&again, &options, &o, &moves);
 }
 
 static struct watch watch;
@@ -211,7 +213,7 @@ static void compare(const struct nf_visit *with, uint32_t n, unsigned threads)
     watch = (struct watch){.seen = watch.seen};
     assert_int_equal(replay(&watch, threads), 0);
     assert_int_equal(watch.steps, STEPS);
-    assert_int_equal(watch.ops_begun, OPS * (STEPS + 1));
+    assert_true(again.policy ? watch.ops_begun >= OPS * (STEPS + 1) : watch.ops_begun == OPS * (STEPS + 1));
     for (uint32_t i = 0; i < TENSORS; i++)
         same[i] = i;
     captured.visits = (struct nf_visit *)with;
@@ -302,6 +304,38 @@ static void test_errs(void **state)
     assert_int_equal(r.stray_bytes, 10);
 }
 
+/* Storages that move between the watched steps' ops, or lie far, are touched as if they did not. */
+static void test_policies(void **state)
+{
+    static const struct {
+        const char *policy;
+        bool moves;
+    } cases[] = {{"lru", true}, {"all-far", false}, {"near-first", false}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct nf_visit right[VISITS];
+
+        every_kind();
+        memcpy(right, visits, sizeof right);
+        assert_int_equal(nf_again_take_policy(&again, cases[i].policy, 0.5), 0);
+        compare(right, c.n_visits, 1);
+        assert_int_equal(moves > 0, cases[i].moves);
+        assert_int_equal(r.visited, 7);
+        assert_int_equal(r.same, 7);
+        visits[c.n_visits - 1].bytes = visits[c.n_visits - 1].run = visits[c.n_visits - 1].stride = 6;
+        compare(right, c.n_visits, 1);
+        assert_int_equal(r.lost_bytes, 4);
+        assert_int_equal(r.same, 6);
+    }
+    every_kind();
+    assert_int_equal(nf_again_take_policy(&again, "interleave", 0.5), 0);
+    assert_true(replay(&watch, 1) < 0);
+    assert_non_null(strstr(nf_error_text(0), "splits a storage"));
+    assert_int_equal(nf_again_take_policy(&again, "hemem", 0.5), -EINVAL);
+    assert_int_equal(nf_again_take_policy(&again, "recompute", 0.5), -EINVAL);
+    assert_int_equal(nf_again_take_policy(&again, "nothing", 0.5), -EINVAL);
+}
+
 static void test_fails(void **state)
 {
     every_kind();
@@ -325,6 +359,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_kind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_random, setup, teardown),
         cmocka_unit_test_setup_teardown(test_errs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_policies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fails, setup, teardown),
         cmocka_unit_test(test_memory),
     };
