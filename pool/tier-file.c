@@ -1,6 +1,6 @@
-/* Tier provider `file`: a mapped file. On a filesystem mounted for direct access (pmem) its memory is the device's own; on
- * any other it is the page cache's, which the kernel fills from the device and writes back: then what is measured is this
- * machine's memory in front of it, and the evidence says proxy. */
+/* Tier provider `file`: a mapped file. On a filesystem mounted for direct access (pmem) its memory is the device's own, and each
+ * mapping is one that nothing else can be; on any other it is the page cache's, which the kernel fills from the device and writes
+ * back: then what is measured is this machine's memory in front of it, and the evidence says proxy. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -13,6 +13,7 @@
 
 #include "core/base/error.h"
 #include "core/model/stream.h"
+#include "pool/file-direct.h"
 #include "pool/tier-mapped.h"
 #include "pool/tier-memory.h"
 #include "pool/tiers.h"
@@ -81,13 +82,6 @@ static int open_path(const char *path, bool erase, struct nf_mapped_options *o, 
     return rc;
 }
 
-static bool is_direct(int fd)
-{
-    struct statx s;
-
-    return !statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &s) && s.stx_attributes & STATX_ATTR_DAX;
-}
-
 static int open_tier(const void *options, const struct nf_tier_local *local, void **tier)
 {
     struct nf_mapped_options mapped = {.align = NF_PAGE_BYTES};
@@ -102,7 +96,7 @@ static int open_tier(const void *options, const struct nf_tier_local *local, voi
         return nf_fail(-ENOMEM, "no memory");
     rc = open_path(o->path, !strcmp(o->erase, "yes"), &mapped, &fd);
     if (!rc) {
-        f->direct = is_direct(fd);
+        mapped.direct = f->direct = nf_file_is_direct(&nf_file_kernel, fd);
         rc = nf_mapped_new(fd, o->path, &mapped, &f->mapped);
     }
     if (rc) {
@@ -125,11 +119,7 @@ static void facts(const void *tier, struct nf_tier_facts *out)
 {
     const struct file *f = tier;
 
-    *out = (struct nf_tier_facts){.node = -1, .evidence = NF_EVIDENCE_MEASURED_PROXY};
-    if (nf_tier_is_modelled_machine())
-        out->evidence = NF_EVIDENCE_EMULATED_MACHINE;
-    else if (f->direct)
-        out->evidence = NF_EVIDENCE_MEASURED_DEVICE;
+    *out = (struct nf_tier_facts){.node = -1, .evidence = nf_file_evidence(f->direct, nf_tier_is_modelled_machine())};
 }
 
 static int map(void *tier, size_t bytes, void **memory)
@@ -150,7 +140,7 @@ static int verify(void *tier, const void *memory, size_t bytes)
 const struct nf_tier_ops nf_tier_file = {
     .abi = NF_TIER_ABI,
     .name = "file",
-    .about = "a mapped file: persistent memory, NVMe or zram behind the page cache, tmpfs",
+    .about = "a mapped file: persistent memory directly (DAX), anything else behind the page cache: NVMe, zram, tmpfs",
     .options = table,
     .options_size = sizeof(struct options),
     .option_defaults = &defaults,

@@ -200,6 +200,7 @@ static int grow(struct nf_mapped *m, uint64_t at, uint64_t bytes)
 static int map_aligned(struct nf_mapped *m, uint64_t at, uint64_t bytes, char **memory)
 {
     size_t align = m->o.align > HUGE_PAGE_BYTES ? m->o.align : HUGE_PAGE_BYTES, head;
+    int how = m->o.direct ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
     char *range = mmap(NULL, bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *start;
     int rc;
 
@@ -207,7 +208,7 @@ static int map_aligned(struct nf_mapped *m, uint64_t at, uint64_t bytes, char **
         return nf_fail(-errno, "%s: no addresses for %" PRIu64 " bytes: %s", m->name, bytes, strerror(errno));
     head = (size_t)(-(uintptr_t)range & (align - 1));
     start = range + head;
-    if (mmap(start, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, m->fd, (off_t)at) == MAP_FAILED) {
+    if (mmap(start, bytes, PROT_READ | PROT_WRITE, how | MAP_FIXED, m->fd, (off_t)at) == MAP_FAILED) {
         rc = nf_fail(-errno, "%s: cannot map %" PRIu64 " bytes at %" PRIu64 ": %s", m->name, bytes, at, strerror(errno));
         munmap(range, bytes + align);
         return rc;

@@ -10,6 +10,7 @@ struct nf_mapped;
 struct nf_mapped_options {
     size_t align;   /* offsets and lengths are multiples of it: a devdax refuses others */
     uint64_t bytes; /* of a device; 0: a file, which grows as it is mapped */
+    bool direct;    /* nothing but the device's own memory will do: mapping anything else fails */
 };
 
 /* Takes the descriptor; name is for messages. Memory whose device or file disappears while it is used is replaced by empty

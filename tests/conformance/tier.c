@@ -334,6 +334,41 @@ static void test_file_disappears(void **state)
     unlink(path);
 }
 
+/* Whether the kernel lists a mapping as one that only memory of the device itself can be. */
+static bool is_synchronous(const void *memory)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    unsigned long from, to;
+    bool inside = false, found = false;
+    char line[512];
+
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            inside = from <= (uintptr_t)memory && (uintptr_t)memory < to;
+        else if (inside && !strncmp(line, "VmFlags:", 8))
+            found = strstr(line, " sf");
+    }
+    fclose(f);
+    return found;
+}
+
+/* The page cache is never taken for a device; on a file system mounted for direct access the mapping is the device's memory. */
+static void test_file_direct(void **state)
+{
+    const char *spec = asked_spec && !strncmp(asked_spec, "file", 4) ? asked_spec : "file";
+    struct nf_tier t;
+    void *memory;
+
+    assert_int_equal(nf_tier_open("far", spec, NULL, &t), 0);
+    assert_int_equal(t.ops->map(t.state, BYTES, &memory), 0);
+    print_message("%s: %s\n", spec, is_synchronous(memory) ? "memory of the device" : "the page cache");
+    assert_true(is_synchronous(memory) || t.facts.evidence != NF_EVIDENCE_MEASURED_DEVICE);
+    assert_int_equal(nf_tier_verify(&t, memory, BYTES), 0);
+    t.ops->unmap(t.state, memory, BYTES);
+    nf_tier_close(&t);
+}
+
 /* What a file holds is not overwritten unless that is asked for. */
 static void test_file_is_kept(void **state)
 {
@@ -746,7 +781,8 @@ int main(int argc, char **argv)
     };
     static const struct CMUnitTest once[] = {
         cmocka_unit_test(test_unknown_lists), cmocka_unit_test(test_incomplete), cmocka_unit_test(test_numa_proves),
-        cmocka_unit_test(test_split_pages), cmocka_unit_test(test_file_proves), cmocka_unit_test(test_file_disappears), cmocka_unit_test(test_file_is_kept), cmocka_unit_test(test_trace_writes),
+        cmocka_unit_test(test_split_pages), cmocka_unit_test(test_file_proves), cmocka_unit_test(test_file_disappears), cmocka_unit_test(test_file_is_kept),
+        cmocka_unit_test(test_file_direct), cmocka_unit_test(test_trace_writes),
         cmocka_unit_test_teardown(test_targets, close_left),
         cmocka_unit_test_teardown(test_no_rounding_loss, close_left),
         cmocka_unit_test_teardown(test_idle_is_not_saved, close_left),

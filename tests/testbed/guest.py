@@ -25,7 +25,7 @@ HOME = 'home'  # of the guest's script
 # branches): the kernel then dies of an invalid opcode. No program of the guest can cause that, so it is booted again.
 PANIC, TRIES = 'Kernel panic - not syncing', 3
 MODULES = ['virtio_pci', '9pnet_virtio', '9p', 'cxl_acpi', 'cxl_pci', 'cxl_mem', 'cxl_port', 'cxl_pmem', 'nfit', 'nd_pmem',
-           'dax_pmem', 'device_dax', 'kmem', 'dax_hmem', 'dax_cxl', 'zram']
+           'dax_pmem', 'device_dax', 'kmem', 'dax_hmem', 'dax_cxl', 'zram', 'ext4', 'crc32c_generic']
 
 
 class Missing(Exception):

@@ -253,19 +253,34 @@ cp job.nf $OUT/''', [study, built('memory')], timeout_s=300)
     print(f'the guest took {result.seconds:.0f} s')
 
 
+MAKE_EXT4 = pathlib.Path('/usr/sbin/mke2fs')
+
+
 def block():
-    """Provider file on block devices, persistent memory and compressed memory: what is written comes back."""
+    """Provider file on block devices, persistent memory and compressed memory, and on a file system on persistent memory: what is written
+    comes back, and what is mapped directly is told from the page cache."""
     if not CONFORMANCE.exists():
         skip('the suite of providers was not built (package libcmocka-dev)')
+    if not MAKE_EXT4.exists():
+        skip(f'no {MAKE_EXT4} (package e2fsprogs)')
     result = boot('C', '6.12', '''
 ndctl create-namespace -f -e namespace0.0 -m fsdax >/tmp/ndctl 2>&1 && await /dev/pmem0 || { cat /tmp/ndctl; exit 1; }
 modprobe zram && echo 256M >/sys/block/zram0/disksize || exit 1
 for device in pmem0 zram0; do
     ~/conformance-tier 'file: *' file:path=/dev/$device,erase=yes >$OUT/$device 2>&1 || { cat $OUT/$device; exit 1; }
 done
-cat /sys/block/zram0/mm_stat >$OUT/stat''', [CONFORMANCE])
-    for device in 'pmem0', 'zram0':
+cat /sys/block/zram0/mm_stat >$OUT/stat
+~/mke2fs -q -t ext4 -b 4096 -O ^has_journal /dev/pmem0 && modprobe crc32c_generic && modprobe ext4 && mkdir /tmp/fs || exit 1
+for dax in always never; do
+    mount -t ext4 -o dax=$dax /dev/pmem0 /tmp/fs || { dmesg | tail -5; exit 1; }
+    ~/conformance-tier 'file: *' file:path=/tmp/fs >$OUT/$dax 2>&1 || { cat $OUT/$dax; exit 1; }
+    ~/conformance-tier test_file_direct file:path=/tmp/fs >>$OUT/$dax 2>&1 || { cat $OUT/$dax; exit 1; }
+    umount /tmp/fs || exit 1
+done''', [CONFORMANCE, MAKE_EXT4])
+    for device in 'pmem0', 'zram0', 'always', 'never':
         check_conformance(result, 'file', device)
+    for dax, memory in ('always', 'memory of the device'), ('never', 'the page cache'):
+        check(f'file:path=/tmp/fs: {memory}' in result.text(dax), f'ext4 mounted with dax={dax} is {memory}: {result.text(dax)[-300:]}')
     check(int(result.text('stat').split()[0]) > 0, f'and it was there: {result.text("stat")}')
     print(f'the guest took {result.seconds:.0f} s')
 
