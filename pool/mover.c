@@ -189,11 +189,16 @@ static void copy(struct nf_mover *m, const struct nf_pool_storage *from, uint64_
 
 int nf_mover_migrate(struct nf_mover *m, char *memory, uint64_t bytes, uint32_t to_tier)
 {
+    const struct nf_tier *to = &m->tiers[to_tier];
     uint64_t moved = 0;
-    int rc = m->weightless ? 0 : nf_pages_move(m->pages, memory, bytes, m->tiers[to_tier].facts.node, &moved);
+    int rc = m->weightless ? 0 : nf_pages_move(m->pages, memory, bytes, to->facts.node, &moved);
 
     add(&m->moved_pages, moved);
-    return rc;
+    /* The ledger had room: others have taken what the node held free. */
+    if (rc == -ENOMEM)
+        return nf_fail(rc, "tier '%s' is full: node %d has no free memory for another page that moves there; free what others have on it "
+                       "(numastat -p shows it) or replay a smaller footprint (--scale)", to->name, to->facts.node);
+    return rc ? nf_fail_in(rc, "tier '%s'", to->name) : 0;
 }
 
 int nf_mover_move(struct nf_mover *m, const struct nf_pool_storage *from, uint64_t offset, uint64_t bytes, char *to,

@@ -216,15 +216,15 @@ cp job.nf $OUT/''', [study])
 
 
 def filled():
-    """A real node that somebody else fills up in the middle of a replay ends the trials that need it with a clear error; the others go on,
-    and the study stays whole."""
+    """A real node that somebody else fills up in the middle of a replay, between trials and while a mover puts pages there beside the ops,
+    ends the trials that need it with a clear error; the others go on, and the study stays whole."""
     study, _ = captured(size=1048576, steps=4)
     result = boot('S', '6.12', '''
 set +x
 cp job.nf /tmp/job.nf && cd /tmp
-tiers="--tier numa:node=0 --tier numa:node=1 --near 60% --mode asap --llc 1M --policy all-far"
-nearfar replay -q job.nf $tiers --blocks 1 --steps 3 || exit 1
-nearfar replay -q job.nf $tiers --reuse-testbed --blocks 2 --steps 60 &
+tiers="--tier numa:node=0 --tier numa:node=1 --near 60% --mode asap --llc 1M"
+nearfar replay -q job.nf $tiers --policy all-far --blocks 1 --steps 3 || exit 1
+nearfar replay -q job.nf $tiers --policy all-far --reuse-testbed --blocks 2 --steps 60 &
 pid=$!
 # It stands still, with nothing of its own on the second node, until that is full.
 near() { grep -q "bind:0 anon=[0-9][0-9][0-9][0-9]" /proc/$pid/numa_maps && ! grep -q "bind:1" /proc/$pid/numa_maps; }
@@ -232,23 +232,36 @@ until [ ! -d /proc/$pid ]; do
     if near; then kill -STOP $pid; near && break; kill -CONT $pid; fi
     sleep 0.02
 done
-~/memory fill 1 600 >/tmp/filler &
-filler=$!
-until [ -s /tmp/filler ]; do sleep 0.1; done
-cat /tmp/filler
-kill -CONT $pid
-wait $pid
-echo $? >$OUT/rc
-kill $filler
-cp job.nf $OUT/''', [study, built('memory')], timeout_s=300)
+fill() {
+    ~/memory fill 1 600 >/tmp/filler &
+    filler=$!
+    until [ -s /tmp/filler ]; do sleep 0.1; done
+    cat /tmp/filler
+    kill -CONT $pid
+    wait $pid
+    echo $? >>$OUT/rc
+    kill $filler
+    rm /tmp/filler
+}
+fill
+nearfar replay -q job.nf $tiers --policy ~/policy-migrates-beside.so --reuse-testbed --blocks 1 --steps 80 &
+pid=$!
+# It stands still with pages of near memory that a mover took to the second node.
+until grep -q "bind:0 anon=.* N1=[0-9][0-9]" /proc/$pid/numa_maps || [ ! -d /proc/$pid ]; do sleep 0.02; done
+kill -STOP $pid
+fill
+cp job.nf $OUT/''', [study, built('memory'), NEARFAR.parent / 'tests/conformance/policy-migrates-beside.so'], timeout_s=300)
     trials = rows(result, 'job.nf', 'SELECT replay_id, policy, status, message FROM trial ORDER BY id')
-    first, last = min(t[0] for t in trials), max(t[0] for t in trials)
+    first, last, beside = sorted({t[0] for t in trials})
     check({t[2] for t in trials if t[0] == first} == {'ok'}, f'while there is room: {[t for t in trials if t[0] == first]}')
     far = [t for t in trials if t[0] == last and t[1] == 'all-far']
     check(len(far) == 2 and far[-1][2] == 'failed' and all(t[2] == 'ok' or 'wanted on node 1, which has' in t[3] for t in far),
           f'once there is none: {far}')
-    check([t[2] for t in trials if t[0] == last and t[1] == 'all-near'] == ['ok', 'ok'] and result.text('rc').strip() == '1',
-          f'what needs no far memory goes on, and the end tells: {result.text("rc").strip()}')
+    check([t[2] for t in trials if t[0] == last and t[1] == 'all-near'] == ['ok', 'ok'] and result.text('rc').split() == ['1', '1'],
+          f'what needs no far memory goes on, and the end tells: {result.text("rc").split()}')
+    moved = [t[2:] for t in trials if t[0] == beside and t[1] == 'shuttle']
+    check(len(moved) == 1 and moved[0][0] == 'failed' and "tier 'far' is full: node 1 has no free memory for another page" in moved[0][1],
+          f'while pages move there: {moved}')
     check('filled after' in result.console and rows(result, 'job.nf', 'PRAGMA integrity_check') == [('ok',)], 'the study is whole')
     print(f'the guest took {result.seconds:.0f} s')
 

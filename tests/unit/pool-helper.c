@@ -514,7 +514,8 @@ static void a_full_node_fails_the_op(void **state)
     if (!rc) /* a helper's failure is heard of later */
         rc = nf_pool_settle(pool);
     assert_int_equal(rc, -ENOMEM);
-    assert_non_null(strstr(nf_error_text(rc), "node 0"));
+    assert_non_null(strstr(nf_error_text(rc), "tier 'gate' is full: node 0 has no free memory"));
+    assert_non_null(strstr(nf_error_text(rc), "(--scale)"));
     assert_payload(handle, 1);
     assert_int_equal(stats_now().tier[0].live_bytes, 0);
     if (lead_ops.semantics.sync == NF_SYNC_HELPER)
