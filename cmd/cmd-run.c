@@ -21,6 +21,7 @@
 #include "live/plan-file.h"
 #include "live/plan.h"
 #include "live/residence.h"
+#include "live/spread.h"
 #include "pool/guard.h"
 #include "replay/background.h"
 
@@ -66,7 +67,7 @@ struct runs {
     const struct nf_capture_options *job;
     const struct nf_live_binding *binding; /* kind BIND */
     const struct placed *placed;           /* kinds POLICY */
-    uint64_t llc_bytes;
+    uint64_t llc_bytes, peak_bytes;        /* peak: of a job that is spread */
     double *median_ns[KINDS];              /* by repetition; 0: did not run */
     char alone_parameters[65];             /* hash after the last job alone; "": none yet */
     char placed_parameters[65];            /* the same of the last that was placed */
@@ -79,6 +80,7 @@ struct runs {
 struct one {
     const struct nf_live_binding *binding; /* NULL: unbound */
     struct nf_live_placing *placing;       /* NULL: not placed */
+    struct nf_live_spread *spread;         /* NULL: the kernel's rule places it */
     bool moves;                            /* its storages */
     struct nf_residence_watch *watch;
 };
@@ -91,6 +93,8 @@ static int enter(void *context)
         return -errno;
     if (one->placing)
         return nf_live_placing_enter(one->placing);
+    if (one->spread && nf_live_spread_enter(one->spread))
+        return -errno;
     return one->binding ? nf_live_binding_enter(one->binding) : 0;
 }
 
@@ -168,7 +172,7 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
         nf_query_bind_i64(q, 26, (int64_t)row->where.right_pages);
         nf_query_bind_i64(q, 27, (int64_t)row->where.wrong_pages);
         nf_query_bind_text(q, 28, row->deviation);
-        nf_query_bind_text(q, 29, p ? "plan" : "kernel");
+        nf_query_bind_text(q, 29, p ? "plan" : b && *b->weights ? "spread" : "kernel");
         nf_query_bind_i64(q, 30, early.moves);
         nf_query_bind_f64(q, 31, early.ops_median);
         nf_query_bind_i64(q, 32, early.ops_max);
@@ -200,12 +204,15 @@ static int judge_residence(const struct nf_live_binding *b, const struct nf_resi
     const double least = 0.9; /* the loader's pages and the stack were there before the rule */
     double share = nf_residence_share(r, b->nodes, b->n_nodes);
     char bytes[NF_UNITS_TEXT];
+    size_t at;
 
     if (!r->total) {
         snprintf(text, size, "the job ended before it was seen where its memory is");
         return 0;
     }
-    snprintf(text, size, "%.1f %% of %s on its nodes", 100 * share, nf_format_bytes(bytes, (double)r->total));
+    at = (size_t)snprintf(text, size, "%.1f %% of %s on its nodes", 100 * share, nf_format_bytes(bytes, (double)r->total));
+    for (unsigned i = 0; b->n_nodes > 1 && i < b->n_nodes && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, ", %.1f %% on node %d", 100 * nf_residence_share(r, &b->nodes[i], 1), b->nodes[i]);
     return share >= least ? 0 : nf_fail(-EXDEV, "bound %s, but only %s", b->text, text);
 }
 
@@ -338,7 +345,9 @@ static int judge_parameters(struct runs *r, enum kind kind, const char *sha256)
 static int run_once(struct runs *r, unsigned repetition, enum kind kind)
 {
     struct nf_live_placing placing = {0};
+    struct nf_live_spread spread = {0};
     struct one one = {.binding = kind == BIND ? r->binding : NULL, .placing = is_placed(kind) ? &placing : NULL,
+                      .spread = kind == BIND && *r->binding->weights ? &spread : NULL,
                       .moves = is_placed(kind) && r->placed->plan.n_ops};
     const struct nf_capture_time_options with = {.prepare = enter, .attach = watch, .context = &one};
     struct row row = {.repetition = repetition, .kind = kind};
@@ -349,16 +358,21 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
 
     if (!rc && one.placing)
         rc = nf_live_placing_init(&placing, &r->placed->plan, nf_source_library_folder());
+    if (!rc && one.spread)
+        rc = nf_live_spread_init(&spread, r->binding, r->peak_bytes, nf_source_library_folder());
     if (rc) {
         nf_background_stop(thief, &row.hog_bps);
         nf_live_placing_deinit(&placing);
+        nf_live_spread_deinit(&spread);
         return rc;
     }
     rc = nf_capture_time_job(r->job, &with, &timing);
     r->status = timing.job_status;
     nf_background_stop(thief, &row.hog_bps);
     nf_residence_watch_stop(one.watch, &where);
-    if (!rc && kind == BIND)
+    if (!rc && one.spread)
+        rc = nf_live_spread_judge(&spread, r->binding, row.message, sizeof row.message);
+    else if (!rc && kind == BIND)
         rc = judge_residence(r->binding, &where, row.message, sizeof row.message);
     if (one.placing)
         nf_live_placing_read(&placing, &row.where);
@@ -369,6 +383,7 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
     if (!rc)
         rc = judge_parameters(r, kind, timing.parameter_sha256);
     nf_live_placing_deinit(&placing);
+    nf_live_spread_deinit(&spread);
     if (timing.n && (!rc || kind == BIND || row.where.wrong_pages))
         late = record(r, &row, &timing);
     if (!rc)
@@ -491,6 +506,22 @@ static int make_plan(struct runs *r, const struct arguments *a, struct placed *p
     return rc;
 }
 
+/* Of the captured steps, the largest. */
+static int find_peak(struct runs *r)
+{
+    struct nf_stream *stream = NULL;
+    int rc = nf_record_stream_load(r->study, r->capture, &stream);
+
+    for (uint32_t i = 0; !rc && i < stream->n_classes; i++) {
+        uint64_t peak;
+
+        rc = nf_step_class_peak(&stream->classes[i], &peak);
+        r->peak_bytes = !rc && peak > r->peak_bytes ? peak : r->peak_bytes;
+    }
+    nf_stream_free(stream);
+    return rc;
+}
+
 static int exit_code(int rc)
 {
     switch (rc) {
@@ -506,7 +537,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
 {
     struct arguments a = {.repetitions = 3, .seed = 1, .policy_limit = NF_GUARD_LIMIT_S};
     struct nf_capture_options o = NF_CAPTURE_OPTIONS_INIT;
-    struct nf_live_binding binding;
+    struct nf_live_binding binding = {0};
     struct placed placed = {0};
     struct runs r = {.job = &o, .binding = &binding};
     enum kind kinds[KINDS] = {ALONE};
@@ -569,7 +600,9 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return code;
     }
     r.llc_bytes = nf_record_llc(r.study);
-    rc = a.policy ? make_plan(&r, &a, &placed, name, sizeof name) : 0;
+    rc = a.bind && *binding.weights ? find_peak(&r) : 0;
+    if (!rc && a.policy)
+        rc = make_plan(&r, &a, &placed, name, sizeof name);
     if (a.policy)
         kinds[n_kinds++] = POLICY;
     if (a.policy && a.hog)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/error.h"
@@ -10,6 +11,9 @@
 #include "pool/nodes.h"
 
 const char *const nf_live_rule_names[NF_LIVE_RULES + 1] = {"near", "far", "interleave", "weighted", "preferred-many", "first-touch", NULL};
+
+/* The kernel's own table takes no larger ones. */
+enum { WEIGHT_MAX = 255 };
 
 struct tiers {
     int node[NF_TIER_MAX];
@@ -73,21 +77,43 @@ static enum nf_evidence weaker(enum nf_evidence a, enum nf_evidence b)
     return a > b ? a : b;
 }
 
+/* "weights=5:3". */
+static int parse_weights(const char *text, unsigned n, uint32_t *weights)
+{
+    const char *p = strncmp(text, "weights=", 8) ? "" : text + 8;
+    unsigned i = 0;
+
+    for (; i < n && *p >= '0' && *p <= '9'; i++) {
+        char *end;
+        unsigned long weight = strtoul(p, &end, 10);
+
+        if (!weight || weight > WEIGHT_MAX || *end != (i + 1 < n ? ':' : '\0'))
+            break;
+        weights[i] = (uint32_t)weight;
+        p = end + 1;
+    }
+    if (i && i == n)
+        return 0;
+    return nf_fail(-EINVAL, "weighted:%s: weights=A:B... is wanted, one whole number of 1 to %d for each of %u tiers, near first", text,
+                   WEIGHT_MAX, n);
+}
+
 int nf_live_binding_init(struct nf_live_binding *b, const char *rule, const char *const *specs, size_t n_specs)
 {
     static const enum nf_binding_rule kernel_rules[NF_LIVE_RULES] = {NF_BINDING_ONE, NF_BINDING_ONE, NF_BINDING_INTERLEAVE,
                                                                      NF_BINDING_WEIGHTED, NF_BINDING_PREFERRED_MANY,
                                                                      NF_BINDING_FIRST_TOUCH};
+    const char *options = strchr(rule, ':');
+    size_t at, length = options ? (size_t)(options - rule) : strlen(rule);
     struct tiers t = {0};
     char why[128];
     unsigned first, last;
-    size_t at;
     int rc = 0;
 
     *b = (struct nf_live_binding){0};
-    while (b->rule < NF_LIVE_RULES && strcmp(rule, nf_live_rule_names[b->rule]))
+    while (b->rule < NF_LIVE_RULES && (strncmp(rule, nf_live_rule_names[b->rule], length) || nf_live_rule_names[b->rule][length]))
         b->rule++;
-    if (b->rule == NF_LIVE_RULES)
+    if (b->rule == NF_LIVE_RULES || (options && b->rule != NF_LIVE_WEIGHTED))
         return nf_fail(-EINVAL, "a job is bound near, far, interleave, weighted, preferred-many or first-touch, not '%s'", rule);
     for (size_t i = 0; i < n_specs && !rc; i++)
         rc = add_tier(&t, specs[i]);
@@ -98,17 +124,29 @@ int nf_live_binding_init(struct nf_live_binding *b, const char *rule, const char
     if (b->rule != NF_LIVE_NEAR && t.n < 2)
         return nf_fail(-ENODEV, "there is one tier only, node %d, so nothing is far: name a second one with --tier "
                        "numa:node=N, or see what '--hog' does on one node", t.node[0]);
-    b->kernel_rule = kernel_rules[b->rule];
+    rc = options ? parse_weights(options + 1, t.n, b->weights) : 0;
+    if (rc)
+        return rc;
+    for (unsigned i = 1; options && i < t.n; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            if (t.node[k] == t.node[i])
+                return nf_fail(-EINVAL, "%s: two tiers are on node %d, and a page there belongs to one", rule, t.node[i]);
+        }
+    }
+    b->kernel_rule = options ? NF_BINDING_FIRST_TOUCH : kernel_rules[b->rule];
     if (nf_binding_rule_probe(b->kernel_rule, why, sizeof why))
-        return nf_fail(-ENODEV, "%s", why);
+        return nf_fail(-ENODEV, "%s%s", why, b->rule == NF_LIVE_WEIGHTED && !options ? "; with weights named (weighted:weights=2:1) a preloaded "
+                       "library deals the job's pages instead" : "");
     first = b->rule == NF_LIVE_FAR ? t.n - 1 : 0;
     last = b->rule == NF_LIVE_NEAR ? 0 : t.n - 1;
-    at = (size_t)snprintf(b->text, sizeof b->text, "%s: node", rule);
+    at = (size_t)snprintf(b->text, sizeof b->text, "%s: node", nf_live_rule_names[b->rule]);
     for (unsigned i = first; i <= last; i++) {
         b->nodes[b->n_nodes++] = t.node[i];
         b->evidence = weaker(b->evidence, t.evidence[i]);
         at += (size_t)snprintf(b->text + at, sizeof b->text - at, "%s%d", i > first ? "," : " ", t.node[i]);
     }
+    for (unsigned i = 0; options && i < b->n_nodes; i++)
+        at += (size_t)snprintf(b->text + at, sizeof b->text - at, "%s%u", i ? ":" : " by ", b->weights[i]);
     return 0;
 }
 

@@ -21,12 +21,13 @@ struct nf_live_binding {
     enum nf_binding_rule kernel_rule;
     int nodes[NF_TIER_MAX]; /* pages may be on these */
     unsigned n_nodes;
+    uint32_t weights[NF_TIER_MAX]; /* pages in a row on each of the nodes, dealt by live/spread.h; 0: the kernel's rule places them */
     enum nf_evidence evidence; /* the weakest of the tiers bound to */
     char text[96];          /* "far: node 2" */
 };
 
-/* specs: tiers as of replay, near first; none: the local node, then the nodes without CPUs, then the others.
- * 0, -EINVAL (no such rule), -ENODEV (this machine cannot: no second node, a tier that is no node, an old kernel), with the
+/* rule: a name of the list, or "weighted:weights=5:3", one whole number of 1 to 255 per tier. specs: tiers as of replay, near first; none: the local node, then the nodes without CPUs, then the others.
+ * 0, -EINVAL (no such rule, or weights), -ENODEV (this machine cannot: no second node, a tier that is no node, an old kernel), with the
  * cause set. */
 int nf_live_binding_init(struct nf_live_binding *b, const char *rule, const char *const *specs, size_t n_specs);
 /* For a child between fork and exec. 0 or -errno. */

@@ -7,6 +7,7 @@
 #include "core/model/stream.h"
 #include "core/model/words.h"
 #include "live/anchor.h"
+#include "live/preloaded.h"
 #include "pool/policy.h"
 #include "pool/tier.h"
 
@@ -41,9 +42,7 @@ void nf_live_plan_deinit(struct nf_live_plan *p);
 
 /* A run under a plan: the plan as a file that the job's placer finds. */
 struct nf_live_placing {
-    char path[64], library[4200];
-    struct nf_plan_file *file; /* mapped */
-    size_t size;
+    struct nf_live_preloaded preloaded;
 };
 /* library_folder: where preload/libnearfar-placer.so is. 0, -ENOENT (it is not there), -errno, with the cause set. Caller ends
  * it in every case. */

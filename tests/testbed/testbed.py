@@ -2,6 +2,7 @@
 only: the guest's times are the emulator's. usage: testbed.py NEARFAR SOURCE PART"""
 import json
 import pathlib
+import re
 import sqlite3
 import subprocess
 import sys
@@ -428,31 +429,44 @@ WEIGHTED, PREFERRED_MANY = 6, 5  # of the kernel's memory policies
 
 
 def interleave():
-    """Weighted interleave by a kernel that has it, and by the pool on one that has not, put as many pages on each node."""
+    """Weighted interleave by a kernel that has it, and on one that has not by the pool and by what is preloaded into a job, put as many
+    pages on each node."""
     weights, pages, size = (5, 3), 1032, 1 << 18  # what the job holds: whole rounds of 8, so that where one starts is the same
-    study, _ = captured(size=size, steps=4)
+    study, kernels = captured(size=size, steps=4)
     script = f'''
 kernel=/sys/kernel/mm/mempolicy/weighted_interleave
 [ ! -e $kernel ] || {{ echo {weights[0]} >$kernel/node0; echo {weights[1]} >$kernel/node1; }}
 ~/memory spread {WEIGHTED} {pages} >$OUT/kernel
 ~/memory spread {PREFERRED_MANY} {pages} >$OUT/preferred
 cp job.nf /tmp/job.nf && cd /tmp
-nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy weighted:weights={weights[0]}:{weights[1]} --near 100% --mode asap --blocks 1 --steps 2
-rc=$?
-cp job.nf $OUT/
-exit $rc'''
-    counts = {}
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy weighted:weights={weights[0]}:{weights[1]} --near 100% --mode asap --blocks 1 --steps 2 || exit 1
+for rule in weighted weighted:weights={weights[0]}:{weights[1]}; do
+    nearfar run job.nf --bind $rule --tier numa:node=0 --tier numa:node=1 --repetitions 1 -- ~/kernels triad {size} 8
+    echo $? >>$OUT/codes
+done
+cp job.nf $OUT/'''
+    counts, ran = {}, {}
     for version in '6.12', '6.1':
-        result = boot('A', version, script, [study, built('memory')])
+        result = boot('A', version, script, [study, kernels, built('memory')])
         emulated = rows(result, 'job.nf', "SELECT t.status, t.proofs, tt.peak_bytes / 4096 FROM trial t JOIN trial_tier tt ON "
                         "tt.trial_id = t.id WHERE t.policy LIKE 'weighted%' ORDER BY t.id, tt.tier_number")
         check(emulated and all(status == 'ok' and proofs >= 2 for status, proofs, _ in emulated), f'{version}: proved: {emulated}')
         counts[version] = [n for _, _, n in emulated][:2], result.text('kernel').strip()
         check(result.text('preferred').split() == [str(pages), '0'], f'{version}: preferred-many takes the nearest that has '
               f'room: {result.text("preferred").strip()}')
+        ran[version] = {by: message for by, message in rows(result, 'job.nf', "SELECT pages_by, message FROM live_run WHERE kind = 'bind'")}
+        check(result.text('codes').split() == ['0' if version == '6.12' else '3', '0'], f'{version}: a job bound: {result.text("codes").split()}')
     expected = [pages * w // sum(weights) for w in weights]
     check(counts['6.12'] == (expected, ' '.join(map(str, expected))), f'6.12: the pool and the kernel: {counts["6.12"]}')
     check(counts['6.1'] == (expected, 'refused: Invalid argument'), f'6.1: the pool, the kernel having none: {counts["6.1"]}')
+    check(list(ran['6.1']) == ['spread'] and set(ran['6.12']) == {'kernel', 'spread'}, f'who chose the pages of the job: {ran}')
+    for version in ran:
+        dealt = [tuple(map(int, found)) for found in re.findall(r'(\d+) \+ (\d+) pages on node', ran[version]['spread'])]
+        check([blocks for blocks, _ in dealt] == expected, f'{version}: pages of the job\'s blocks: {ran[version]["spread"]}')
+        share = sum(dealt[0]) / sum(map(sum, dealt))
+        check(abs(share - weights[0] / sum(weights)) < 0.02, f'{version}: of all it has {share:.3f} near')
+    share = float(re.search(r'([\d.]+) % on node 0', ran['6.12']['kernel']).group(1)) / 100
+    check(abs(share - weights[0] / sum(weights)) < 0.02, f'6.12: as by the kernel: {ran["6.12"]["kernel"]}')
 
 
 def gone():

@@ -147,8 +147,8 @@ static void load(struct placed *p, const char *policy, double share)
     assert_int_equal(make(&p->plan, policy, share), 0);
     if (nf_live_placing_init(&p->placing, &p->plan, folder))
         fail_msg("%s", nf_error_text(0));
-    setenv(NF_PLAN_ENV, p->placing.path, 1);
-    p->library = dlopen(p->placing.library, RTLD_NOW | RTLD_LOCAL);
+    setenv(NF_PLAN_ENV, p->placing.preloaded.path, 1);
+    p->library = dlopen(p->placing.preloaded.library, RTLD_NOW | RTLD_LOCAL);
     assert_non_null(p->library);
     p->job = dlsym(p->library, "nf_job_placer_library");
     assert_non_null(p->job);
@@ -157,9 +157,9 @@ static void load(struct placed *p, const char *policy, double share)
 static struct nf_live_placed unload(struct placed *p)
 {
     struct nf_live_placed counts;
-    char path[sizeof p->placing.path];
+    char path[sizeof p->placing.preloaded.path];
 
-    memcpy(path, p->placing.path, sizeof path);
+    memcpy(path, p->placing.preloaded.path, sizeof path);
     nf_live_placing_read(&p->placing, &counts);
     nf_live_placing_deinit(&p->placing);
     if (!access(path, F_OK)) {
@@ -262,8 +262,8 @@ static void spoil(void)
             MUST(!make(&p.plan, "lru", 0.5));
             memset(p.plan.data + at, 0xff, 4);
             MUST(!nf_live_placing_init(&p.placing, &p.plan, folder));
-            setenv(NF_PLAN_ENV, p.placing.path, 1);
-            p.library = dlopen(p.placing.library, RTLD_NOW | RTLD_LOCAL);
+            setenv(NF_PLAN_ENV, p.placing.preloaded.path, 1);
+            p.library = dlopen(p.placing.preloaded.library, RTLD_NOW | RTLD_LOCAL);
             MUST(p.library);
             p.job = dlsym(p.library, "nf_job_placer_library");
             for (int i = 0; i < 3; i++) {
@@ -644,7 +644,7 @@ static void move_by_blocks(void)
     p.job->training();
     p.job->step();
     for (int i = 0; i < 3; i++) {
-        struct nf_plan_file *f = p.placing.file;
+        struct nf_plan_file *f = p.placing.preloaded.file;
         uint64_t before = f->asked_moves;
 
         activation = p.job->allocate(64, 8 * PAGE);
