@@ -48,11 +48,12 @@ int nf_again_load(struct nf_again *a, struct nf_study *study, int64_t capture, d
 
 int nf_again_take_policy(struct nf_again *a, const char *policy, double near_share)
 {
-    size_t n = strcspn(policy, ":");
+    size_t n = strcspn(policy, ":"), length = strlen(policy);
     const struct nf_policy_ops *p;
 
-    if (snprintf(a->policy_name, sizeof a->policy_name, "%s", policy) >= (int)sizeof a->policy_name)
-        return nf_fail(-EINVAL, "no policy has a name of %zu characters", strlen(policy));
+    if (length >= sizeof a->policy_name)
+        return nf_fail(-EINVAL, "no policy has a name of %zu characters", length);
+    memcpy(a->policy_name, policy, length + 1);
     a->policy_options = a->policy_name[n] ? a->policy_name + n + 1 : "";
     a->policy_name[n] = '\0';
     p = nf_policy_find(a->policy_name);
