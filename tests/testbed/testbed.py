@@ -154,7 +154,7 @@ nearfar tiers --tree
 ~/conformance-tier 'numa: *' numa:node=$FAR >$OUT/numa 2>&1 || { cat $OUT/numa; exit 1; }
 ~/conformance-tier 'numa: *' numa:node=$FAR,page=thp >$OUT/huge 2>&1 || { cat $OUT/huge; exit 1; }
 cp job.nf /tmp/job.nf && cd /tmp
-nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=$FAR --policy all-far,interleave,lru,$HOME/policy-migrates.so --near 50% --mode asap --blocks 1 --steps 2
+nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=$FAR --policy all-far,interleave,lru,$HOME/policy-migrates.so --near 50% --mode asap --blocks 3 --steps 2
 rc=$?
 cp job.nf $OUT/
 exit $rc''', [study, CONFORMANCE, NEARFAR.parent / 'tests/conformance/policy-migrates.so'])
@@ -188,7 +188,8 @@ exit $rc''', [study, CONFORMANCE, NEARFAR.parent / 'tests/conformance/policy-mig
     (near, near_bps), (far, far_bps) = rows(result, 'job.nf', 'SELECT latency_ns, read_bps FROM tier ORDER BY number')
     check(far > 1.2 * near and near_bps > 10 * far_bps, f'the CXL node is slower: {near:.0f} and {far:.0f} ns, '
           f'{near_bps / 1e6:.0f} and {far_bps / 1e6:.0f} MB/s')
-    steps = dict(rows(result, 'job.nf', 'SELECT policy, wall_ns FROM trial'))
+    # The least disturbed block of each: the emulator shares the host's CPUs with whatever else runs there.
+    steps = dict(rows(result, 'job.nf', 'SELECT policy, min(wall_ns) FROM trial GROUP BY policy'))
     check(steps['all-far'] > steps['interleave'] > steps['all-near'], f'and so is the replay on it: {steps}')
 
 
@@ -433,7 +434,9 @@ def interleave():
     pages on each node."""
     weights, pages, size = (5, 3), 1032, 1 << 18  # what the job holds: whole rounds of 8, so that where one starts is the same
     study, kernels = captured(size=size, steps=4)
+    # A huge page is dealt as one: whether a block holds one depends on where it came to lie.
     script = f'''
+echo never >/sys/kernel/mm/transparent_hugepage/enabled
 kernel=/sys/kernel/mm/mempolicy/weighted_interleave
 [ ! -e $kernel ] || {{ echo {weights[0]} >$kernel/node0; echo {weights[1]} >$kernel/node1; }}
 ~/memory spread {WEIGHTED} {pages} >$OUT/kernel
