@@ -239,19 +239,23 @@ fill() {
     filler=$!
     until [ -s /tmp/filler ]; do sleep 0.1; done
     cat /tmp/filler
-    kill -CONT $pid
+    kill -CONT $1
     wait $pid
     echo $? >>$OUT/rc
     kill $filler
     rm /tmp/filler
 }
-fill
-nearfar replay -q job.nf $tiers --policy ~/policy-migrates-beside.so --reuse-testbed --blocks 1 --steps 80 &
+fill $pid
+nearfar replay -q job.nf $tiers --policy ~/policy-migrates-beside.so --reuse-testbed --blocks 1 --steps 200 &
 pid=$!
-# It stands still with pages of near memory that a mover took to the second node.
-until grep -q "bind:0 anon=.* N1=[0-9][0-9]" /proc/$pid/numa_maps || [ ! -d /proc/$pid ]; do sleep 0.02; done
-kill -STOP $pid
-fill
+# The child that plays a policy from outside stands still with pages of near memory that a mover took to the second node.
+until [ ! -d /proc/$pid ]; do
+    child=$(cat /proc/$pid/task/$pid/children)
+    child=${child%% *}
+    [ -n "$child" ] && grep -q "bind:0 anon=.* N1=[0-9][0-9]" /proc/$child/numa_maps && kill -STOP $child && break
+    sleep 0.02
+done
+fill $child
 cp job.nf $OUT/''', [study, built('memory'), NEARFAR.parent / 'tests/conformance/policy-migrates-beside.so'], timeout_s=300)
     trials = rows(result, 'job.nf', 'SELECT replay_id, policy, status, message FROM trial ORDER BY id')
     first, last, beside = sorted({t[0] for t in trials})
