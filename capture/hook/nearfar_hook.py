@@ -224,7 +224,9 @@ class Hook:
             self.tell_notices([reason])
 
     def tell_notices(self, reasons):
-        for reason in reasons if self.pid is not None else ():
+        if self.pid is None:
+            return
+        for reason in reasons:
             self.ring.mark(ring_module.MARK_UNSUPPORTED, name=reason)
 
     def say(self, mark):
@@ -611,7 +613,7 @@ class Hook:
 
             self.patches.replace(owner, name, wrapper)
 
-        # Under a dispatch mode torch runs a compiled function as it was written (seen with 2.11), but for what it never does.
+        # Under a dispatch mode torch runs a compiled function as it was written (seen with 2.11).
         watch(torch, "compile", "torch.compile: operators are those of the functions as written, or hidden; the bare pass ran them compiled")
 
     def install(self):
