@@ -75,6 +75,15 @@ static void test_stripe_alternates(void **state)
     }
 }
 
+/* Those that this CPU is not given by itself, too. */
+static void copies_by(enum nf_copy_way way, const char *from, char *to, size_t pages)
+{
+    memset(to, 0x77, (pages + 1) * NF_PAGE_BYTES);
+    nf_copy_pages_by(way, to, from, pages * NF_PAGE_BYTES);
+    assert_memory_equal(to, from, pages * NF_PAGE_BYTES);
+    assert_int_equal(to[pages * NF_PAGE_BYTES], 0x77);
+}
+
 static void test_copy(void **state)
 {
     enum { PAGES = 13 };
@@ -88,6 +97,9 @@ static void test_copy(void **state)
         assert_memory_equal(to, from, pages * NF_PAGE_BYTES);
         assert_int_equal(to[pages * NF_PAGE_BYTES], 0x77);
     }
+    for (unsigned way = 0; way < NF_COPY_WAYS; way++)
+        if (nf_copy_way_works(way))
+            copies_by(way, from, to, PAGES);
 }
 
 int main(void)
