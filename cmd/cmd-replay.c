@@ -100,7 +100,13 @@ static int parse_modes(const char *text, enum nf_overlap *out, size_t *n)
     return *n ? 0 : -EINVAL;
 }
 
-/* "a,b" is two policies, "a:x=1,y=2" one: a comma separates only where no options began. */
+/* What follows a comma: "key=value" is an option of the policy before it, everything else a policy. */
+static bool begins_policy(const char *item)
+{
+    return *item == '.' || *item == '/' || item[strcspn(item, ":=,")] != '=';
+}
+
+/* "a,b:x=1,y=2,c" is three policies. */
 static int split_policies(const struct nf_option_list *given, char *store, size_t size, const char **out, size_t *n)
 {
     size_t used = 0;
@@ -115,16 +121,16 @@ static int split_policies(const struct nf_option_list *given, char *store, size_
         memcpy(p, given->v[i], length);
         used += length;
         while (p) {
-            char *comma = strpbrk(p, ",:");
+            char *comma = strchr(p, ',');
 
             if (*n == NF_OPTION_LIST_MAX)
                 return -EINVAL;
             out[(*n)++] = p;
-            p = NULL;
-            if (comma && *comma == ',') {
-                *comma = '\0';
-                p = comma + 1;
-            }
+            while (comma && !begins_policy(comma + 1))
+                comma = strchr(comma + 1, ',');
+            if (comma)
+                *comma++ = '\0';
+            p = comma;
         }
     }
     return 0;

@@ -93,6 +93,15 @@ refused(nearfar('replay', 'job.nf', '--resume'), FAILED, 'no replay')
 result = nearfar('replay', 'whole.nf', '--resume', '--blocks', '9')
 check(result.returncode == USAGE and 'only --quiet' in result.stderr, f'--resume with options: {result.stderr.strip()!r}')
 
+# --- several policies in one list ---
+
+shutil.copy(WORK / 'job.nf', WORK / 'list.nf')
+result = nearfar('replay', '-q', 'list.nf', '--policy', 'interleave:ratio=25,near-first,gap-greedy:slack=1,prefetch=no,lru', '--near', '50%',
+                 '--mode', 'asap', '--steps', '2', '--llc', '64KiB', '--blocks', '1')
+listed = rows('list.nf', 'SELECT policy, policy_options FROM trial ORDER BY policy')
+check(result.returncode == 0 and listed == [('all-near', ''), ('gap-greedy', 'slack=1,prefetch=no'), ('interleave', 'ratio=25'), ('lru', ''),
+                                            ('near-first', '')], f'a comma ends options where no key=value follows: {listed}')
+
 # --- enough is known ---
 
 for width, reached in ('100000%', True), ('0.0001%', False):
