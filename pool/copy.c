@@ -1,15 +1,19 @@
 #include "pool/copy.h"
 
 #include <immintrin.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
 
+#include "core/base/log.h"
 #include "core/model/stream.h"
 
 const bool nf_copy_fetches_destination = false;
 
-/* On Intel's cores one stream of loads keeps a single hardware prefetcher busy, four pages side by side use several of them
- * (13 against 22 GB/s on an AVX-512 guest; two are in between, eight no better). AMD's cores lose three quarters of their speed by
- * it, since loads and stores of pages side by side are equal in the address bits below a page: pages in order there. */
+/* One stream of loads keeps one hardware prefetcher busy, several pages side by side more of them: 22 for 13 GB/s on one AVX-512
+ * guest, but a quarter of the speed on a Zen 3 one, where loads and stores of pages side by side seem to hinder each other since
+ * they are equal in the address bits below a page. Which way is fastest is therefore timed, once a process. */
 enum { SIDE_BY_SIDE = 4, GROUP_BYTES = SIDE_BY_SIDE * NF_PAGE_BYTES, PIECE_LINES = 4 };
 
 static inline void copy_line(char *to, const char *from)
@@ -103,14 +107,43 @@ void nf_copy_pages_by(enum nf_copy_way way, char *to, const char *from, size_t b
     _mm_sfence(); /* streamed stores are ordered with nothing else */
 }
 
-static enum nf_copy_way best_way(void)
+enum { TRIED_BYTES = 2 << 20, ROUNDS = 3 };
+static _Atomic int chosen = NF_COPY_ORDERED;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Turn by turn, each time on memory that no other turn touched; a way's best turn counts, since others were disturbed. */
+static void choose(void)
 {
-    if (__builtin_cpu_is("intel"))
-        return nf_copy_way_works(NF_COPY_ASIDE_AVX512) ? NF_COPY_ASIDE_AVX512 : NF_COPY_ASIDE;
-    return nf_copy_way_works(NF_COPY_ORDERED_AVX2) ? NF_COPY_ORDERED_AVX2 : NF_COPY_ORDERED;
+    size_t bytes = (size_t)ROUNDS * NF_COPY_WAYS * TRIED_BYTES;
+    char *to = mmap(NULL, 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *from = to + bytes;
+    uint64_t best = UINT64_MAX;
+
+    if (to == MAP_FAILED)
+        return;
+    madvise(to, 2 * bytes, MADV_HUGEPAGE);
+    memset(to, 1, 2 * bytes);
+    for (unsigned turn = 0; turn < ROUNDS * NF_COPY_WAYS; turn++) {
+        enum nf_copy_way way = turn % NF_COPY_WAYS;
+        uint64_t begun = nf_now_ns(), took;
+
+        if (!nf_copy_way_works(way))
+            continue;
+        nf_copy_pages_by(way, to + (size_t)turn * TRIED_BYTES, from + (size_t)turn * TRIED_BYTES, TRIED_BYTES);
+        took = nf_now_ns() - begun;
+        if (took < best) {
+            best = took;
+            chosen = (int)way;
+        }
+    }
+    munmap(to, 2 * bytes);
+}
+
+void nf_copy_choose(void)
+{
+    pthread_once(&once, choose);
 }
 
 void nf_copy_pages(char *to, const char *from, size_t bytes)
 {
-    nf_copy_pages_by(best_way(), to, from, bytes);
+    nf_copy_pages_by((enum nf_copy_way)chosen, to, from, bytes);
 }

@@ -10,6 +10,7 @@
 #include "core/base/array.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "pool/copy.h"
 #include "pool/evict.h"
 #include "pool/pool-state.h"
 #include "pool/ticks.h"
@@ -745,6 +746,8 @@ static int open_mover(struct nf_pool *p, const struct nf_pool_config *c)
     nf_mover_init(&p->mover, kind, c->tiers, c->n_tiers, c->latency_ns[0], c->read_bps[0], c->pages);
     p->mover.yields = c->helper_shares;
     p->mover.weightless = c->weightless;
+    if (!c->weightless && kind != NF_MOVER_KERNEL && kind != NF_MOVER_MOVE_PAGES)
+        nf_copy_choose();
     if (p->ops.semantics.sync == NF_SYNC_HELPER)
         p->mover.chunk_bytes = NF_MOVER_CHUNK_BESIDE;
     return 0;

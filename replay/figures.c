@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/model/stats.h"
 #include "core/model/stream.h"
+#include "pool/copy.h"
 #include "pool/fault-cost.h"
 #include "pool/mover.h"
 #include "pool/tier-binding.h"
@@ -433,6 +434,7 @@ static int copy(struct run *r, uint32_t from, uint32_t to)
     int rc;
 
     nf_mover_init(&c.mover, NF_MOVER_COPY, tiers, r->o->n_tiers, r->o->local.latency_ns, r->o->local.read_bps, NULL);
+    nf_copy_choose();
     rc = tiers[from].ops->map(tiers[from].state, COPY_BYTES, &memory[0]);
     if (!rc)
         rc = tiers[to].ops->map(tiers[to].state, COPY_BYTES, &memory[1]);

@@ -40,6 +40,7 @@ int bench_copy(struct bench *b)
     }
     madvise(both, 2 * s.bytes, MADV_HUGEPAGE);
     memset(both, 1, 2 * s.bytes);
+    nf_copy_choose();
     s.from = both;
     s.to = both + s.bytes;
     rc = bench_row(b, &row, &s);

@@ -143,6 +143,7 @@ int bench_peers(struct bench *b)
     madvise(s.other, s.bytes, MADV_HUGEPAGE);
     memset(s.memory, 1, s.bytes);
     memset(s.other, 2, s.bytes);
+    nf_copy_choose();
     nf_rows_init(&s.rows, BLOCK / LINE, 11);
     b->rounds = b->rounds < PEER_ROUNDS ? b->rounds : PEER_ROUNDS;
     for (size_t i = 0; i < sizeof rows / sizeof *rows && !rc; i++) {

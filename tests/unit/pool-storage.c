@@ -97,6 +97,10 @@ static void test_copy(void **state)
         assert_memory_equal(to, from, pages * NF_PAGE_BYTES);
         assert_int_equal(to[pages * NF_PAGE_BYTES], 0x77);
     }
+    nf_copy_choose();
+    memset(to, 0x77, sizeof to);
+    nf_copy_pages(to, from, sizeof from);
+    assert_memory_equal(to, from, sizeof from);
     for (unsigned way = 0; way < NF_COPY_WAYS; way++)
         if (nf_copy_way_works(way))
             copies_by(way, from, to, PAGES);
