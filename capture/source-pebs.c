@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "capture/numa-of.h"
 #include "capture/pmu-events.h"
 #include "capture/pmu-machine.h"
 #include "capture/pmu-plan.h"
 #include "capture/pmu-sampler.h"
 #include "core/base/error.h"
+#include "core/base/numa-of.h"
 
 #define ROLE(name, role, about) {name, 0, NF_OPTION_FLAG, offsetof(struct nf_pebs_options, roles[role]), NULL, about}
 static const struct nf_option options[] = {
@@ -108,7 +108,7 @@ static int open_source(const void *opaque, struct nf_source **out, struct nf_sou
     rc = nf_pebs_plan(o, nf_pmu_uarch_of(m.family, m.model, m.stepping), &pmu, &plan);
     if (rc)
         return nf_fail_in(rc, "source pebs");
-    if (o->physical && !nf_numa_of_new("", &nodes)) {
+    if (o->physical && !nf_numa_of_new("/sys", &nodes)) {
         size_t n = strlen(plan.notes);
 
         snprintf(plan.notes + n, sizeof plan.notes - n, "; ");

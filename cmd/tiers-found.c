@@ -33,8 +33,8 @@ static const struct nf_column columns[] = {
 
 struct found {
     struct nf_node nodes[NF_NODES_MAX];
-    struct nf_device devices[NF_DEVICES_MAX];
-    int n_nodes, n_devices;
+    struct nf_devices devices;
+    int n_nodes;
     char sys[512];
     char machine[384]; /* what holds for the whole machine */
 };
@@ -83,15 +83,13 @@ static void read_machine(struct found *f, const char *root)
 
 static int look(struct found *f, const char *root)
 {
-    int rc = 0;
+    int rc;
 
     snprintf(f->sys, sizeof f->sys, "%s/sys", root);
     f->n_nodes = nf_nodes_list_all(f->sys, f->nodes, NF_NODES_MAX);
     if (f->n_nodes < 0)
         return f->n_nodes;
-    f->n_devices = nf_devices_list(f->sys, f->devices, NF_DEVICES_MAX);
-    if (f->n_devices < 0)
-        rc = f->n_devices;
+    rc = nf_devices_list(f->sys, &f->devices);
     read_machine(f, root);
     return rc;
 }
@@ -112,17 +110,24 @@ static void node_detail(const struct nf_node *n, struct nf_buf *b)
                       (unsigned long long)n->huge_1g);
 }
 
-/* The dax devices whose memory is this node's. */
+/* The dax devices and regions whose memory is this node's. */
 static void node_stands_on(const struct found *f, int node, struct nf_buf *b)
 {
-    for (int i = 0; i < f->n_devices; i++)
-        if (f->devices[i].target_node == node && !strcmp(f->devices[i].kind, "system-ram"))
-            nf_buf_printf(b, "%s%s", b->n ? " " : "", f->devices[i].name);
+    for (size_t i = 0; i < f->devices.n; i++)
+        if (f->devices.v[i].is_node && f->devices.v[i].target_node == node)
+            nf_buf_printf(b, "%s%s", b->n ? " " : "", f->devices.v[i].name);
+}
+
+static void rated_cells(const struct nf_rated *r, struct nf_table *t)
+{
+    known(t, r->read_ns);
+    known(t, r->write_ns);
+    known(t, r->read_bps);
+    known(t, r->write_bps);
 }
 
 static void node_row(const struct found *f, const struct nf_node *n, struct nf_table *t)
 {
-    const struct nf_rated *r = &n->rated[NF_RATED_ANY];
     struct nf_buf detail = {0}, on = {0};
     char name[16];
 
@@ -135,10 +140,7 @@ static void node_row(const struct found *f, const struct nf_node *n, struct nf_t
     nf_table_integer(t, n->number);
     nf_table_text(t, on.n ? on.data : "");
     at_least(t, n->distance, 1);
-    known(t, r->read_ns);
-    known(t, r->write_ns);
-    known(t, r->read_bps);
-    known(t, r->write_bps);
+    rated_cells(&n->rated[NF_RATED_ANY], t);
     at_least(t, n->kernel_tier, 0);
     at_least(t, n->weight, 1);
     nf_table_text(t, detail.failed ? "" : detail.data);
@@ -153,8 +155,10 @@ static void device_row(const struct nf_device *d, struct nf_table *t)
     known(t, (double)d->bytes);
     at_least(t, d->target_node, 0);
     nf_table_text(t, d->on);
-    for (int i = 0; i < 7; i++)
-        nf_table_unknown(t);
+    nf_table_unknown(t); /* distance, kernel tier and weight are a node's */
+    rated_cells(&d->rated[NF_RATED_ANY], t);
+    nf_table_unknown(t);
+    nf_table_unknown(t);
     nf_table_text(t, d->detail);
 }
 
@@ -167,8 +171,8 @@ static int print_table(const struct found *f, enum nf_table_format format)
         return nf_fail(-ENOMEM, "no memory");
     for (int i = 0; i < f->n_nodes; i++)
         node_row(f, &f->nodes[i], t);
-    for (int i = 0; i < f->n_devices; i++)
-        device_row(&f->devices[i], t);
+    for (size_t i = 0; i < f->devices.n; i++)
+        device_row(&f->devices.v[i], t);
     nf_table_text(t, "machine");
     nf_table_text(t, "");
     for (int i = 0; i < 2; i++)
@@ -184,14 +188,21 @@ static int print_table(const struct found *f, enum nf_table_format format)
 
 /* --- tree --- */
 
-static void rated(const struct nf_rated *r, const char *from, struct nf_buf *b)
+static void rated_line(const struct nf_rated *r, const char *from, int depth, struct nf_buf *b)
 {
     char ns[2][NF_UNITS_TEXT], bps[2][NF_UNITS_TEXT];
 
     if (r->read_ns > 0 || r->read_bps > 0)
-        nf_buf_printf(b, "   rated%s: read %s, %s/s; write %s, %s/s\n", from, nf_format_ns(ns[0], r->read_ns),
+        nf_buf_printf(b, "%*srated%s: read %s, %s/s; write %s, %s/s\n", 3 * depth, "", from, nf_format_ns(ns[0], r->read_ns),
                       nf_format_bytes(bps[0], r->read_bps), nf_format_ns(ns[1], r->write_ns),
                       nf_format_bytes(bps[1], r->write_bps));
+}
+
+static void rated_lines(const struct nf_rated r[NF_RATED_CLASSES], int depth, struct nf_buf *b)
+{
+    rated_line(&r[NF_RATED_ANY], "", depth, b);
+    if (memcmp(&r[NF_RATED_ANY], &r[NF_RATED_CPU], sizeof *r))
+        rated_line(&r[NF_RATED_CPU], " from CPUs", depth, b);
 }
 
 static void device_tree(const struct found *f, const struct nf_device *d, int depth, bool *shown, struct nf_buf *b)
@@ -200,13 +211,15 @@ static void device_tree(const struct found *f, const struct nf_device *d, int de
 
     nf_buf_printf(b, "%*s%s: %s, %s, %s\n", 3 * depth, "", d->name, d->kind,
                   d->bytes ? nf_format_bytes(size, (double)d->bytes) : "size unknown", d->detail);
-    shown[d - f->devices] = true;
+    shown[d - f->devices.v] = true;
+    if (!strcmp(d->kind, "cxl region")) /* a dax device's are those of its region */
+        rated_lines(d->rated, depth + 1, b);
     for (const char *p = d->on; *p && depth < DEPTH_MAX; p += strspn(p, " ")) {
         size_t n = strcspn(p, " ");
+        const struct nf_device *below = nf_devices_named(&f->devices, p, n);
 
-        for (int i = 0; i < f->n_devices; i++)
-            if (strlen(f->devices[i].name) == n && !memcmp(f->devices[i].name, p, n))
-                device_tree(f, &f->devices[i], depth + 1, shown, b);
+        if (below)
+            device_tree(f, below, depth + 1, shown, b);
         p += n;
     }
 }
@@ -226,12 +239,10 @@ static void node_tree(const struct found *f, const struct nf_node *n, bool *show
     if (n->weight)
         nf_buf_printf(b, ", weight %d", n->weight);
     nf_buf_puts(b, "\n");
-    rated(&n->rated[NF_RATED_ANY], "", b);
-    if (memcmp(&n->rated[NF_RATED_ANY], &n->rated[NF_RATED_CPU], sizeof *n->rated))
-        rated(&n->rated[NF_RATED_CPU], " from CPUs", b);
-    for (int i = 0; i < f->n_devices; i++)
-        if (f->devices[i].target_node == n->number && !strcmp(f->devices[i].kind, "system-ram"))
-            device_tree(f, &f->devices[i], 1, shown, b);
+    rated_lines(n->rated, 1, b);
+    for (size_t i = 0; i < f->devices.n; i++)
+        if (f->devices.v[i].is_node && f->devices.v[i].target_node == n->number)
+            device_tree(f, &f->devices.v[i], 1, shown, b);
 }
 
 /* Whether another device that has not been shown stands on this one. */
@@ -239,28 +250,30 @@ static bool carries(const struct found *f, const struct nf_device *d, const bool
 {
     size_t n = strlen(d->name);
 
-    for (int i = 0; i < f->n_devices; i++)
-        for (const char *p = f->devices[i].on; !shown[i] && (p = strstr(p, d->name)); p += n)
-            if ((p == f->devices[i].on || p[-1] == ' ') && (!p[n] || p[n] == ' '))
+    for (size_t i = 0; i < f->devices.n; i++)
+        for (const char *p = f->devices.v[i].on; !shown[i] && (p = strstr(p, d->name)); p += n)
+            if ((p == f->devices.v[i].on || p[-1] == ' ') && (!p[n] || p[n] == ' '))
                 return true;
     return false;
 }
 
 static int print_tree(const struct found *f)
 {
-    bool shown[NF_DEVICES_MAX] = {false}, heading = false;
+    bool *shown = calloc(f->devices.n + 1, sizeof *shown), heading = false;
     struct nf_buf b = {0};
     int rc = 0;
 
+    if (!shown)
+        return nf_fail(-ENOMEM, "no memory");
     for (int i = 0; i < f->n_nodes; i++)
         node_tree(f, &f->nodes[i], shown, &b);
     for (int again = 0; again < DEPTH_MAX; again++)
-        for (int i = 0; i < f->n_devices; i++)
-            if (!shown[i] && !carries(f, &f->devices[i], shown)) {
+        for (size_t i = 0; i < f->devices.n; i++)
+            if (!shown[i] && !carries(f, &f->devices.v[i], shown)) {
                 if (!heading)
                     nf_buf_puts(&b, "below no node:\n");
                 heading = true;
-                device_tree(f, &f->devices[i], 1, shown, &b);
+                device_tree(f, &f->devices.v[i], 1, shown, &b);
             }
     nf_buf_printf(&b, "%s\n", f->machine);
     if (b.failed)
@@ -268,6 +281,7 @@ static int print_tree(const struct found *f)
     else if (fwrite(b.data, 1, b.n, stdout) != b.n && errno != EPIPE)
         rc = nf_fail(-errno, "cannot write the output: %s", strerror(errno));
     nf_buf_deinit(&b);
+    free(shown);
     return rc;
 }
 
@@ -281,6 +295,7 @@ int nf_tiers_print_found(const char *root, bool tree, enum nf_table_format forma
     rc = look(f, root);
     if (!rc)
         rc = tree ? print_tree(f) : print_table(f, format);
+    nf_devices_free(&f->devices);
     free(f);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "pool/sysfs.h"
 
 enum { NODE_NUMBER_MAX = 1024, KERNEL_TIERS_MAX = 1024 };
@@ -54,14 +55,14 @@ static int distance(const char *root, int from, int index)
     return value;
 }
 
-static void read_rated(const char *root, int node, int class, struct nf_rated *out)
+void nf_rated_read(struct nf_rated *out, const char *root, const char *folder)
 {
     static const char names[][20] = {"read_latency", "write_latency", "read_bandwidth", "write_bandwidth"};
     double value[4] = {0};
 
     for (int i = 0; i < 4; i++)
-        nf_sysfs_number(&value[i], root, NODE "access%d/initiators/%s", node, class, names[i]);
-    *out = (struct nf_rated){value[0], value[1], value[2] * 1024 * 1024, value[3] * 1024 * 1024}; /* MiB/s */
+        nf_sysfs_number(&value[i], root, "%s/%s", folder, names[i]);
+    *out = (struct nf_rated){value[0], value[1], value[2] * 1024 * 1024, value[3] * 1024 * 1024};
 }
 
 /* The nodes whose CPUs the rated values are for: links node0, node1, ... beside them. */
@@ -77,7 +78,7 @@ static void read_initiators(const char *root, struct nf_node *n)
 
 static int kernel_tier(const char *root, int node)
 {
-    char list[256];
+    char list[1024];
 
     for (int i = 0; i < KERNEL_TIERS_MAX; i++)
         if (nf_sysfs_line(list, sizeof list, root, "devices/virtual/memory_tiering/memory_tier%d/nodelist", i) &&
@@ -88,11 +89,14 @@ static int kernel_tier(const char *root, int node)
 
 static void read_node(const char *root, struct nf_node *n)
 {
+    char folder[96];
     double value;
 
     n->has_cpu = nf_sysfs_line(n->cpus, sizeof n->cpus, root, NODE "cpulist", n->number);
-    for (int c = 0; c < NF_RATED_CLASSES; c++)
-        read_rated(root, n->number, c, &n->rated[c]);
+    for (int c = 0; c < NF_RATED_CLASSES; c++) {
+        snprintf(folder, sizeof folder, NODE "access%d/initiators", n->number, c);
+        nf_rated_read(&n->rated[c], root, folder);
+    }
     n->rated_read_latency_ns = n->rated[NF_RATED_ANY].read_ns;
     n->rated_read_bps = n->rated[NF_RATED_ANY].read_bps;
     read_initiators(root, n);
@@ -109,12 +113,16 @@ int nf_nodes_list_all(const char *root, struct nf_node *out, int max)
 {
     int n = 0, first_cpu = -1;
 
-    for (int i = 0; i < NODE_NUMBER_MAX && n < max; i++) {
-        struct nf_node *node = &out[n];
+    for (int i = 0; i < NODE_NUMBER_MAX; i++) {
+        struct nf_node beyond, *node = n < max ? &out[n] : &beyond;
 
         *node = (struct nf_node){.number = i};
         if (!read_meminfo(root, node))
             continue;
+        if (n == max) {
+            nf_warn("%s lists more than %d NUMA nodes: node %d and those after it are left out", root, max, i);
+            break;
+        }
         read_node(root, node);
         if (node->has_cpu && first_cpu < 0)
             first_cpu = i;

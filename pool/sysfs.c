@@ -28,6 +28,9 @@ static bool read_line(char *text, size_t size, const char *path)
         return false;
     if (!fgets(text, (int)size, f))
         text[0] = '\0';
+    /* What is cut says so. */
+    if (size > 4 && strlen(text) == size - 1 && text[size - 2] != '\n' && getc(f) != EOF)
+        memcpy(text + size - 4, "...", 4);
     fclose(f);
     text[strcspn(text, "\n")] = '\0';
     return text[0];

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The first line of root/path. False, and an empty text, when there is none or it is empty. */
+/* The first line of root/path; one that does not fit ends in "...". False, and an empty text, when there is none or it is empty. */
 bool nf_sysfs_line(char *text, size_t size, const char *root, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* A number from it, decimal or 0x...; false when there is none or it is negative. */

@@ -1,11 +1,12 @@
 /* Which NUMA nodes a memory controller, a package or a CXL device stands for. */
 #include <errno.h>
-#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/error.h"
+#include "pool/devices.h"
 #include "replay/counters-pmu.h"
 
 enum { CPUS_MAX = 4096, NODES_MAX = 64 };
@@ -105,56 +106,36 @@ uint64_t nf_counter_nodes_without_cpu(const char *root)
     return node_set(root, "/sys/devices/system/node/has_memory") & ~node_set(root, "/sys/devices/system/node/has_cpu");
 }
 
-/* Whether the endpoint decoder "decoder5.0" belongs to memory device `mem`: its endpoint's upstream port is the device. */
-static bool decodes_for(const char *root, const char *decoder, const char *mem)
+/* Whether one of the names in `on` is a device that stands on `wanted`, itself or through others. */
+static bool stands_on(const struct nf_devices *devices, const struct nf_device *d, const char *wanted)
 {
-    char link[NF_PMU_PATH], *real;
-    const char *name;
-    int endpoint;
-    bool same;
+    for (const char *p = d->on; *p; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+        const struct nf_device *below = nf_devices_named(devices, p, n);
 
-    if (sscanf(decoder, "decoder%d.", &endpoint) != 1)
-        return false;
-    snprintf(link, sizeof link, "%s/sys/bus/cxl/devices/endpoint%d/uport", root, endpoint);
-    real = realpath(link, NULL);
-    name = real ? strrchr(real, '/') : NULL;
-    same = name && !strcmp(name + 1, mem);
-    free(real);
-    return same;
+        /* What stands on a thing comes after it in the list: no circle. */
+        if (below && below < d && (!strcmp(below->name, wanted) || stands_on(devices, below, wanted)))
+            return true;
+        p += n;
+    }
+    return false;
 }
 
 uint64_t nf_counter_nodes_of_memdev(const char *root, const char *mem)
 {
-    char pattern[NF_PMU_PATH];
+    struct nf_devices devices;
+    char sys[NF_PMU_PATH];
     uint64_t nodes = 0;
-    glob_t g;
 
-    snprintf(pattern, sizeof pattern, "%s/sys/bus/cxl/devices/region*", root);
-    if (glob(pattern, 0, NULL, &g))
-        return 0;
-    for (size_t i = 0; i < g.gl_pathc; i++) {
-        bool ours = false;
-        glob_t dax;
+    snprintf(sys, sizeof sys, "%s/sys", root);
+    if (nf_devices_list(sys, &devices))
+        nf_error_clear(); /* unknown then */
+    for (size_t i = 0; i < devices.n; i++) {
+        const struct nf_device *d = &devices.v[i];
 
-        /* Sixteen ways are the most a region interleaves. */
-        for (int target = 0; target < 16 && !ours; target++) {
-            char path[32], text[64];
-
-            snprintf(path, sizeof path, "/target%d", target);
-            if (nf_root_read(g.gl_pathv[i], path, text, sizeof text))
-                break;
-            ours = decodes_for(root, text, mem);
-        }
-        if (!ours || snprintf(pattern, sizeof pattern, "%s/dax_region*/dax*", g.gl_pathv[i]) >= (int)sizeof pattern ||
-            glob(pattern, 0, NULL, &dax))
-            continue;
-        for (size_t k = 0; k < dax.gl_pathc; k++) {
-            int node = number(dax.gl_pathv[k], "/target_node");
-
-            nodes |= node >= 0 && node < NODES_MAX ? 1ull << node : 0;
-        }
-        globfree(&dax);
+        if (!strcmp(d->kind, "cxl region") && d->target_node >= 0 && d->target_node < NODES_MAX && stands_on(&devices, d, mem))
+            nodes |= 1ull << d->target_node;
     }
-    globfree(&g);
+    nf_devices_free(&devices);
     return nodes;
 }

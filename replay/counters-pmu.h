@@ -28,7 +28,7 @@ uint64_t nf_counter_nodes_of_cpu(const char *root, int cpu);
 uint64_t nf_counter_nodes_of_package(const char *root, int package);
 /* Nodes with memory and no CPU. */
 uint64_t nf_counter_nodes_without_cpu(const char *root);
-/* Node that the regions of CXL memory device `mem` are, once they are devdax or onlined; 0: unknown. */
+/* Nodes that the regions of CXL memory device `mem` are, onlined or as devdax (pool/devices.h); 0: unknown. */
 uint64_t nf_counter_nodes_of_memdev(const char *root, const char *mem);
 /* "0-3,8": into at most max numbers; how many, or -EBADMSG. Without a cause. */
 int nf_counter_list(const char *text, int *out, int max);

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "capture/numa-of.h"
 #include "capture/pmu-machine.h"
+#include "core/base/numa-of.h"
 #include "core/base/pmu.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -73,11 +73,12 @@ static void terms(char *text)
 static void memory(const char *text, size_t size)
 {
     struct nf_numa_of *n;
-    char line[64];
+    char line[64], sys[72];
 
+    snprintf(sys, sizeof sys, "%s/sys", root);
     put("/sys/devices/system/node/node0/memory7/state", "online\n", 7);
     put("/sys/devices/system/memory/block_size_bytes", text, size);
-    if (nf_numa_of_new(root, &n))
+    if (nf_numa_of_new(sys, &n))
         return;
     nf_numa_of_text(n, line, sizeof line);
     if (nf_numa_of(n, UINT64_MAX) > 0 || nf_numa_of(n, 0) != NF_NUMA_NONE)

@@ -11,13 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "capture/numa-of.h"
 #include "capture/pmu-events.h"
 #include "capture/pmu-machine.h"
 #include "capture/pmu-plan.h"
 #include "capture/source-ibs.h"
 #include "capture/source-pebs.h"
 #include "core/base/error.h"
+#include "core/base/numa-of.h"
 #include "core/base/pmu.h"
 #include "core/model/words.h"
 #include "tests/unit/pmu-tree.h"
@@ -466,11 +466,12 @@ static void test_probes(void **state)
 static void test_nodes(void **state)
 {
     struct nf_numa_of *n;
-    char text[200];
+    char text[200], sys[72];
 
-    assert_int_equal(nf_numa_of_new(tree.root, &n), -ENOENT);
+    snprintf(sys, sizeof sys, "%s/sys", tree.root);
+    assert_int_equal(nf_numa_of_new(sys, &n), -ENOENT);
     pmu_tree_put(&tree, "/sys/devices/system/memory/block_size_bytes", "8000000\n"); /* 128 MiB */
-    assert_int_equal(nf_numa_of_new(tree.root, &n), -ENOENT);
+    assert_int_equal(nf_numa_of_new(sys, &n), -ENOENT);
     for (int i = 0; i < 16; i++) {
         char path[128];
 
@@ -482,7 +483,7 @@ static void test_nodes(void **state)
     pmu_tree_put(&tree, "/sys/devices/system/node/node0/memory41/state", "online\n");
     pmu_tree_put(&tree, "/sys/devices/system/node/node0/meminfo", "x\n");
     pmu_tree_put(&tree, "/sys/devices/system/node/node1/meminfo", "x\n"); /* without memory */
-    assert_int_equal(nf_numa_of_new(tree.root, &n), 0);
+    assert_int_equal(nf_numa_of_new(sys, &n), 0);
     assert_int_equal(nf_numa_of(n, 0), 0);
     assert_int_equal(nf_numa_of(n, 0x3fffffff), 0);
     assert_int_equal(nf_numa_of(n, 0x40000000), NF_NUMA_NONE);
@@ -504,9 +505,9 @@ static void test_nodes(void **state)
     }
     nf_numa_of_free(n);
     pmu_tree_put(&tree, "/sys/devices/system/memory/block_size_bytes", "0\n");
-    assert_int_equal(nf_numa_of_new(tree.root, &n), -EBADMSG);
+    assert_int_equal(nf_numa_of_new(sys, &n), -EBADMSG);
     pmu_tree_put(&tree, "/sys/devices/system/memory/block_size_bytes", "much\n");
-    assert_int_equal(nf_numa_of_new(tree.root, &n), -EBADMSG);
+    assert_int_equal(nf_numa_of_new(sys, &n), -EBADMSG);
     assert_null(nf_numa_of_free(NULL));
 }
 
@@ -514,7 +515,7 @@ static void test_nodes(void **state)
 static void test_nodes_here(void **state)
 {
     struct nf_numa_of *n;
-    int rc = nf_numa_of_new("", &n);
+    int rc = nf_numa_of_new("/sys", &n);
 
     if (rc == -ENOENT) {
         print_message("%s\n", nf_error_text(rc));

@@ -139,6 +139,14 @@ static void make_link(const char *target, const char *path)
     assert_int_equal(symlink(from, full), 0);
 }
 
+static void remove_link(const char *path)
+{
+    char full[512];
+
+    snprintf(full, sizeof full, "%s%s", tree.root, path);
+    assert_int_equal(unlink(full), 0);
+}
+
 static void cxl_devices_by_their_region(void **state)
 {
     struct nf_counter_event *e;
@@ -152,11 +160,17 @@ static void cxl_devices_by_their_region(void **state)
     put("config:0-31\n", DEVICES "cxl_pmu_mem1.0/format/mask");
     put("vid=0x1e98,gid=0x20,mask=0x2\n", DEVICES "cxl_pmu_mem1.0/events/m2s_req_memrd");
     put("vid=0x1e98,gid=0x21,mask=0x2\n", DEVICES "cxl_pmu_mem1.0/events/m2s_rwd_memwr");
-    put("x", "/sys/devices/mem1/serial");
+    put("x", "/sys/bus/cxl/devices/mem1/serial");
     put("x", "/sys/bus/cxl/devices/endpoint4/size");
-    make_link("/sys/devices/mem1", "/sys/bus/cxl/devices/endpoint4/uport");
-    put("decoder4.0\n", "/sys/bus/cxl/devices/region0/target0");
-    put("2\n", "/sys/bus/cxl/devices/region0/dax_region0/dax0.0/target_node");
+    make_link("/sys/bus/cxl/devices/mem1", "/sys/bus/cxl/devices/endpoint4/uport");
+    put("0x40000000\n", "/sys/bus/cxl/devices/decoder4.0/size");
+    put("0x40000000\n", "/sys/devices/root0/decoder0.0/region0/size");
+    put("1\n", "/sys/devices/root0/decoder0.0/region0/interleave_ways");
+    put("decoder4.0\n", "/sys/devices/root0/decoder0.0/region0/target0");
+    put("2\n", "/sys/devices/root0/decoder0.0/region0/dax_region0/dax0.0/target_node");
+    put("x", "/sys/bus/dax/devices/none");
+    make_link("/sys/devices/root0/decoder0.0/region0", "/sys/bus/cxl/devices/region0");
+    make_link("/sys/devices/root0/decoder0.0/region0/dax_region0/dax0.0", "/sys/bus/dax/devices/dax0.0");
     if (nf_counter_events(tree.root, NF_COUNTER_CXL, &e, &n))
         fail_msg("%s", nf_error_text(0));
     assert_int_equal(n, 2);
@@ -164,7 +178,18 @@ static void cxl_devices_by_their_region(void **state)
     assert_true(e[1].encoding.config == 0x1e98002100000002 && e[1].write);
     assert_int_equal(e[0].nodes, 4);
     free(e);
-    put("decoder5.0\n", "/sys/bus/cxl/devices/region0/target0"); /* another device's */
+    /* Without a devdax, as firmware leaves it, the kernel's memory blocks tell by the region's address. */
+    remove_link("/sys/bus/dax/devices/dax0.0");
+    assert_int_equal(nf_counter_events(tree.root, NF_COUNTER_CXL, &e, &n), 0);
+    assert_int_equal(e[0].nodes, 0);
+    free(e);
+    put("0x100000000\n", "/sys/devices/root0/decoder0.0/region0/resource");
+    put("8000000\n", "/sys/devices/system/memory/block_size_bytes");
+    put("online\n", "/sys/devices/system/node/node5/memory32/state");
+    assert_int_equal(nf_counter_events(tree.root, NF_COUNTER_CXL, &e, &n), 0);
+    assert_int_equal(e[0].nodes, 32);
+    free(e);
+    put("decoder5.0\n", "/sys/devices/root0/decoder0.0/region0/target0"); /* another device's */
     assert_int_equal(nf_counter_events(tree.root, NF_COUNTER_CXL, &e, &n), 0);
     assert_int_equal(e[0].nodes, 0);
     free(e);

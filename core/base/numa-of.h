@@ -7,9 +7,9 @@ struct nf_numa_of;
 
 enum { NF_NUMA_NONE = -1 };
 
-/* root: "" for this machine. 0, -ENOENT when the kernel does not tell (no memory hotplug: one node then, or unknown),
+/* sys: "/sys" for this machine. 0, -ENOENT when the kernel does not tell (no memory hotplug: one node then, or unknown),
  * -EBADMSG, -ENOMEM (cause set). */
-int nf_numa_of_new(const char *root, struct nf_numa_of **out);
+int nf_numa_of_new(const char *sys, struct nf_numa_of **out);
 struct nf_numa_of *nf_numa_of_free(struct nf_numa_of *n); /* NULL is fine; returns NULL */
 /* The node, or NF_NUMA_NONE for an address that is no memory's. */
 int nf_numa_of(const struct nf_numa_of *n, uint64_t physical);

@@ -1,4 +1,4 @@
-#include "capture/numa-of.h"
+#include "core/base/numa-of.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -77,7 +77,7 @@ static void merge(struct nf_numa_of *n)
     n->ranges.n = kept;
 }
 
-int nf_numa_of_new(const char *root, struct nf_numa_of **out)
+int nf_numa_of_new(const char *sys, struct nf_numa_of **out)
 {
     struct nf_numa_of *n = calloc(1, sizeof *n);
     char folder[NF_PMU_PATH], path[2 * NF_PMU_PATH], text[64], *end;
@@ -87,11 +87,11 @@ int nf_numa_of_new(const char *root, struct nf_numa_of **out)
 
     if (!n)
         return -ENOMEM;
-    snprintf(folder, sizeof folder, "%s/sys/devices/system/node", root);
-    rc = nf_root_read(root, "/sys/devices/system/memory/block_size_bytes", text, sizeof text);
+    snprintf(folder, sizeof folder, "%s/devices/system/node", sys);
+    rc = nf_root_read(sys, "/devices/system/memory/block_size_bytes", text, sizeof text);
     if (rc) {
         rc = nf_fail(-ENOENT, "the kernel does not tell its memory blocks (no block_size_bytes under %s"
-                     "/sys/devices/system/memory)", root);
+                     "/devices/system/memory)", sys);
         goto fail;
     }
     n->block_bytes = strtoull(text, &end, 16); /* printed without 0x */
