@@ -7,6 +7,8 @@
 #include "replay/measure.h"
 #include "tests/bench/bench.h"
 
+static const double TOLERANCE = 0.03;
+
 /* No access can be faster than the latency of its chain, or than its line takes on the link. */
 static double chase_target_ns(const struct nf_tier_facts *far, unsigned chains)
 {
@@ -23,9 +25,9 @@ static void print_chase(struct bench *b, const struct nf_tier_facts *far, const 
 
     for (size_t i = 0; i < samples->list.n && n < 64; i++)
         if (!strcmp(samples->list.v[i].what, "chase") && samples->list.v[i].parallelism == chains)
-            values[n++] = samples->list.v[i].value;
+            values[n++] = samples->list.v[i].value / chase_target_ns(far, chains);
     snprintf(name, sizeof name, "injected latency, %u chain%s", chains, chains > 1 ? "s" : "");
-    bench_values(b, name, "ns", values, n, "target", chase_target_ns(far, chains));
+    bench_within(b, name, "of target", values, n, 1, TOLERANCE);
 }
 
 int bench_delay(struct bench *b)
@@ -61,8 +63,8 @@ int bench_delay(struct bench *b)
             print_chase(b, &far.facts, &far_samples, chains);
         for (size_t i = 0; i < far_samples.list.n && n < 64; i++)
             if (!strcmp(far_samples.list.v[i].what, "read"))
-                values[n++] = far_samples.list.v[i].value / 1e9;
-        bench_values(b, "injected bandwidth, read", "GB/s", values, n, "target", far.facts.target_bps / 1e9);
+                values[n++] = far_samples.list.v[i].value / far.facts.target_bps;
+        bench_within(b, "injected bandwidth, read", "of target", values, n, 1, TOLERANCE);
     }
     nf_tier_close(&far);
     nf_array_free(&far_samples.list);

@@ -1,7 +1,7 @@
 #pragma once
 /* Benchmarks print ratios, not only speeds: a subject and its named peers run alternately, in an order drawn anew each
  * round, and each round's ratio is taken within the round, so that a machine that is slow for a while is slow for all.
- * Medians with the 10th and 90th percentile; every raw value goes to a CSV file. */
+ * Medians with the quartiles; every raw value goes to a CSV file. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -36,10 +36,11 @@ int bench_row(struct bench *b, const struct bench_row *row, void *state);
 /* A figure that does not vary from run to run. */
 void bench_fact(struct bench *b, const char *name, double value, const char *unit, double limit, const char *peer,
                 double peer_value);
-/* Runs that were made elsewhere, against one fixed value: a target or a limit; peer NULL: none. n > 0. */
-void bench_values(struct bench *b, const char *name, const char *unit, const double *values, unsigned n,
-                  const char *peer, double peer_value);
-/* Runs whose median is to lie within a share of a target. */
+/* Runs that were made elsewhere; n > 0, as below. */
+void bench_values(struct bench *b, const char *name, const char *unit, const double *values, unsigned n);
+/* ... whose median is to be no more than a limit. */
+void bench_at_most(struct bench *b, const char *name, const char *unit, const double *values, unsigned n, double limit);
+/* ... whose median is to lie within a share of a target. */
 void bench_within(struct bench *b, const char *name, const char *unit, const double *values, unsigned n, double target,
                   double tolerance);
 /* Of n <= 4096 values, left as they are. */
