@@ -353,7 +353,7 @@ static bool fits(const struct nf_visit *v, uint64_t room)
 static int on_visit(struct nf_reduce *r, const struct nf_event *e)
 {
     struct nf_storage *s = nf_storage_map_find(&r->map, e->address);
-    struct nf_visit v = {.touches_q8 = TOUCHES_ONCE, .evidence = NF_ACCESS_FRAMEWORK, .rw = e->rw, .pattern = e->pattern};
+    struct nf_visit v = {.touches_q8 = e->n ? e->n : TOUCHES_ONCE, .parallelism = e->id < UINT8_MAX ? (uint8_t)e->id : UINT8_MAX, .evidence = NF_ACCESS_FRAMEWORK, .rw = e->rw, .pattern = e->pattern};
     const struct nf_step_op *op;
     int rc;
 
@@ -586,7 +586,8 @@ static uint64_t hash_step(const struct nf_reduce *r)
         h = nf_hash_add(h, r->ops.v[v->op].phase == NF_PHASE_OTHER ? 0 : v->offset);
         h = nf_hash_add(h, v->bytes);
         h = nf_hash_add(h, v->run ^ v->stride << 20);
-        h = nf_hash_add(h, (uint64_t)v->rw << 8 | v->pattern);
+        /* What is not stated changes nothing. */
+        h = nf_hash_add(h, (uint64_t)(v->touches_q8 ^ TOUCHES_ONCE) << 32 | (uint64_t)v->parallelism << 16 | (uint64_t)v->rw << 8 | v->pattern);
     }
     return h;
 }

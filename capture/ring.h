@@ -22,7 +22,8 @@ enum nf_event_kind {
                             c = shape text, n = device text or 0 for the CPU */
     NF_EVENT_OP = 5,     /* id = op name text, module, phase, microbatch; a = start ns, b = duration ns;
                             n = NF_EVENT_VISITs that follow directly */
-    NF_EVENT_VISIT = 6,  /* address of the first byte, a = bytes, b = run, c = stride, rw, pattern */
+    NF_EVENT_VISIT = 6,  /* address of the first byte, a = bytes, b = run, c = stride, rw, pattern;
+                            what the job states of it, 0 unknown: n = touches × 256, id = parallelism */
     NF_EVENT_STEP = 7,   /* optimizer.step ended: a = ns since the previous mark, b = allocator hash, c = when:
                             the event may be written later, when its writer loses the core */
     NF_EVENT_MARK = 8,   /* id = enum nf_mark, address/a as the mark says */

@@ -28,28 +28,59 @@ static uint64_t touch_split(const struct nf_pool_storage *s, uint32_t tier, uint
 /* Read where it is used, so that no compiler knows what an address that it was added to comes to. */
 static volatile uint64_t nothing;
 
-/* One row of each chain at a time: first the word by which its next row waits, of all chains, then the rows themselves. The words lie
- * so close in the program that the CPU has all of them under way, whatever touching a row costs in instructions. */
-static uint64_t walk_chains(nf_kernel_fn *touch, const struct nf_script_visit *v, char *memory, uint64_t from, uint64_t to)
+/* Rows of a gather, piece by piece: what of them lies on one tier. */
+struct rows {
+    const struct nf_script_visit *v;
+    const struct nf_pool_storage *s; /* NULL: all of it is in one piece at memory */
+    char *memory;
+    uint32_t tier;
+    uint64_t row, in, from, to; /* the next one, and within its walk */
+};
+
+/* The next piece's place and length; NULL: there is none. */
+static inline char *next_piece(struct rows *r, uint64_t *n)
 {
-    uint64_t loaded[CHAINS_MAX] = {0}, n[CHAINS_MAX], mask = nothing;
-    const uint64_t touched = to - from;
-    uint64_t row = from / v->run, in = from % v->run;
-    char *at[CHAINS_MAX];
+    while (r->from < r->to) {
+        uint64_t at = nf_rows_at(&r->v->rows, r->row) * r->v->stride + r->in, run = UINT64_MAX;
+        uint32_t on = r->tier;
+        char *memory = r->s ? nf_pool_locate(r->s, r->v->offset + at, &on, &run) : r->memory + at;
 
-    while (from < to) {
-        unsigned chains = 0;
-
-        for (; chains < v->parallelism && from < to; chains++) {
-            at[chains] = memory + nf_rows_at(&v->rows, row++) * v->stride + in + (loaded[chains] & mask);
-            loaded[chains] = *(volatile unsigned char *)at[chains];
-            n[chains] = v->run - in < to - from ? v->run - in : to - from;
-            from += n[chains];
-            in = 0;
+        *n = r->v->run - r->in < r->to - r->from ? r->v->run - r->in : r->to - r->from;
+        if (run < *n)
+            *n = run;
+        r->from += *n;
+        r->in += *n;
+        if (r->in == r->v->run) {
+            r->in = 0;
+            r->row++;
         }
-        for (unsigned i = 0; i < chains; i++)
-            touch(at[i], n[i], n[i], 1);
+        if (on == r->tier)
+            return memory;
     }
+    return NULL;
+}
+
+/* One piece of each chain at a time: first where they are, then the word by which its next one waits, of all chains, then the pieces
+ * themselves. The words lie so close in the program that the CPU has all of them under way, whatever finding and touching a row costs in
+ * instructions. */
+static uint64_t walk_chains(nf_kernel_fn *touch, struct rows *r)
+{
+    uint64_t loaded[CHAINS_MAX] = {0}, n[CHAINS_MAX], mask = nothing, touched = 0;
+    char *at[CHAINS_MAX], *next = NULL;
+    unsigned chains;
+
+    do {
+        for (chains = 0; chains < r->v->parallelism && (next = next_piece(r, &n[chains])); chains++)
+            at[chains] = next;
+        for (unsigned i = 0; i < chains; i++) {
+            at[i] += loaded[i] & mask;
+            loaded[i] = *(volatile unsigned char *)at[i];
+        }
+        for (unsigned i = 0; i < chains; i++) {
+            touch(at[i], n[i], n[i], 1);
+            touched += n[i];
+        }
+    } while (next);
     return touched;
 }
 
@@ -64,8 +95,8 @@ uint64_t nf_visit_walk(const struct nf_kernels *kernels, const struct nf_script_
         touch(memory + from, to - from, to - from, 1);
         return to - from;
     }
-    if (whole && v->rows.n && v->parallelism && v->parallelism <= CHAINS_MAX)
-        return walk_chains(touch, v, memory, from, to);
+    if (v->rows.n && v->parallelism && v->parallelism <= CHAINS_MAX)
+        return walk_chains(touch, &(struct rows){v, whole ? NULL : s, memory, tier, from / v->run, from % v->run, from, to});
     while (from < to) {
         uint64_t row = from / v->run, in = from % v->run;
         uint64_t n = v->run - in < to - from ? v->run - in : to - from;

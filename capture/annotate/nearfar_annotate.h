@@ -433,6 +433,21 @@ NF_ANNOTATE_FN_ void nf_annotate_visit(const void *tensor, size_t offset, size_t
     nf_annotate_visit_runs(tensor, offset, bytes, bytes, bytes, rw, pattern);
 }
 
+/* What is known of the visit stated last, by who wrote the kernel or measured it: how often a line of it is fetched from beyond L2 while
+ * the op runs (as often as passes over more than a cache holds), and how many fetches are under way at a time (1 for a chase of pointers,
+ * k for k independent ones). 0: not known; a replay then takes one pass, and what it assumes of the pattern. At most 255 of both. */
+NF_ANNOTATE_FN_ void nf_annotate_known(double touches, unsigned parallelism)
+{
+    struct nf_annotate_state_ *s = &nf_annotate_state_;
+    uint64_t touches_q8;
+
+    if (!nf_annotate_on_() || !s->depth || s->n_words < NF_ANNOTATE_OP_WORDS_ + NF_ANNOTATE_VISIT_WORDS_)
+        return;
+    touches_q8 = touches > 0 ? (uint64_t)((touches < 255 ? touches : 255) * 256 + 0.5) : 0;
+    s->words[s->n_words - 2] = (s->words[s->n_words - 2] & 0xffff) | (uint64_t)(parallelism < 255 ? parallelism : 255) << 16 |
+                               (touches > 0 && !touches_q8 ? 1 : touches_q8) << 32;
+}
+
 NF_ANNOTATE_FN_ void nf_annotate_op_end(void)
 {
     struct nf_annotate_state_ *s = &nf_annotate_state_;

@@ -178,6 +178,8 @@ NF_EXPORT int nf_hook_op(const uint64_t *words, uint32_t n_words)
         event->c = visits[3];
         event->rw = (uint8_t)visits[4];
         event->pattern = (uint8_t)(visits[4] >> 8);
+        event->id = (uint8_t)(visits[4] >> 16);
+        event->n = (uint16_t)(visits[4] >> 32);
     }
     nf_writer_commit();
     nf_arena_boundary();

@@ -14,7 +14,8 @@ int nf_hook_emit(const void *events, uint32_t n);
 /* One op as 64-bit words, in one batch: TENSORs, OP, VISITs.
  *   0: name | module << 32      1: phase | microbatch << 32     2: start ns     3: duration ns
  *   4: visits | tensors << 32
- *   each visit:  address, bytes, run, stride, rw | pattern << 8, address of the storage
+ *   each visit:  address, bytes, run, stride, rw | pattern << 8 | parallelism << 16 | touches × 256 << 32 (the last two as far as known, else 0),
+ *                address of the storage
  *   each tensor: address, bytes, dtype | name << 32, module | role << 32, shape
  * 0; -1 when it was lost. 1, and nothing was written, when a visited storage is neither an aligned block nor known
  * through nf_hook_foreign: announce the op's storages and call again. */

@@ -66,6 +66,7 @@ static void alone_it_does_nothing(void **state)
     nf_annotate_op_end(); /* without a beginning */
     nf_annotate_op_begin("op");
     nf_annotate_visit(block, 0, 1000, NF_ANNOTATE_READ, NF_ANNOTATE_STREAM);
+    nf_annotate_known(2, 4);
     nf_annotate_op_end();
     nf_annotate_step();
     assert_int_equal(nf_annotate_state_.n_words, 0);

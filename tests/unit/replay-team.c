@@ -299,19 +299,23 @@ static double ran_ns(void)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static double gather_ns(const struct nf_script_visit *v, char *memory, size_t bytes, uint64_t from, uint64_t to)
+/* split: its last page is on another tier. */
+static double gather_ns(const struct nf_script_visit *v, char *memory, size_t bytes, bool split, uint64_t from, uint64_t to)
 {
-    struct nf_pool_storage storage = {.piece = {{memory, bytes}}, .bytes = bytes};
+    const uint64_t other = split ? NF_PAGE_BYTES : 0;
+    struct nf_pool_storage storage = {.piece = {{memory, bytes - other}, {memory + bytes - other, other}}, .bytes = bytes};
+    uint64_t touched;
     double start = ran_ns();
 
-    assert_int_equal(nf_visit_walk(nf_kernels_best(), v, &storage, 0, true, from, to), to - from);
+    touched = nf_visit_walk(nf_kernels_best(), v, &storage, 0, !split, from, to);
+    assert_in_range(touched, to - from - other, to - from);
     return ran_ns() - start;
 }
 
 /* One chain waits for every line, eight overlap: at least twice as fast on any machine that has a cache miss. Others who use the
  * memory or the core cost the eight more than the one: of many short attempts, lines from all over the memory, some are left in
  * peace, and the fastest of each are compared. */
-static void known_parallelism_limits_a_gather(void **state)
+static void known_parallelism_limits(bool split)
 {
     enum { ATTEMPTS = 400 };
     const size_t bytes = 64 << 20;
@@ -332,15 +336,52 @@ static void known_parallelism_limits_a_gather(void **state)
         uint64_t from = attempt * slice % v.bytes;
 
         v.parallelism = 1;
-        one = fmin(one, gather_ns(&v, memory, bytes, from, from + slice));
+        one = fmin(one, gather_ns(&v, memory, bytes, split, from, from + slice));
         v.parallelism = 8;
         from = (from + v.bytes / 2) % v.bytes; /* whose lines no cache has from just now */
-        eight = fmin(eight, gather_ns(&v, memory, bytes, from, from + slice));
+        eight = fmin(eight, gather_ns(&v, memory, bytes, split, from, from + slice));
         faster = one / eight;
     }
     munmap(memory, bytes);
     if (faster < 2)
         fail_msg("eight chains are only %.2f times as fast as one", faster);
+}
+
+static void known_parallelism_limits_a_gather(void **state)
+{
+    known_parallelism_limits(false);
+}
+
+static void known_parallelism_limits_a_gather_of_what_is_split(void **state)
+{
+    known_parallelism_limits(true);
+}
+
+/* Every byte of a gather by chains, where it lies, once. */
+static void chains_walk_what_lies_on_their_tier(void **state)
+{
+    enum { PAGES = 6, RUN = 3 * 64, PULLED = 47 /* of rows, some over two pages */ };
+    static uint64_t near[PAGES * NF_PAGE_BYTES / 8] __attribute__((aligned(4096))), far[PAGES * NF_PAGE_BYTES / 8] __attribute__((aligned(4096)));
+    _Atomic uint8_t tier_of[PAGES] = {0, 1, 1, 0, 1, 0};
+    struct nf_pool_storage storage = {.piece = {{(char *)near, 3 * NF_PAGE_BYTES}, {(char *)far, 3 * NF_PAGE_BYTES}},
+                                      .bytes = PAGES * NF_PAGE_BYTES, .page_tier = tier_of};
+    struct nf_script_visit v = {.offset = 448, .bytes = PULLED * RUN, .run = RUN, .stride = 512, .rw = NF_RW_UPDATE,
+                                .pattern = NF_PATTERN_GATHER, .parallelism = 5};
+    uint64_t touched = 0;
+
+    v.total = v.bytes;
+    nf_rows_init(&v.rows, v.bytes / v.run, 3);
+    for (uint32_t tier = 0; tier < 2; tier++) /* in two pieces that end within a row */
+        touched += nf_visit_walk(nf_kernels_best(), &v, &storage, tier, false, 0, 1000) +
+                   nf_visit_walk(nf_kernels_best(), &v, &storage, tier, false, 1000, v.bytes);
+    assert_int_equal(touched, v.bytes);
+    for (uint64_t at = 0; at < sizeof near; at += 8) {
+        uint64_t in = (at - v.offset) % v.stride;
+        bool visited = at >= v.offset && at < v.offset + PULLED * v.stride && in < RUN, on_far = tier_of[at / NF_PAGE_BYTES];
+
+        if (near[at / 8] != (visited && !on_far) || far[at / 8] != (visited && on_far))
+            fail_msg("byte %llu: %llu near, %llu far", (unsigned long long)at, (unsigned long long)near[at / 8], (unsigned long long)far[at / 8]);
+    }
 }
 
 /* The far tier of these tests only remembers. */
@@ -394,6 +435,8 @@ int main(void)
         cmocka_unit_test(unknown_topology_counts_on),
         cmocka_unit_test(parts_touch_every_word_once),
         cmocka_unit_test(known_parallelism_limits_a_gather),
+        cmocka_unit_test(known_parallelism_limits_a_gather_of_what_is_split),
+        cmocka_unit_test(chains_walk_what_lies_on_their_tier),
         cmocka_unit_test(plain_stores_pay_for_their_fetch),
     };
     int failed;
