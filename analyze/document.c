@@ -346,8 +346,8 @@ static void demand(struct nf_document *doc, const struct nf_report *r)
     nf_document_say(doc, NF_BLOCK_TEXT,
         "Per measured step, medians over blocks. Shares of time are of the measured step. Floored: compute time whose "
         "residual was below zero. Assumed k: far bytes injected under an assumed parallelism. Late: past deadlines. "
-        "Stolen: gaps in which the pacing loop itself did not run. Saturated: trials that missed deadlines "
-        "throughout.");
+        "Stolen: time in which threads of the replay did not run, as they noticed themselves. Saturated: trials that "
+        "missed deadlines throughout.");
     TABLE(doc, "Far demand and shares", 5, "policy", "near", "mode", "step", "far visited", "far charged", "migrated",
           "moving", "policy CPU", "floored", "assumed k", "late", "stolen", "saturated");
     for (size_t i = 0; i < c->points.n; i++) {

@@ -195,7 +195,7 @@ static void explain(const struct account *a, const struct nf_dataset *d, char *t
             nf_buf_printf(&b, "%s%s %.1f %%", b.n ? " + " : "", parts[i].name, 100 * parts[i].ns / all);
     nf_buf_printf(&b, " of %s", of);
     if (a->stolen > 0)
-        nf_buf_printf(&b, "; of the waits %.1f %% were spent preempted", 100 * a->stolen / all);
+        nf_buf_printf(&b, "; its threads were preempted for %.1f %%", 100 * a->stolen / all);
     nf_print_keep(text, size, &b);
     nf_buf_deinit(&b);
 }

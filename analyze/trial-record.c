@@ -36,6 +36,8 @@ static const struct nf_column ran_columns[] = {
     {"wait_ns", "stood still for moves", NF_COLUMN_NS},
     {"movers_own_cpu", "mover on its own CPU", NF_COLUMN_INTEGER},
     {"movers_shared_cpu", "on a replay core", NF_COLUMN_INTEGER},
+    {"preempted_share", "preempted", NF_COLUMN_SHARE},
+    {"steal_ns", "taken by the host", NF_COLUMN_NS},
 };
 static const struct nf_column marked_columns[] = {
     {"trial", "trial", NF_COLUMN_INTEGER}, {"block", "block", NF_COLUMN_INTEGER}, {"policy", "policy", NF_COLUMN_TEXT},
@@ -115,7 +117,8 @@ static int fill_ran(struct nf_table *t, struct nf_study *s, int64_t replay)
                             "SELECT overlap, count(*), max(threads), group_concat(DISTINCT cpus), min(proofs), "
                             "sum(deadlines), max(late_p50_ns), max(late_p99_ns), max(late_max_ns), sum(saturated), "
                             "sum(interference != ''), sum(forgiven_ns), sum(wait_ns), sum(helper_cpu >= 0 AND NOT helper_shares), "
-                            "sum(helper_shares), cold FROM trial WHERE replay_id = ?1 GROUP BY overlap, cold ORDER BY overlap, cold",
+                            "sum(helper_shares), cold, sum(stolen_ns) * 1.0 / sum(wall_ns * max(threads, 1)), "
+                            "CASE WHEN min(steal_ns) >= 0 THEN sum(steal_ns) END FROM trial WHERE replay_id = ?1 GROUP BY overlap, cold ORDER BY overlap, cold",
                             &q);
 
     if (rc)
@@ -132,6 +135,8 @@ static int fill_ran(struct nf_table *t, struct nf_study *s, int64_t replay)
             else
                 nf_table_integer(t, nf_query_i64(q, i));
         }
+        for (int i = 16; i < 18; i++)
+            real_cell(t, nf_query_f64_known(q, i));
     }
     nf_query_done(q);
     return rc;

@@ -82,11 +82,12 @@ static void child(const struct nf_job_options *o, int output_fd, int report_fd, 
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(1);
-    if (o->cpu >= 0) {
+    if (o->n_cpus) {
         cpu_set_t set;
 
         CPU_ZERO(&set);
-        CPU_SET((size_t)o->cpu, &set);
+        for (unsigned i = 0; i < o->n_cpus; i++)
+            CPU_SET((size_t)o->cpus[i], &set);
         sched_setaffinity(0, sizeof set, &set);
     }
     if (output_fd >= 0) {

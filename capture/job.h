@@ -7,7 +7,8 @@
 struct nf_job_options {
     char *const *argv;  /* NULL-terminated */
     bool quiet;         /* its stdout and stderr go to a memory file instead of ours */
-    int cpu;            /* pin it to this CPU; -1: leave it */
+    const int *cpus;    /* that it may run on, n_cpus of them; none: as this process */
+    unsigned n_cpus;
     /* Environment changes as NAME=VALUE; "NAME+=VALUE" puts VALUE and ':' in front of what is there. NULL-terminated. */
     const char *const *environment;
     /* Optional: called while the child exists and has not executed the job yet. Not 0: it never does. */

@@ -236,7 +236,7 @@ static int start_job(struct session *s, bool quiet, const struct nf_capture_time
     const char *environment[16] = {0};
     char **command;
     int rc;
-    struct nf_job_options o = {.argv = s->options->job, .quiet = quiet, .cpu = s->options->cpu, .environment = environment};
+    struct nf_job_options o = {.argv = s->options->job, .quiet = quiet, .cpus = s->options->cpus, .n_cpus = s->options->n_cpus, .environment = environment};
 
     if (s->kind == NF_PASS_ACCESS) {
         o.attach = nf_observe_attach;

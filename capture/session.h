@@ -12,12 +12,13 @@ struct nf_capture_options {
     const char *const *sources; /* "NAME:options" of what observes beside the framework */
     size_t n_sources;
     bool bare, timing, access;
-    int cpu; /* -1: not pinned */
+    const int *cpus; /* that the job may run on, n_cpus of them; none: as this process */
+    unsigned n_cpus;
     bool quiet;       /* the job's output is not shown in any pass */
     bool unannounced; /* nor is it said that a pass begins */
 };
 #define NF_CAPTURE_OPTIONS_INIT                                                                      \
-    (struct nf_capture_options) { .bare = true, .timing = true, .access = true, .cpu = -1 }
+    (struct nf_capture_options) { .bare = true, .timing = true, .access = true }
 
 /* Conditions beside -errno (cause set). In both what was captured is committed. */
 enum {

@@ -104,7 +104,7 @@ static int capture(struct session *s, const char *spec)
     char program[PATH_MAX], id[32], scale[32], threads[32], cpu[32], seed[32], near[32];
     char *job[20] = {program, "again-job", (char *)r->study, "--capture", id, "--scale", scale, "--threads", threads, "--seed", seed};
     int n_job = 11;
-    struct nf_capture_options o = {.job = job, .sources = &spec, .n_sources = 1, .access = true, .cpu = -1, .quiet = true,
+    struct nf_capture_options o = {.job = job, .sources = &spec, .n_sources = 1, .access = true, .quiet = true,
                                    .unannounced = true};
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     struct nf_study *study;

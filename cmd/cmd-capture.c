@@ -1,5 +1,5 @@
 #include <errno.h>
-#include <sched.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
+#include "replay/pin.h"
 
 struct arguments {
     const char *output, *passes;
@@ -140,20 +141,13 @@ static int exit_code(int rc)
     }
 }
 
-static bool is_usable_cpu(uint64_t cpu)
-{
-    cpu_set_t set;
-
-    return cpu < CPU_SETSIZE && !sched_getaffinity(0, sizeof set, &set) && CPU_ISSET((size_t)cpu, &set);
-}
-
 static int run(const struct nf_command *self, int argc, char **argv)
 {
     struct arguments a = {.cpu = UINT64_MAX};
     struct nf_capture_options o = NF_CAPTURE_OPTIONS_INIT;
     struct nf_study *study;
     int64_t invocation, capture = 0;
-    int first, n, code = NF_EXIT_OK, rc, job_status = 0;
+    int first, n, code = NF_EXIT_OK, rc, job_status = 0, cpu;
     char message[512];
 
     if (nf_command_parse(self, argc, argv, &a, 0, &first, &n, &code))
@@ -175,13 +169,15 @@ static int run(const struct nf_command *self, int argc, char **argv)
     }
     if (a.sources.n && !o.access)
         return nf_command_usage(self, "sources observe the access pass, which --passes leaves out");
-    if (a.cpu != UINT64_MAX && !is_usable_cpu(a.cpu))
+    if (a.cpu != UINT64_MAX && (a.cpu > INT_MAX || !nf_pin_allows((int)a.cpu)))
         return nf_command_usage(self, "--cpu: there is no such CPU for this process (nproc, taskset -p $$)");
     o.job = argv + first;
     o.sources = a.sources.v;
     o.n_sources = a.sources.n;
     o.quiet = a.quiet;
-    o.cpu = a.cpu == UINT64_MAX ? -1 : (int)a.cpu;
+    cpu = (int)a.cpu;
+    o.cpus = &cpu;
+    o.n_cpus = a.cpu != UINT64_MAX;
     rc = nf_capture_check(&o);
     if (rc) {
         fprintf(stderr, "nearfar: %s\n", nf_error_text(rc));

@@ -1,5 +1,5 @@
 #include <errno.h>
-#include <sched.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@
 #include "core/model/stats.h"
 #include "core/base/units.h"
 #include "core/store/records.h"
+#include "core/store/testbeds.h"
 #include "live/binding.h"
 #include "live/plan-file.h"
 #include "live/plan.h"
@@ -24,6 +25,8 @@
 #include "live/spread.h"
 #include "pool/guard.h"
 #include "replay/background.h"
+#include "replay/pin.h"
+#include "replay/team.h"
 
 struct arguments {
     struct nf_option_list tiers;
@@ -42,7 +45,7 @@ static const struct nf_option options[] = {
     {"hog", 0, NF_OPTION_FLAG, offsetof(struct arguments, hog), NULL, "run the job alternately alone and beside a bandwidth hog on another CPU"},
     {"repetitions", 'r', NF_OPTION_U64, offsetof(struct arguments, repetitions), "N", "runs of each kind (default 3)"},
     {"capture", 0, NF_OPTION_U64, offsetof(struct arguments, capture), "ID", "the capture the runs are held against (default the latest)"},
-    {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU the job is pinned to (default 0)"},
+    {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the first of the CPUs that the job may run on, one per thread of the capture (default that of the study's tiers, else the one this runs on)"},
     {"seed", 0, NF_OPTION_U64, offsetof(struct arguments, seed), "N", "of the order of runs (default 1)"},
     {0},
 };
@@ -65,6 +68,7 @@ struct runs {
     struct nf_study *study;
     int64_t invocation, capture;
     const struct nf_capture_options *job;
+    int cpus[NF_TEAM_MAX]; /* the job's */
     const struct nf_live_binding *binding; /* kind BIND */
     const struct placed *placed;           /* kinds POLICY */
     uint64_t llc_bytes, peak_bytes;        /* peak: of a job that is spread */
@@ -125,24 +129,26 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
     const struct nf_live_binding *b = row->kind == BIND ? r->binding : NULL;
     const struct placed *p = is_placed(row->kind) ? r->placed : NULL;
     const struct nf_live_early early = p && !t->boundaries ? p->plan.early : (struct nf_live_early){0};
-    struct nf_buf steps = {0};
+    struct nf_buf steps = {0}, cpus = {0};
     struct nf_query *q;
     int rc;
 
+    for (unsigned i = 0; i < r->job->n_cpus; i++)
+        nf_buf_printf(&cpus, "%s%d", i ? "," : "", r->cpus[i]);
     nf_buf_puts(&steps, "[");
     for (uint32_t i = 0; i < t->n; i++)
         nf_buf_printf(&steps, "%s%llu", i ? "," : "", (unsigned long long)t->step_ns[i]);
     nf_buf_puts(&steps, "]");
-    rc = steps.failed ? nf_fail(-ENOMEM, "out of memory")
+    rc = steps.failed || cpus.failed ? nf_fail(-ENOMEM, "out of memory")
                       : nf_study_query(r->study, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, "
                                                  "exit_status, steps, step_ns, evidence, binding, background_bps, "
                                                  "parameter_sha256, message, policy, policy_options, near_share, near_bytes, "
                                                  "near_peak_bytes, placed, unplaced, moves, moved_bytes, boundaries, due_moves, "
                                                  "absent_moves, followed_steps, right_pages, wrong_pages, deviation, pages_by, early_moves, early_ops, early_ops_max, "
-                                                 "early_ns, early_ns_max) VALUES(?1, ?2, ?3, "
+                                                 "early_ns, early_ns_max, cpus) VALUES(?1, ?2, ?3, "
                                                  "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, "
                                                  "?23, ?24, ?25, ?26, ?27, ?28, ?29, "
-                                                 "?30, ?31, ?32, ?33, ?34)", &q);
+                                                 "?30, ?31, ?32, ?33, ?34, ?35)", &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, r->invocation);
         nf_query_bind_i64(q, 2, r->capture);
@@ -178,8 +184,10 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
         nf_query_bind_i64(q, 32, early.ops_max);
         nf_query_bind_f64(q, 33, early.ns_median);
         nf_query_bind_f64(q, 34, early.ns_max);
+        nf_query_bind_text(q, 35, cpus.data);
         rc = nf_query_run(q);
     }
+    nf_buf_deinit(&cpus);
     nf_buf_deinit(&steps);
     return rc;
 }
@@ -354,7 +362,7 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
     struct nf_capture_timing timing = {0};
     struct nf_residence where = {0};
     struct nf_background *thief = NULL;
-    int rc = kind == HOG || kind == POLICY_HOG ? nf_background_start_hog(&r->job->cpu, 1, r->llc_bytes, &thief) : 0, late = 0;
+    int rc = kind == HOG || kind == POLICY_HOG ? nf_background_start_hog(r->cpus, r->job->n_cpus, r->llc_bytes, &thief) : 0, late = 0;
 
     if (!rc && one.placing)
         rc = nf_live_placing_init(&placing, &r->placed->plan, nf_source_library_folder());
@@ -461,6 +469,29 @@ static int run_all(struct runs *r, const enum kind *kinds, unsigned n_kinds, uns
     return rc;
 }
 
+/* As its replay: a CPU for each thread of the capture, the first being that of the tiers' numbers, and one more for a hog. */
+static int choose_cpus(struct runs *r, int asked, bool hog, struct nf_capture_options *o)
+{
+    unsigned all = (unsigned)nf_pin_cpus(), most = all > hog ? all - hog : 1, threads = 1;
+    struct nf_query *q;
+    int rc = nf_study_query(r->study, "SELECT threads FROM capture WHERE id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, r->capture);
+    rc = nf_query_step(q);
+    if (rc == 1 && nf_query_i64(q, 0) > 1)
+        threads = nf_query_i64(q, 0) < NF_TEAM_MAX ? (unsigned)nf_query_i64(q, 0) : NF_TEAM_MAX;
+    nf_query_done(q);
+    if (rc < 0)
+        return rc;
+    if (threads > most)
+        nf_info("the job ran on %u threads, and may use %u CPU%s here%s", threads, most, most > 1 ? "s" : "", hog ? ": the hog has one" : "");
+    o->n_cpus = nf_pin_team("", NULL, nf_pin_first(asked, nf_record_testbed_cpu(r->study, 0)), threads < most ? threads : most, r->cpus);
+    o->cpus = r->cpus;
+    return 0;
+}
+
 static int rehearse(void *context)
 {
     struct nf_live_plan plan;
@@ -535,7 +566,7 @@ static int exit_code(int rc)
 
 static int run(const struct nf_command *self, int argc, char **argv)
 {
-    struct arguments a = {.repetitions = 3, .seed = 1, .policy_limit = NF_GUARD_LIMIT_S};
+    struct arguments a = {.repetitions = 3, .seed = 1, .cpu = UINT64_MAX, .policy_limit = NF_GUARD_LIMIT_S};
     struct nf_capture_options o = NF_CAPTURE_OPTIONS_INIT;
     struct nf_live_binding binding = {0};
     struct placed placed = {0};
@@ -572,6 +603,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "--policy-limit wants seconds above 0");
     if (a.near && !a.policy)
         return nf_command_usage(self, "--near belongs to --policy");
+    if (a.cpu != UINT64_MAX && (a.cpu > INT_MAX || !nf_pin_allows((int)a.cpu)))
+        return nf_command_usage(self, "--cpu: there is no such CPU for this process (nproc, taskset -p $$)");
     if (a.hog && nf_background_probe(1, 1)) {
         fprintf(stderr, "nearfar: no hog here: %s\n", nf_error_text(0));
         return NF_EXIT_CANNOT;
@@ -587,7 +620,6 @@ static int run(const struct nf_command *self, int argc, char **argv)
     }
     if (a.bind)
         kinds[n_kinds++] = BIND;
-    o.cpu = (int)a.cpu;
     o.quiet = true;
     rc = nf_study_open(argv[first], NF_STUDY_WRITE, &r.study);
     if (rc)
@@ -600,7 +632,9 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return code;
     }
     r.llc_bytes = nf_record_llc(r.study);
-    rc = a.bind && *binding.weights ? find_peak(&r) : 0;
+    rc = choose_cpus(&r, a.cpu == UINT64_MAX ? -1 : (int)a.cpu, a.hog, &o);
+    if (!rc && a.bind && *binding.weights)
+        rc = find_peak(&r);
     if (!rc && a.policy)
         rc = make_plan(&r, &a, &placed, name, sizeof name);
     if (a.policy)

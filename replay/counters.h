@@ -49,7 +49,7 @@ void nf_counters_measuring(void *ctx, bool begin);
 void nf_counters_judge(const struct nf_counters *c, const struct nf_tier *tiers, uint32_t n_tiers, struct nf_trial *trial);
 
 /* What a trial's tiers say about one place, whose traffic is `counted`; without I/O. Counted and issued bytes may differ by
- * a tenth. Reads are between those of the visits and those with a fetch for each byte that a regular store writes; what
- * the policy moved counts. Sets columns and marks as nf_counters_judge. */
+ * a tenth. Reads are between those of the visits that miss the cache filter and all of them with a fetch for each byte that a regular
+ * store writes, writes between those that miss and all; what the policy moved counts. Sets columns and marks as nf_counters_judge. */
 void nf_counters_compare(const struct nf_counter_traffic *counted, const struct nf_tier *tiers, uint32_t n_tiers,
                          struct nf_trial *trial);

@@ -39,6 +39,7 @@ struct engine {
     const struct nf_pool_storage **storages; /* of the running op's operands */
     uint32_t *only_tier;                     /* of the same: n_tiers when split */
     uint32_t *op_handles;
+    uint64_t *first_op; /* of each class, among the ops of all of them */
     struct nf_touches touches; /* for a policy that samples */
     struct nf_observed_visits seen; /* of the running op, where somebody watches */
     struct nf_homes homes;          /* where somebody watches storages that move */
@@ -216,6 +217,7 @@ static uint64_t issue(struct engine *e, const struct nf_script *s, const struct 
         .start_ns = e->op_start_ns,
         .parts = parts,
         .chunks = (op->chunks + parts - 1) / parts,
+        .at = e->first_op[s - e->config->scripts] + (uint64_t)(op - s->ops),
         .paced = paced,
         .measuring = e->measuring,
     };
@@ -569,7 +571,7 @@ static void conclude(struct engine *e)
     }
     for (uint32_t tier = 0; e->workers && tier < e->n_tiers; tier++) {
         struct nf_trial_tier *t = &out->tier[tier];
-        double ns = 0, k_ns = 0;
+        double ns = 0, k_ns = 0, miss_reads = 0, miss_writes = 0;
 
         for (unsigned i = 0; i < e->n_workers; i++) {
             const struct nf_worker_tier *one = &e->workers[i].tier[tier];
@@ -578,9 +580,13 @@ static void conclude(struct engine *e)
             t->write_bytes += one->write_bytes;
             t->charged_bytes += one->charged_bytes;
             t->charged_lines += one->charged_lines;
+            miss_reads += one->miss_read_lines;
+            miss_writes += one->miss_write_lines;
             ns += one->charged_ns;
             k_ns += one->charged_k_ns;
         }
+        t->miss_read_bytes = (uint64_t)(miss_reads * NF_LINE_BYTES);
+        t->miss_write_bytes = (uint64_t)(miss_writes * NF_LINE_BYTES);
         charged += t->charged_bytes;
         if (t->charged_lines && ns > 0) {
             t->achieved_latency_ns = k_ns / (double)t->charged_lines;
@@ -596,8 +602,10 @@ static void conclude(struct engine *e)
 static void engine_deinit(struct engine *e)
 {
     nf_team_stop(e->team);
-    for (unsigned i = 0; e->workers && i < e->n_workers; i++)
+    for (unsigned i = 0; e->workers && i < e->n_workers; i++) {
         nf_array_free(&e->workers[i].issued.a);
+        nf_absence_deinit(&e->workers[i].absence);
+    }
     nf_array_free(&e->seen.a);
     free(e->workers);
     nf_pool_close(e->pool);
@@ -605,6 +613,7 @@ static void engine_deinit(struct engine *e)
     free(e->storages);
     free(e->only_tier);
     free(e->op_handles);
+    free(e->first_op);
     free(e->memory);
     nf_homes_deinit(&e->homes);
     nf_touches_deinit(&e->touches);
@@ -649,21 +658,24 @@ unsigned nf_engine_threads(const struct nf_engine_config *config)
 static int start_team(struct engine *e, const struct nf_pin *pin)
 {
     const cpu_set_t *allowed = e->config->allowed ? e->config->allowed : &pin->before;
+    uint32_t n_classes = e->config->stream->n_classes;
     unsigned length = 0;
+    int rc = 0;
 
     e->n_workers = nf_pin_team("", allowed, pin->cpu, threads_of(e->config, allowed), e->cpus);
     e->workers = calloc(e->n_workers, sizeof *e->workers);
     if (!e->workers)
         return nf_fail(-ENOMEM, "out of memory for %u threads", e->n_workers);
     nf_pace_init(&e->workers[0].pace);
-    for (unsigned i = 0; i < e->n_workers; i++) {
+    for (unsigned i = 0; i < e->n_workers && !rc; i++) {
         e->workers[i].pace = e->workers[0].pace;
+        rc = nf_absence_init(&e->workers[i].absence, e->first_op[n_classes]);
         length += (unsigned)snprintf(e->out->cpus + length, sizeof e->out->cpus - length, "%s%d", i ? "," : "", e->cpus[i]);
         length = length < sizeof e->out->cpus ? length : sizeof e->out->cpus - 1;
     }
     e->out->threads = e->n_workers;
     e->out->store = e->config->store;
-    return nf_team_start(e->n_workers, e->cpus, work, e, &e->team);
+    return rc ? rc : nf_team_start(e->n_workers, e->cpus, work, e, &e->team);
 }
 
 /* Where a mover's own thread runs: beside the team, or on the last one's CPU when there is no other. */
@@ -726,8 +738,11 @@ static int engine_init(struct engine *e, const struct nf_engine_config *config, 
     e->only_tier = calloc(operands, sizeof *e->only_tier);
     e->op_handles = calloc(operands, sizeof *e->op_handles);
     e->memory = calloc(operands, sizeof *e->memory);
-    if (!e->storages || !e->only_tier || !e->op_handles || !e->memory)
+    e->first_op = calloc(stream->n_classes + (size_t)1, sizeof *e->first_op);
+    if (!e->storages || !e->only_tier || !e->op_handles || !e->memory || !e->first_op)
         return nf_fail(-ENOMEM, "out of memory for %u operands", operands);
+    for (uint32_t i = 0; i < stream->n_classes; i++)
+        e->first_op[i + 1] = e->first_op[i] + stream->classes[i].n_ops;
     assume_parallelism(e);
     rc = config->observer && e->n_tiers > 1 ? nf_homes_init(&e->homes, config->pool.arena_bytes[0]) : 0;
     if (!rc)
@@ -753,7 +768,7 @@ int nf_trial_run(const struct nf_engine_config *config, struct nf_trial *out)
     struct nf_pin pin = {.cpu = -1};
     int rc;
 
-    *out = (struct nf_trial){.status = NF_TRIAL_OK, .threads = 1, .helper_cpu = -1, .moved_pages = NF_TRIAL_UNKNOWN};
+    *out = (struct nf_trial){.status = NF_TRIAL_OK, .threads = 1, .helper_cpu = -1, .moved_pages = NF_TRIAL_UNKNOWN, .steal_ns = NF_TRIAL_UNKNOWN};
     for (uint32_t i = 0; i < NF_TIER_MAX; i++)
         out->tier[i].counter_read_bytes = out->tier[i].counter_write_bytes = NF_TRIAL_UNKNOWN;
     rc = nf_pin_init(&pin, config->cpu);

@@ -63,6 +63,7 @@ const char *nf_trial_status_name(enum nf_trial_status status);
 
 struct nf_trial_tier {
     uint64_t read_bytes, write_bytes; /* issued by visits, every pass counted; an update counts in both */
+    uint64_t miss_read_bytes, miss_write_bytes; /* of them, in whole lines, what goes past the cache filter, injected or not */
     uint64_t charged_bytes;           /* that went past the cache filter of a tier that injects */
     uint64_t charged_lines;           /* demand lines among them */
     uint64_t counter_read_bytes, counter_write_bytes; /* NF_TRIAL_UNKNOWN: no counter here */
@@ -78,7 +79,7 @@ struct nf_trial {
     unsigned warmup_steps, steps;
     uint64_t wall_ns;          /* of the measured steps */
     double *step_ns;           /* per measured step */
-    uint64_t stolen_ns, late_ns;
+    uint64_t stolen_ns, late_ns; /* stolen: preempted, as the threads noticed it themselves, in waits and in accesses */
     /* Of the measured steps, on the driving thread (what it waits for the others of its team is memory time); with the pool's
      * stall_ns and policy_ns, what is missing to wall_ns is dispatch. */
     uint64_t memory_ns;        /* accesses: an estimate (replay/account.h) */
@@ -91,6 +92,7 @@ struct nf_trial {
     uint64_t page_faults;      /* in the measured steps */
     uint64_t switches;         /* involuntary context switches in them */
     uint64_t moved_pages;      /* by the kernel, unasked; NF_TRIAL_UNKNOWN */
+    uint64_t steal_ns;         /* of its CPUs together, as the host tells, warm-up included; NF_TRIAL_UNKNOWN */
     unsigned threads;
     char cpus[128];            /* "0,1": of the threads */
     bool cold;

@@ -55,6 +55,21 @@ static uint64_t steal_of(const char *text, int cpu)
     return v[7];
 }
 
+/* Of all of them; UINT64_MAX when one is not shown. */
+static uint64_t steal_of_all(const char *text, const int *cpus, unsigned n)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t one = steal_of(text, cpus[i]);
+
+        if (one == UINT64_MAX)
+            return UINT64_MAX;
+        sum += one;
+    }
+    return sum;
+}
+
 static char *file(const char *root, const char *path, struct nf_buf *b)
 {
     char full[512];
@@ -66,7 +81,7 @@ static char *file(const char *root, const char *path, struct nf_buf *b)
     return b->data && b->n ? b->data : NULL;
 }
 
-void nf_interference_read(const char *root, int cpu, struct nf_interference *out)
+void nf_interference_read(const char *root, const int *cpus, unsigned n_cpus, struct nf_interference *out)
 {
     static const char *const moved[] = {"pgmigrate_success", NULL};
     static const char *const collapsed[] = {"thp_collapse_alloc", NULL};
@@ -83,7 +98,7 @@ void nf_interference_read(const char *root, int cpu, struct nf_interference *out
     }
     text = file(root, "/proc/stat", &b);
     if (text)
-        out->steal_ticks = steal_of(text, cpu);
+        out->steal_ticks = steal_of_all(text, cpus, n_cpus);
     text = file(root, "/proc/loadavg", &b);
     if (text)
         out->load = strtod(text, NULL);
@@ -121,11 +136,12 @@ void nf_interference_judge(const struct nf_interference *before, const struct nf
     if (moved != UINT64_MAX)
         moved = moved > asked_pages ? moved - asked_pages : 0;
     trial->moved_pages = moved;
+    trial->steal_ns = steal == UINT64_MAX ? NF_TRIAL_UNKNOWN : steal * (1000000000 / before->ticks_per_s);
     if ((double)trial->stolen_ns > PREEMPTED_SHARE * threads_ns)
         say(trial, "preempted for %.1f %% of the time", 100 * (double)trial->stolen_ns / threads_ns);
     /* One tick is 10 ms: two of them are the least that is not rounding. */
-    if (steal != UINT64_MAX && steal >= 2 && (double)steal / (double)before->ticks_per_s > PREEMPTED_SHARE * wall_s)
-        say(trial, "the host took the CPU for %.0f ms", 1e3 * (double)steal / (double)before->ticks_per_s);
+    if (steal != UINT64_MAX && steal >= 2 && (double)trial->steal_ns > PREEMPTED_SHARE * threads_ns)
+        say(trial, "the host took the CPU for %.0f ms", (double)trial->steal_ns / 1e6);
     if (trial->switches > SWITCHES_LEAST && (double)trial->switches > SWITCHES_PER_S * wall_s)
         say(trial, "%llu involuntary context switches", (unsigned long long)trial->switches);
     if (moved != UINT64_MAX && moved > MOVED_LEAST && (double)moved > MOVED_SHARE * (double)pages)

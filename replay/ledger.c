@@ -1,6 +1,7 @@
 #include "replay/ledger.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/base/error.h"
@@ -25,13 +26,33 @@ int nf_ledger_mark_dead(struct nf_study *s)
     return rc ? rc : nf_query_run(q);
 }
 
-int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r)
+static int add_residual(struct nf_study *s, int64_t replay, int64_t class_id, const double *op_ns, uint32_t n)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s, "INSERT INTO residual(replay_id, class_id, op_ns) VALUES(?1, ?2, ?3)", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    nf_query_bind_i64(q, 2, class_id);
+    nf_query_bind_blob(q, 3, op_ns, n * sizeof *op_ns);
+    return nf_query_run(q);
+}
+
+static bool any_time(const double *v, uint32_t n)
+{
+    while (n && v[n - 1] == 0)
+        n--;
+    return n;
+}
+
+static int64_t add_replay(struct nf_study *s, const struct nf_ledger_replay *r, const struct nf_residual *residual)
 {
     struct nf_query *q;
     int rc = nf_study_query(s,
                             "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, scale, peak_live_bytes, "
-                            "planned_trials, blocks, threads, llc_filter_bytes, until_width, batch_bytes) "
-                            "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                            "planned_trials, blocks, threads, llc_filter_bytes, until_width, batch_bytes, captured_ns, asap_ns, "
+                            "floored_share) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
                             &q);
 
     if (rc)
@@ -48,8 +69,31 @@ int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r)
     nf_query_bind_i64(q, 10, (int64_t)r->llc_filter_bytes);
     nf_query_bind_f64(q, 11, r->until_width);
     nf_query_bind_i64(q, 12, (int64_t)r->batch_bytes);
+    nf_query_bind_f64(q, 13, residual->captured_ns);
+    nf_query_bind_f64(q, 14, residual->asap_ns);
+    nf_query_bind_f64(q, 15, residual->floored_share);
     rc = nf_query_run(q);
     return rc ? rc : nf_study_last_id(s);
+}
+
+int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r, const struct nf_residual *residual,
+                        const struct nf_stream *stream)
+{
+    int64_t id = nf_study_begin(s);
+    int rc;
+
+    if (id)
+        return id;
+    id = add_replay(s, r, residual);
+    rc = id < 0 ? (int)id : 0;
+    for (uint32_t i = 0; i < residual->n_classes && !rc; i++) {
+        const struct nf_step_class *c = &stream->classes[i];
+
+        if (any_time(residual->op_ns[i], c->n_ops))
+            rc = add_residual(s, id, c->id, residual->op_ns[i], c->n_ops);
+    }
+    rc = conclude(s, rc);
+    return rc ? rc : id;
 }
 
 static int step_times(const struct nf_trial *trial, struct nf_buf *json)
@@ -122,7 +166,7 @@ static int add_conditions(struct nf_study *s, int64_t id, const struct nf_ledger
                             "batches = ?18, page_faults = ?19, switches = ?20, moved_pages = ?21, interference = ?22, "
                             "background = ?23, background_bps = ?24, before = ?25, after = ?26, memory_ns = ?27, "
                             "injected_ns = ?28, compute_ns = ?29, stall_ns = ?30, "
-                            "fault_ns = ?31, despite = ?32, pages_by = ?33 WHERE id = ?1",
+                            "fault_ns = ?31, despite = ?32, pages_by = ?33, steal_ns = ?34 WHERE id = ?1",
                             &q);
 
     if (rc)
@@ -160,6 +204,7 @@ static int add_conditions(struct nf_study *s, int64_t id, const struct nf_ledger
     nf_query_bind_i64(q, 31, (int64_t)trial->pool.fault_ns);
     nf_query_bind_text(q, 32, t->despite);
     nf_query_bind_text(q, 33, t->policy->ops->semantics.mover == NF_MOVER_KERNEL ? "kernel" : "pool");
+    nf_query_bind_i64(q, 34, (int64_t)trial->steal_ns); /* NF_TRIAL_UNKNOWN is -1 */
     return nf_query_run(q);
 }
 
@@ -255,12 +300,16 @@ int nf_ledger_find_partial(struct nf_study *s, struct nf_ledger_partial *out)
 
     *out = (struct nf_ledger_partial){0};
     if (!rc)
-        rc = nf_study_query(s, "SELECT r.id, r.capture_id, r.testbed_id, i.command, r.status FROM replay r JOIN invocation i ON "
+        rc = nf_study_query(s, "SELECT r.id, r.capture_id, r.testbed_id, i.command, r.status, i.tool_version FROM replay r JOIN invocation i ON "
                                "i.id = r.invocation_id ORDER BY r.id DESC LIMIT 1", &q);
     if (rc)
         return rc;
     rc = nf_query_step(q);
-    if (rc == 1 && !strcmp(nf_query_text(q, 4), "partial")) {
+    if (rc == 1 && !strcmp(nf_query_text(q, 4), "partial") && strcmp(nf_query_text(q, 5), NEARFAR_VERSION)) {
+        rc = nf_fail(-EPERM, "replay %lld was begun by nearfar %.40s, and this is %s: its trials would be those of two programs; go on with "
+                             "that one, or begin a new replay, without --resume", (long long)nf_query_i64(q, 0), nf_query_text(q, 5),
+                     NEARFAR_VERSION);
+    } else if (rc == 1 && !strcmp(nf_query_text(q, 4), "partial")) {
         out->replay = nf_query_i64(q, 0);
         out->capture = nf_query_i64(q, 1);
         out->testbed = nf_query_i64(q, 2);
@@ -268,6 +317,59 @@ int nf_ledger_find_partial(struct nf_study *s, struct nf_ledger_partial *out)
         rc = out->command.failed ? nf_fail(-ENOMEM, "out of memory") : 0;
     } else if (rc >= 0) {
         rc = nf_fail(-ENOENT, rc ? "the latest replay is whole: there is nothing to go on with" : "the study has no replay yet");
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+static int take_residual(struct nf_query *q, const struct nf_stream *stream, struct nf_residual *r)
+{
+    uint32_t i = 0;
+    size_t size;
+    const double *ns = nf_query_blob(q, 1, &size);
+
+    while (i < stream->n_classes && stream->classes[i].id != nf_query_i64(q, 0))
+        i++;
+    if (i == stream->n_classes || size != stream->classes[i].n_ops * sizeof *ns)
+        return nf_fail(-EBADMSG, "the compute times that it kept are not those of its stream");
+    memcpy(r->op_ns[i], ns, size);
+    for (uint32_t op = 0; op < stream->classes[i].n_ops; op++) {
+        if (!(r->op_ns[i][op] >= 0 && isfinite(r->op_ns[i][op])))
+            return nf_fail(-EBADMSG, "the compute times that it kept are no times");
+    }
+    return 0;
+}
+
+int nf_ledger_residual(struct nf_study *s, int64_t replay, const struct nf_stream *stream, struct nf_residual *residual, unsigned *threads)
+{
+    struct nf_query *q;
+    int rc = nf_residual_zero(residual, stream);
+
+    if (!rc)
+        rc = nf_study_query(s, "SELECT captured_ns, asap_ns, floored_share, threads FROM replay WHERE id = ?1 AND captured_ns >= 0", &q);
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    rc = nf_query_step(q);
+    if (rc == 1) {
+        residual->captured_ns = nf_query_f64(q, 0);
+        residual->asap_ns = nf_query_f64(q, 1);
+        residual->floored_share = nf_query_f64(q, 2);
+        residual->timed = residual->captured_ns > 0;
+        *threads = (unsigned)nf_query_i64(q, 3);
+    }
+    nf_query_done(q);
+    if (rc != 1)
+        return rc ? rc : nf_fail(-ENODATA, "replay %lld kept no compute times, so that its other trials would spend others: begin a new one, "
+                                           "without --resume", (long long)replay);
+    rc = nf_study_query(s, "SELECT class_id, op_ns FROM residual WHERE replay_id = ?1", &q);
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    while ((rc = nf_query_step(q)) == 1) {
+        rc = take_residual(q, stream, residual);
+        if (rc)
+            break;
     }
     nf_query_done(q);
     return rc;

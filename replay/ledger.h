@@ -6,6 +6,7 @@
 #include "core/base/buf.h"
 #include "core/store/study.h"
 #include "replay/engine.h"
+#include "replay/residual.h"
 #include "replay/trials.h"
 
 struct nf_ledger_replay {
@@ -36,16 +37,21 @@ struct nf_ledger_trial {
 /* Replays still 'running' were killed: the study has one writer, and it is this one. They become 'partial'.
  * 0 or -errno (cause set), each below with a transaction of its own. */
 int nf_ledger_mark_dead(struct nf_study *s);
-/* > 0: the row, 'running'. -errno (cause set). */
-int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r);
+/* > 0: the row, 'running', with the compute times that its trials spend. stream: theirs. -errno (cause set). */
+int64_t nf_ledger_begin(struct nf_study *s, const struct nf_ledger_replay *r, const struct nf_residual *residual,
+                        const struct nf_stream *stream);
 int nf_ledger_add(struct nf_study *s, int64_t replay, const struct nf_ledger_trial *t, const struct nf_trial *trial);
 /* The latest replay, if it is partial: its rows, and the arguments of the command that began it (JSON array of texts,
- * to be freed by nf_buf_deinit). 0, -ENOENT (cause set: there is none, or it is whole), -errno (cause set). */
+ * to be freed by nf_buf_deinit). 0, -ENOENT (cause set: there is none, or it is whole), -EPERM (cause set: another version began it),
+ * -errno (cause set). */
 struct nf_ledger_partial {
     int64_t replay, capture, testbed;
     struct nf_buf command;
 };
 int nf_ledger_find_partial(struct nf_study *s, struct nf_ledger_partial *out);
+/* What a replay calibrated when it began, and its threads. 0, -ENODATA (cause set: it kept none), -EBADMSG (cause set: not those of this
+ * stream), -errno (cause set). Caller deinits *residual in every case. */
+int nf_ledger_residual(struct nf_study *s, int64_t replay, const struct nf_stream *stream, struct nf_residual *residual, unsigned *threads);
 /* Takes a partial replay up again: 'running', counted. 0 or -errno (cause set). */
 int nf_ledger_resume(struct nf_study *s, int64_t replay);
 /* Calls `each` for every trial a replay has, in no order: its place, and the mean time of its measured steps (0 when it

@@ -28,7 +28,8 @@ struct nf_pace {
     bool tsc;                    /* false: clock_gettime */
     uint64_t base_ns, base_tick; /* the two clocks read together at the last sync */
     uint64_t ns_per_tick_q32;    /* nanoseconds per tick × 2^32 */
-    uint64_t stolen_ns;          /* time in gaps between two reads of a spinning loop: preemption, at least */
+    uint64_t stolen_ns;          /* time in gaps between two reads of a spinning loop: preemption, at least. Who finds more of it
+                                    elsewhere (replay/absence.h) adds it */
     uint64_t gaps;
     bool waited;                 /* the last deadline was not yet past when its wait began */
     uint64_t began_ns;           /* when that was */
@@ -40,16 +41,22 @@ void nf_pace_init(struct nf_pace *p);
  * microseconds. No system call. */
 void nf_pace_sync(struct nf_pace *p);
 
+/* About now: at half the cost, as loads before may still be under way, which moves it by less than a microsecond. */
+static inline uint64_t nf_pace_glance(const struct nf_pace *p)
+{
+#if defined(__x86_64__)
+    if (__builtin_expect(p->tsc, 1))
+        return p->base_ns + (uint64_t)(((unsigned __int128)(__rdtsc() - p->base_tick) * p->ns_per_tick_q32) >> 32);
+#endif
+    return nf_now_ns();
+}
+
 static inline uint64_t nf_pace_now(const struct nf_pace *p)
 {
 #if defined(__x86_64__)
-    if (__builtin_expect(p->tsc, 1)) {
-        _mm_lfence(); /* the loads before are done: their time counts */
-        return p->base_ns +
-               (uint64_t)(((unsigned __int128)(__rdtsc() - p->base_tick) * p->ns_per_tick_q32) >> 32);
-    }
+    _mm_lfence(); /* the loads before are done: their time counts */
 #endif
-    return nf_now_ns();
+    return nf_pace_glance(p);
 }
 
 /* Spins until deadline_ns; returns the time then, which is later than the deadline by the lateness. Returns at once,

@@ -39,6 +39,18 @@ int nf_pin_cpus(void)
     return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
 }
 
+bool nf_pin_allows(int cpu)
+{
+    cpu_set_t set;
+
+    return cpu >= 0 && cpu < CPU_SETSIZE && !sched_getaffinity(0, sizeof set, &set) && CPU_ISSET(cpu, &set);
+}
+
+int nf_pin_first(int asked, int measured)
+{
+    return asked >= 0 ? asked : nf_pin_allows(measured) ? measured : sched_getcpu();
+}
+
 int nf_pin_other(int cpu)
 {
     cpu_set_t set;

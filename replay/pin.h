@@ -18,6 +18,10 @@ bool nf_pin_shares_core(const char *root, int cpu, const int *cpus, unsigned n);
 
 /* CPUs this process may run on. */
 int nf_pin_cpus(void);
+bool nf_pin_allows(int cpu);
+/* Where a replay, or a job to be held against one, runs first: on the CPU asked for (-1: none), else on the one that the study's tiers were
+ * measured on (-1: not known) where this process may run there, else on the one it runs on now. */
+int nf_pin_first(int asked, int measured);
 /* One of them other than `cpu`, -1 when there is none. */
 int nf_pin_other(int cpu);
 

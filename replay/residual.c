@@ -59,6 +59,18 @@ static void subtract(struct nf_residual *r, const struct steps *s)
     r->floored_share = r->timed ? floored / r->captured_ns : 0;
 }
 
+int nf_residual_zero(struct nf_residual *r, const struct nf_stream *stream)
+{
+    *r = (struct nf_residual){.n_classes = stream->n_classes};
+    r->op_ns = calloc(r->n_classes + (size_t)1, sizeof *r->op_ns);
+    for (uint32_t i = 0; r->op_ns && i < r->n_classes; i++) {
+        r->op_ns[i] = calloc(stream->classes[i].n_ops + (size_t)1, sizeof **r->op_ns);
+        if (!r->op_ns[i])
+            return nf_fail(-ENOMEM, "out of memory for the times of %u ops", stream->classes[i].n_ops);
+    }
+    return r->op_ns ? 0 : nf_fail(-ENOMEM, "out of memory for %u classes", r->n_classes);
+}
+
 int nf_residual_init(struct nf_residual *r, const struct nf_engine_config *config)
 {
     struct nf_engine_config asap = *config;
@@ -77,15 +89,8 @@ int nf_residual_init(struct nf_residual *r, const struct nf_engine_config *confi
     steps.op_ns = op_ns;
     steps.sample = calloc(steps.n + (size_t)1, sizeof *steps.sample);
     steps.starts = calloc(steps.n + (size_t)1, sizeof *steps.starts);
-    *r = (struct nf_residual){.n_classes = config->stream->n_classes};
-    r->op_ns = calloc(r->n_classes + (size_t)1, sizeof *r->op_ns);
-    if (!op_ns || !steps.sample || !steps.starts || !r->op_ns)
+    if (nf_residual_zero(r, config->stream) || !op_ns || !steps.sample || !steps.starts)
         goto out;
-    for (uint32_t i = 0; i < r->n_classes; i++) {
-        r->op_ns[i] = calloc(config->stream->classes[i].n_ops + (size_t)1, sizeof **r->op_ns);
-        if (!r->op_ns[i])
-            goto out;
-    }
     for (uint32_t i = 0; i < steps.n; i++) {
         steps.starts[i] = at;
         at += config->stream->classes[nf_engine_cycle_class(config, i % per_cycle)].n_ops;

@@ -18,4 +18,6 @@ struct nf_residual {
  * op over at least five steps counts. 0, NF_TRIAL_E_STOPPED, -errno (cause set, also for a failed trial). Caller
  * deinits in every case. */
 int nf_residual_init(struct nf_residual *r, const struct nf_engine_config *config);
+/* Zero for every op of the stream, for who knows better. 0 or -ENOMEM (cause set). Caller deinits in every case. */
+int nf_residual_zero(struct nf_residual *r, const struct nf_stream *stream);
 void nf_residual_deinit(struct nf_residual *r);

@@ -128,7 +128,7 @@ static int vary(const struct nf_session *s, struct nf_engine_config *c, struct n
 /* What failed before anything ran. */
 static void fail_trial(const struct nf_session *s, struct nf_trial *trial, const char *why)
 {
-    *trial = (struct nf_trial){.status = NF_TRIAL_FAILED, .threads = s->threads, .helper_cpu = -1, .moved_pages = NF_TRIAL_UNKNOWN};
+    *trial = (struct nf_trial){.status = NF_TRIAL_FAILED, .threads = s->threads, .helper_cpu = -1, .moved_pages = NF_TRIAL_UNKNOWN, .steal_ns = NF_TRIAL_UNKNOWN};
     snprintf(trial->message, sizeof trial->message, "%s", why);
 }
 
@@ -202,7 +202,7 @@ static int attempt(void *context, _Atomic uint32_t *asked, struct nf_trial *tria
     double bps = 0;
     int rc;
 
-    nf_interference_read("", s->cpu, &before);
+    nf_interference_read("", s->cpus, s->n_cpus, &before);
     c->pool.asked = asked;
     c->measuring = s->counters ? nf_counters_measuring : NULL;
     c->measuring_ctx = s->counters;
@@ -216,7 +216,7 @@ static int attempt(void *context, _Atomic uint32_t *asked, struct nf_trial *tria
         snprintf(trial->message, sizeof trial->message, "the %s moved %s/s", a->t->hog ? "hog" : "background",
                  nf_format_bytes(speed, bps));
     if (!rc) {
-        nf_interference_read("", s->cpu, &after);
+        nf_interference_read("", s->cpus, s->n_cpus, &after);
         after.load -= after.load > 0 ? (double)contenders + (trial->helper_cpu >= 0) : 0; /* asked for */
         nf_interference_judge(&before, &after, asked_pages(c->pool.policy, trial), s->peak_bytes / NF_PAGE_BYTES, trial);
         /* What contends moves bytes of its own, which nobody counts by tier. */
@@ -391,7 +391,7 @@ int nf_session_replay(struct nf_session *s)
         if (rc)
             return rc;
     } else {
-        s->result->replay = nf_ledger_begin(s->study, &row);
+        s->result->replay = nf_ledger_begin(s->study, &row, &s->residual, s->stream);
     }
     if (s->result->replay < 0)
         return (int)s->result->replay;

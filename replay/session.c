@@ -9,6 +9,7 @@
 #include "core/base/log.h"
 #include "core/base/spill.h"
 #include "core/store/records.h"
+#include "core/store/testbeds.h"
 #include "pool/mover.h"
 #include "replay/ledger.h"
 #include "replay/memory.h"
@@ -271,6 +272,21 @@ static void choose_helper(struct nf_session *s)
         nf_info("no CPU is left for the mover's own thread: it shares CPU %d with the replay", s->helper_cpu);
 }
 
+/* Where nothing else is asked for: the CPU that the tiers' numbers are of, which a replay that is taken up again has to have. */
+static int choose_cpu(struct nf_session *s)
+{
+    const struct nf_replay_options *o = s->o;
+    int known = o->resume_testbed || o->reuse_testbed ? nf_record_testbed_cpu(s->study, o->resume_testbed) : -1;
+
+    s->cpu = nf_pin_first(o->cpu, known);
+    if (o->resume_testbed && known >= 0 && o->cpu >= 0 && o->cpu != known)
+        return nf_fail(-EINVAL, "testbed %lld was measured on CPU %d, and counts there: --cpu %d", (long long)o->resume_testbed, known, known);
+    if (o->resume_testbed && known >= 0 && !nf_pin_allows(known))
+        return nf_fail(-ENODEV, "testbed %lld was measured on CPU %d, where this process may not run (taskset -p $$)",
+                       (long long)o->resume_testbed, known);
+    return 0;
+}
+
 /* The same number in every trial, also where nobody contends: trials are compared with each other. */
 static int choose_threads(struct nf_session *s)
 {
@@ -292,11 +308,23 @@ static int choose_threads(struct nf_session *s)
     return 0;
 }
 
+/* Once for all trials of a replay: also of one that is taken up again. */
+static int take_back(struct nf_session *s)
+{
+    unsigned threads = 0;
+    int rc = nf_ledger_residual(s->study, s->o->resume, s->stream, &s->residual, &threads);
+
+    return rc || threads == s->threads ? rc : nf_fail(-ENODEV, "replay %lld ran on %u threads, and here it would on %u: take it up where it "
+                                                      "has the same CPUs", (long long)s->o->resume, threads, s->threads);
+}
+
 static int calibrate(struct nf_session *s)
 {
     struct nf_trials_one all_near = {.near_share = 1, .overlap = NF_OVERLAP_ASAP};
     struct nf_engine_config c = nf_session_configure(s, &all_near, 0);
 
+    if (s->o->resume)
+        return take_back(s);
     if (!s->o->quiet)
         nf_progress("calibrating the compute time of each op");
     return nf_residual_init(&s->residual, &c);
@@ -333,6 +361,8 @@ static int run(struct nf_session *s)
         rc = load(s);
     if (!rc)
         rc = wish(s);
+    if (!rc)
+        rc = choose_cpu(s);
     if (!rc)
         rc = choose_threads(s);
     if (rc)
@@ -393,7 +423,6 @@ int nf_replay_run(struct nf_study *study, const struct nf_replay_options *option
 
     *result = (struct nf_replay_result){0};
     s.sources = options->counters ? options->counters : nf_counter_sources;
-    s.cpu = options->cpu >= 0 ? options->cpu : sched_getcpu();
     s.batch_bytes = options->batch_bytes ? options->batch_bytes : nf_memory_available() / 4;
     rc = run(&s);
     session_deinit(&s);

@@ -86,8 +86,8 @@ static int load_tiers(struct nf_testbed *t, struct nf_study *study, int64_t id, 
     uint32_t n = 0;
     bool same = true;
     int rc = nf_study_query(study,
-                            "SELECT spec, latency_ns, read_bps, write_bps, stream_parallelism, gather_parallelism "
-                            "FROM tier WHERE testbed_id = ?1 ORDER BY number",
+                            "SELECT spec, latency_ns, read_bps, write_bps, stream_parallelism, gather_parallelism, "
+                            "node FROM tier WHERE testbed_id = ?1 ORDER BY number",
                             &q);
 
     if (rc)
@@ -95,7 +95,9 @@ static int load_tiers(struct nf_testbed *t, struct nf_study *study, int64_t id, 
     nf_query_bind_i64(q, 1, id);
     while ((rc = nf_query_step(q)) == 1) {
         if (n < n_open) {
-            same = same && !strcmp(nf_query_text(q, 0), open[n].spec);
+            int64_t node = nf_query_i64(q, 6);
+
+            same = same && !strcmp(nf_query_text(q, 0), open[n].spec) && (node < 0 || node == open[n].facts.node);
             t->measured[n] = (struct nf_measured){
                 .latency_ns = nf_query_f64(q, 1),
                 .read_bps = nf_query_f64(q, 2),
@@ -109,18 +111,20 @@ static int load_tiers(struct nf_testbed *t, struct nf_study *study, int64_t id, 
     return rc < 0 ? rc : same && n >= n_open;
 }
 
-static int find_testbed(struct nf_study *study, int64_t machine, int64_t wanted, int64_t *id, uint64_t *llc)
+/* What was measured on one CPU counts there; one that is wanted by its number is not passed over for that. */
+static int find_testbed(struct nf_study *study, int64_t machine, int cpu, int64_t wanted, int64_t *id, uint64_t *llc)
 {
     struct nf_query *q;
     int rc = nf_study_query(study,
                             "SELECT id, llc_effective_bytes FROM testbed WHERE machine_id = ?1 AND (?2 = 0 OR id = ?2) AND "
-                            "llc_effective_bytes > 0 ORDER BY id DESC LIMIT 1",
+                            "(?2 <> 0 OR ?3 < 0 OR cpu < 0 OR cpu = ?3) AND llc_effective_bytes > 0 ORDER BY id DESC LIMIT 1",
                             &q);
 
     if (rc)
         return rc;
     nf_query_bind_i64(q, 1, machine);
     nf_query_bind_i64(q, 2, wanted);
+    nf_query_bind_i64(q, 3, cpu);
     rc = nf_query_step(q);
     *id = rc == 1 ? nf_query_i64(q, 0) : 0;
     *llc = rc == 1 ? (uint64_t)nf_query_i64(q, 1) : 0;
@@ -148,6 +152,11 @@ static struct nf_tier_local local_of(const struct nf_testbed *t)
     return (struct nf_tier_local){t->measured[0].latency_ns, t->measured[0].read_bps, t->measured[0].write_bps};
 }
 
+static int other_tiers(int64_t id)
+{
+    return nf_fail(-EINVAL, "testbed %lld has other tiers than these, or on other nodes", (long long)id);
+}
+
 int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
 {
     struct nf_measure_options m = {.cpu = o->cpu, .quiet = o->quiet};
@@ -161,7 +170,7 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
         return nf_fail(-EINVAL, "%zu tiers are more than the %d there can be", o->n_specs, NF_TIER_MAX);
     rc = open_near(t, o);
     if (!rc && o->reuse)
-        rc = find_testbed(o->reuse, o->machine, o->reuse_id, &known, &known_llc);
+        rc = find_testbed(o->reuse, o->machine, o->cpu, o->reuse_id, &known, &known_llc);
     if (!rc && o->reuse_id && !known)
         rc = nf_fail(-EINVAL, "testbed %lld is of another machine, or of this one set up otherwise: what was measured there counts there", (long long)o->reuse_id);
     if (rc)
@@ -169,6 +178,8 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
     if (known) {
         rc = load_tiers(t, o->reuse, known, t->tiers, 1);
         known = rc == 1 ? known : 0;
+        if (!rc && o->reuse_id)
+            rc = other_tiers(o->reuse_id);
     }
     if (known)
         t->llc_bytes = o->llc_bytes ? o->llc_bytes : known_llc;
@@ -186,7 +197,7 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
         known = rc == 1 ? known : 0;
     }
     if (rc >= 0 && o->reuse_id && t->id != o->reuse_id)
-        rc = nf_fail(-EINVAL, "testbed %lld has other tiers than these", (long long)o->reuse_id);
+        rc = other_tiers(o->reuse_id);
     m.assumed = t->measured[0].parallelism;
     for (uint32_t i = 1; i < t->n_tiers && rc >= 0 && !known; i++)
         rc = nf_measure_tier(&t->tiers[i], i, &m, &t->measured[i], &t->samples);
@@ -223,8 +234,8 @@ static int record_tier(const struct nf_testbed *t, struct nf_study *study, uint3
     int rc = nf_study_query(study,
                             "INSERT INTO tier(testbed_id, number, name, provider, spec, target_latency_ns, "
                             "target_read_bps, latency_ns, read_bps, write_bps, stream_parallelism, "
-                            "gather_parallelism, evidence) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
-                            "?12, ?13)",
+                            "gather_parallelism, evidence, node) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
+                            "?12, ?13, ?14)",
                             &q);
 
     if (rc)
@@ -242,6 +253,7 @@ static int record_tier(const struct nf_testbed *t, struct nf_study *study, uint3
     nf_query_bind_f64(q, 11, m->parallelism.stream);
     nf_query_bind_f64(q, 12, m->parallelism.gather);
     nf_query_bind_i64(q, 13, tier->facts.evidence);
+    nf_query_bind_i64(q, 14, tier->facts.node);
     return nf_query_run(q);
 }
 
@@ -343,8 +355,8 @@ static int record_testbed(struct nf_testbed *t, struct nf_study *study, int64_t 
     if (json.failed)
         return nf_fail(-ENOMEM, "out of memory");
     rc = nf_study_query(study,
-                        "INSERT INTO testbed(invocation_id, machine_id, llc_effective_bytes, page_bytes, conditions) "
-                        "VALUES(?1, ?2, ?3, ?4, ?5)",
+                        "INSERT INTO testbed(invocation_id, machine_id, llc_effective_bytes, page_bytes, conditions, cpu) "
+                        "VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
                         &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, invocation);
@@ -352,6 +364,7 @@ static int record_testbed(struct nf_testbed *t, struct nf_study *study, int64_t 
         nf_query_bind_i64(q, 3, (int64_t)t->llc_bytes);
         nf_query_bind_i64(q, 4, huge ? 2 << 20 : NF_PAGE_BYTES);
         nf_query_bind_text(q, 5, json.data);
+        nf_query_bind_i64(q, 6, t->cpu);
         rc = nf_query_run(q);
     }
     nf_buf_deinit(&json);

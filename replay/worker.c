@@ -33,6 +33,7 @@ static void charge(struct nf_worker *w, const struct nf_worker_rules *r, bool me
         c.read_bytes = c.lines = 0;
     deadline = t->ops->charge(t->state, &c, start_ns);
     end = nf_pace_until(&w->pace, deadline);
+    w->waited_ns += end - w->pace.began_ns;
     /* A stretch that took longer by itself than the tier asked for carries nothing: what is late stays late. One that waited
      * and was kept from running is caught up, as far as a link would have gone on meanwhile with what was asked of it. */
     w->carried_ns = w->pace.waited ? deadline : 0;
@@ -61,18 +62,21 @@ static void issue_on(struct nf_worker *w, const struct nf_worker_rules *r, const
 
     while (from < to) {
         uint64_t n = v->bytes - begin < to - from ? v->bytes - begin : to - from, start, bytes;
+        double lines = pass ? v->miss_again : v->miss_first;
 
         start = !r->injects[tier] ? 0 : w->carried_ns ? w->carried_ns : nf_pace_now(&w->pace);
         bytes = nf_visit_walk(&r->kernels, v, s, tier, whole, begin, begin + n);
         if (__builtin_expect(r->observed, 0))
             nf_issued_log_add(&w->issued, (uint32_t)(v - o->script->visits), begin, begin + bytes);
         if (r->injects[tier] && bytes)
-            charge(w, r, measuring, v, tier, pass ? v->miss_again : v->miss_first, bytes, start);
+            charge(w, r, measuring, v, tier, lines, bytes, start);
         else
             w->carried_ns = 0;
         if (measuring) {
             w->tier[tier].read_bytes += v->rw == NF_RW_WRITE ? 0 : bytes;
             w->tier[tier].write_bytes += v->rw == NF_RW_READ ? 0 : bytes;
+            w->tier[tier].miss_read_lines += v->rw == NF_RW_WRITE ? 0 : lines * (double)bytes;
+            w->tier[tier].miss_write_lines += v->rw == NF_RW_READ ? 0 : lines * (double)bytes;
         }
         from += n;
         begin = 0;
@@ -106,21 +110,35 @@ static void issue_chunk(struct nf_worker *w, const struct nf_worker_rules *r, co
     }
 }
 
+/* Waits until chunk j may end. Returns when it did. */
+static uint64_t await_deadline(struct nf_worker *w, const struct nf_worker_op *o, uint32_t j)
+{
+    uint64_t deadline = o->start_ns + (uint64_t)(o->op->captured_ns * ((double)(j + 1) / (double)o->chunks));
+    uint64_t end = nf_pace_until(&w->pace, deadline);
+
+    w->ended = w->pace.waited ? deadline : end;
+    if (o->measuring) {
+        w->compute_ns += end - w->pace.began_ns;
+        nf_lateness_add(&w->lateness, end - deadline);
+    }
+    return end;
+}
+
 void nf_worker_run(struct nf_worker *w, const struct nf_worker_rules *r, const struct nf_worker_op *o, uint32_t part)
 {
+    uint64_t began = nf_pace_glance(&w->pace);
+
     w->carried_ns = 0;
+    nf_absence_op(&w->absence, o->at);
     for (uint32_t j = 0; j < o->chunks; j++) {
-        uint64_t deadline, end;
+        uint64_t waited = w->waited_ns, end, next;
 
         issue_chunk(w, r, o, part * o->chunks + j);
-        if (!o->paced)
-            continue;
-        deadline = o->start_ns + (uint64_t)(o->op->captured_ns * ((double)(j + 1) / (double)o->chunks));
-        end = nf_pace_until(&w->pace, deadline);
-        w->ended = w->pace.waited ? deadline : end;
-        if (o->measuring) {
-            w->compute_ns += end - w->pace.began_ns;
-            nf_lateness_add(&w->lateness, end - deadline);
-        }
+        next = o->paced ? await_deadline(w, o, j) : nf_pace_glance(&w->pace);
+        end = o->paced ? w->pace.began_ns : next;
+        began += w->waited_ns - waited;
+        w->pace.stolen_ns += nf_absence_chunk(&w->absence, end > began ? end - began : 0);
+        began = next;
     }
+    w->pace.stolen_ns += nf_absence_end(&w->absence);
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "pool/pool.h"
+#include "replay/absence.h"
 #include "replay/kernel.h"
 #include "replay/observer.h"
 #include "replay/pace.h"
@@ -19,6 +20,7 @@ struct nf_worker_op {
     uint64_t start_ns;                       /* where its schedule begins; paced only */
     uint32_t parts;                          /* threads that share it, the first ones */
     uint32_t chunks;                         /* of each part */
+    uint64_t at;                             /* its number among the ops of all classes */
     bool paced, measuring;
 };
 struct nf_worker_rules {
@@ -35,10 +37,13 @@ struct nf_worker_rules {
 struct nf_worker_tier {
     uint64_t read_bytes, write_bytes, charged_bytes, charged_lines;
     double charged_ns, charged_k_ns;
+    double miss_read_lines, miss_write_lines; /* past the cache filter */
 };
 /* A thread's own; one cache line apart by its size. */
 struct nf_worker {
     struct nf_pace pace;
+    struct nf_absence absence;
+    uint64_t waited_ns; /* for tiers, in all steps */
     double due[NF_TIER_MAX]; /* fraction of a line not charged yet */
     /* When the last wait was for, while nothing but dispatching followed it: the next charged stretch begins there, so
      * that the few tens of ns between two chunks do not add up (relative deadlines: +5 to 17 %). 0: begin now. */

@@ -73,11 +73,11 @@ static int copy_parts(struct nf_study *from, int64_t id, struct nf_study *to, in
 {
     int rc = copy_rows(from, id,
                        "SELECT number, name, provider, spec, target_latency_ns, target_read_bps, latency_ns, read_bps, write_bps, "
-                       "stream_parallelism, gather_parallelism, evidence FROM tier WHERE testbed_id = ?1 ORDER BY number",
+                       "stream_parallelism, gather_parallelism, evidence, node FROM tier WHERE testbed_id = ?1 ORDER BY number",
                        to, as,
                        "INSERT INTO tier(number, name, provider, spec, target_latency_ns, target_read_bps, latency_ns, read_bps, "
-                       "write_bps, stream_parallelism, gather_parallelism, evidence, testbed_id) "
-                       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
+                       "write_bps, stream_parallelism, gather_parallelism, evidence, node, testbed_id) "
+                       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)");
 
     if (!rc)
         rc = copy_rows(from, id,
@@ -101,7 +101,7 @@ static int copy_parts(struct nf_study *from, int64_t id, struct nf_study *to, in
 /* Machine, invocation and testbed of the row; *as: the testbed; *found: it was there. 0 or -errno (cause set). */
 static int copy_head(struct nf_query *row, struct nf_study *from, struct nf_study *to, int64_t *machine, int64_t *as, bool *found)
 {
-    enum { TESTBED_COLUMNS = 4 };
+    enum { TESTBED_COLUMNS = 5 };
     struct nf_query *q;
     int64_t invocation;
     int rc;
@@ -150,8 +150,8 @@ static int copy_head(struct nf_query *row, struct nf_study *from, struct nf_stud
     nf_query_done(q);
     if (rc)
         return rc < 0 ? rc : 0;
-    rc = nf_study_query(to, "INSERT INTO testbed(llc_effective_bytes, page_bytes, conditions, invocation_id, machine_id) "
-                            "VALUES(?1, ?2, ?3, ?4, ?5)", &q);
+    rc = nf_study_query(to, "INSERT INTO testbed(llc_effective_bytes, page_bytes, conditions, cpu, invocation_id, machine_id) "
+                            "VALUES(?1, ?2, ?3, ?4, ?5, ?6)", &q);
     if (rc)
         return rc;
     take_over(row, 1, q);
@@ -167,7 +167,7 @@ int64_t nf_record_testbed_copy(struct nf_study *from, struct nf_study *to, int64
     struct nf_query *row;
     bool found = false;
     int64_t as = 0, id;
-    int rc = nf_study_query(from, "SELECT id, llc_effective_bytes, page_bytes, conditions FROM testbed ORDER BY id DESC LIMIT 1", &row);
+    int rc = nf_study_query(from, "SELECT id, llc_effective_bytes, page_bytes, conditions, cpu FROM testbed ORDER BY id DESC LIMIT 1", &row);
 
     if (rc)
         return rc;
@@ -189,4 +189,18 @@ int64_t nf_record_testbed_copy(struct nf_study *from, struct nf_study *to, int64
     }
     nf_query_done(row);
     return rc ? rc : as;
+}
+
+int nf_record_testbed_cpu(struct nf_study *s, int64_t id)
+{
+    struct nf_query *q;
+    int cpu = -1;
+
+    if (nf_study_query(s, "SELECT cpu FROM testbed WHERE ?1 = 0 OR id = ?1 ORDER BY id DESC LIMIT 1", &q))
+        return -1;
+    nf_query_bind_i64(q, 1, id);
+    if (nf_query_step(q) == 1)
+        cpu = (int)nf_query_i64(q, 0);
+    nf_query_done(q);
+    return cpu;
 }

@@ -290,7 +290,7 @@ static void start(struct watch *w, const void *options, struct nf_ring *ring, st
     static char exe[512], fd[16], marker[] = "--pmu-job";
     char *argv[] = {exe, marker, fd, NULL};
     const char *environment[ENVIRONMENT + 1] = {0};
-    struct nf_job_options o = {.argv = argv, .cpu = -1, .environment = environment, .attach = attach, .context = w};
+    struct nf_job_options o = {.argv = argv, .environment = environment, .attach = attach, .context = w};
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     int rc;
 

@@ -1,6 +1,7 @@
 """A testbed that was measured in one study counts in another: copied once, with what it was measured from, and never to another
 machine or other tiers."""
 import ctypes
+import os
 import pathlib
 import shutil
 import sqlite3
@@ -44,6 +45,18 @@ check(used == [(1,)] and len(rows('second.nf', 'SELECT 1 FROM replay')) == 2, f'
 measured = rows('second.nf', 'SELECT i.command FROM testbed b JOIN invocation i ON i.id = b.invocation_id')
 check('first.nf' in measured[0][0], f'who measured it: {measured}')
 check(whole('second.nf') and nearfar('validate', 'second.nf').returncode == nearfar('validate', 'first.nf').returncode, 'as valid as there')
+
+# What was measured on one CPU counts there: taken over without a word of a CPU, measured anew on another.
+cpu = rows('first.nf', 'SELECT cpu FROM testbed')[0][0]
+done = nearfar('replay', 'first.nf', *QUICK, '--reuse-testbed', '--llc', '1MiB')
+check(rows('first.nf', 'SELECT DISTINCT cpus FROM trial') == [(str(cpu),)], f'on CPU {cpu}: {done.stderr[-300:]!r}')
+others = sorted(os.sched_getaffinity(0) - {cpu})
+if others:
+    refused(nearfar('replay', 'second.nf', *QUICK, '--testbed', 'first.nf', '--cpu', others[0]), 2, f'--cpu {cpu}')
+    before = counts('first.nf')['testbed']
+    done = nearfar('replay', 'first.nf', *QUICK, '--reuse-testbed', '--llc', '1MiB', '--cpu', others[0])
+    check(done.returncode == 0 and counts('first.nf')['testbed'] == before + 1 and
+          rows('first.nf', 'SELECT cpu FROM testbed ORDER BY id DESC LIMIT 1') == [(others[0],)], f'and not on another: {done.stderr[-300:]!r}')
 
 # Huge pages: what a tier says it has was seen to be there, or nothing is replayed. A process can be told to have none.
 THP_DISABLE = 41  # prctl

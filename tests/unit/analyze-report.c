@@ -370,8 +370,11 @@ static void test_record(void **state)
     report_insert(m.s, report_query(m.s, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, "
                                          "evidence, binding) SELECT 1, 1, value, 'bind', 0, 3, '[9,130,130]', 2, 'near: node 0' FROM "
                                          "json_each('[0,1]')"));
+    report_insert(m.s, report_query(m.s, "UPDATE trial SET steal_ns = 2000 WHERE overlap = 1"));
     assert_int_equal(report_write(&m), 0);
     report_parses(&m);
+    report_has(&m, "trials-ran.csv", ",60000\noverlap=none"); /* of thirty trials; not told of the others */
+    report_has(&m, "trials-ran.csv", ",unknown\n");
     report_has(&m, "live.csv", "\nbound far: node 1,measured-device,3,2,2,2,all-far,1.8,2.2,within the band");
     report_has(&m, "live.csv", "\nbound near: node 0,measured-proxy,2,1.3,1.3,1.3,all-near,1,1,the band misses it by -23.1 %");
     report_has(&m, "contention.csv", "\nread:50%@far,4000000000,all-far,0,overlap=full,3,3,3,10");

@@ -183,7 +183,7 @@ void replay_bed_know_tiers(struct nf_study *s, const char *far)
     long long machine = nf_record_machine(s);
 
     assert_true(machine > 0);
-    insert(s, "INSERT INTO testbed VALUES(1, 1, %lld, 65536, 4096, '{}')", machine);
+    insert(s, "INSERT INTO testbed(id, invocation_id, machine_id, llc_effective_bytes, page_bytes, conditions) VALUES(1, 1, %lld, 65536, 4096, '{}')", machine);
     insert(s, "INSERT INTO tier(testbed_id, number, name, provider, spec, target_latency_ns, target_read_bps, latency_ns, read_bps, "
               "write_bps, stream_parallelism, gather_parallelism, evidence) VALUES(1, 0, 'near', 'null', 'null', 0, 0, 100, 1e10, 1e10, "
               "10, 5, 0), (1, 1, 'far', 'emulated', '%s', 200, 5e9, 200, 5e9, 5e9, 1, 1, %d)", far, NF_EVIDENCE_INJECTED_DELAY);

@@ -258,6 +258,56 @@ static void absence_pushes_no_op(void **state)
     step_deinit(&s);
 }
 
+static int take_in_the_accesses(void *policy, nf_regime regime, uint32_t op, const uint32_t *handles, const uint8_t *rw, size_t n,
+                                struct nf_policy_moves *moves)
+{
+    if (op == 0)
+        take_cpu(50, nf_now_ns() + 2 * MS);
+    return 0;
+}
+
+/* Accesses of some tenths of a millisecond a step, as fast as they go. */
+static void read_all(bool taken, struct nf_trial *t)
+{
+    struct nf_policy_ops policy = bed_policy;
+    struct step s;
+    struct bed b;
+
+    policy.on_op = taken ? take_in_the_accesses : bed_policy.on_op;
+    step_of_ops(&s, BED_ARENA / PAGE / 2);
+    bed_place_all(0, false);
+    bed_init(&b, &s, 100);
+    b.config.pool.policy = &policy;
+    b.config.cycles = STEPS;
+    bed_run(&b, t);
+    assert_int_equal(t->injected_ns + t->compute_ns, 0);
+    step_deinit(&s);
+}
+
+/* Nobody waits where accesses go as fast as they can, and an absence is noticed all the same: by its chunk. */
+static void absence_in_accesses_is_noticed(void **state)
+{
+    double best = 1e18;
+    uint64_t seen = 0;
+    struct nf_trial t;
+
+    for (int i = 0; i < TRIES && seen < STEPS * MS; i++) { /* where the timer is late, the step may be over */
+        read_all(true, &t);
+        seen = t.stolen_ns;
+        assert_true(t.stolen_ns < t.wall_ns);
+        nf_trial_deinit(&t);
+    }
+    assert_in_range(seen, STEPS * MS, UINT64_MAX); /* of two in each step */
+    /* Left alone, a thread was away no longer than its steps are longer than the best of all. */
+    for (int i = 0; i < 5; i++) {
+        read_all(false, &t);
+        best = bed_best_step(&t) < best ? bed_best_step(&t) : best;
+        if ((double)t.stolen_ns > (double)t.wall_ns - best * STEPS / 2)
+            fail_msg("%.3g ms were stolen of %.3g, where %.3g are accesses", (double)t.stolen_ns / MS, (double)t.wall_ns / MS, best * STEPS / MS);
+        nf_trial_deinit(&t);
+    }
+}
+
 /* --- the pool's time --- */
 
 static struct {
@@ -369,6 +419,7 @@ int main(void)
         cmocka_unit_test(absence_is_caught_up_for_a_while),
         cmocka_unit_test(a_late_op_pushes_the_next_ones_once),
         cmocka_unit_test(absence_pushes_no_op),
+        cmocka_unit_test(absence_in_accesses_is_noticed),
         cmocka_unit_test(the_pools_time_is_never_hidden),
         cmocka_unit_test(what_is_done_between_ops_is_in_no_figure),
     };

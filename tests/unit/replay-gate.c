@@ -83,7 +83,7 @@ static const struct nf_counter_ops absent = {
 static const char *const policies[] = {"all-far"}, *const tiers[2] = {"null", "emulated:latency-ns=100"};
 static const struct nf_counter_ops *const one[] = {&absent, &source, NULL}, *const slow_one[] = {&slow, NULL}, *const none[] = {&absent, NULL};
 
-/* Two blocks on tiers of which far alone is counted. */
+/* Two blocks on tiers of which far alone is counted; no cache keeps anything from it. */
 static struct nf_replay_options counted(struct nf_study *s, const char *const on[2])
 {
     struct nf_replay_options o = replay_bed_options(policies, 1, on);
@@ -91,6 +91,7 @@ static struct nf_replay_options counted(struct nf_study *s, const char *const on
     memset(&told, 0, sizeof told);
     replay_bed_know_tiers(s, on[1]);
     o.counters = one;
+    o.unfiltered = true;
     return o;
 }
 
@@ -175,6 +176,29 @@ static void what_disagrees_is_marked(void **state)
     assert_int_equal(r.disturbed, 4);
     assert_int_equal(replay_bed_int(s, "SELECT sum(interference LIKE '%written, the replay 0 B%') FROM trial WHERE policy = 'all-near' AND "
                                        "replay_id = (SELECT max(id) FROM replay)"), 2);
+    nf_study_close(s);
+}
+
+/* What the caches keep passes no controller: with all of it cached anything up to what is issued is agreement, and more is not. */
+static void caches_keep_bytes_from_it(void **state)
+{
+    static const struct {
+        uint64_t read, written;
+        int64_t marked;
+    } cases[] = {{READ, WRITTEN, 0}, {READ / 100, WRITTEN / 100, 0}, {0, 0, 0}, {(READ + WRITTEN) * 1.11, WRITTEN, 2}, {READ, WRITTEN * 1.11, 2}};
+    struct nf_study *s = replay_bed_study(&small);
+    struct nf_replay_options o = counted(s, tiers);
+
+    needs_a_node();
+    o.unfiltered = false;
+    o.llc_bytes = 64 << 20;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        told.read_step = cases[i].read;
+        told.write_step = cases[i].written;
+        replay_bed_run(s, &o);
+        if (of_last(s, "sum(interference LIKE '%counters saw%')") != cases[i].marked)
+            fail_msg("case %zu", i);
+    }
     nf_study_close(s);
 }
 
@@ -267,6 +291,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_agrees_passes),
         cmocka_unit_test(what_disagrees_is_marked),
+        cmocka_unit_test(caches_keep_bytes_from_it),
         cmocka_unit_test(what_was_not_counted_is_unknown),
         cmocka_unit_test(contention_is_not_judged),
         cmocka_unit_test(counts_the_measured_steps_alone),

@@ -104,18 +104,23 @@ static void prefetchers_are_read_back(void **state)
 
 static void interference_reads_counters(void **state)
 {
+    const int one[] = {1}, two[] = {1, 0}, gone[] = {1, 2};
     struct nf_interference i;
 
-    nf_interference_read(root, 1, &i);
+    nf_interference_read(root, one, 1, &i);
     assert_true(i.moved_pages == UINT64_MAX && i.collapsed == UINT64_MAX && i.steal_ticks == UINT64_MAX && i.load < 0);
     put("/proc/vmstat", "nr_free_pages 12\npgmigrate_success 345\npgmigrate_success_not 9\nthp_collapse_alloc 7\n");
     put("/proc/stat", "cpu  1 1 1 1 1 1 1 99\ncpu0 1 1 1 1 1 1 1 98\ncpu1 1 2 3 4 5 6 7 8 9 10\n");
     put("/proc/loadavg", "1.25 1.00 0.50 1/100 200\n");
-    nf_interference_read(root, 1, &i);
+    nf_interference_read(root, one, 1, &i);
     assert_int_equal(i.moved_pages, 345);
     assert_int_equal(i.collapsed, 7);
     assert_int_equal(i.steal_ticks, 8);
     assert_float_equal(i.load, 1.25, 1e-9);
+    nf_interference_read(root, two, 2, &i);
+    assert_int_equal(i.steal_ticks, 8 + 98);
+    nf_interference_read(root, gone, 2, &i); /* of one of them nothing is known: of their sum neither */
+    assert_true(i.steal_ticks == UINT64_MAX);
 }
 
 static const struct nf_interference calm = {.moved_pages = 1000, .collapsed = 5, .steal_ticks = 50, .ticks_per_s = 100,
@@ -131,6 +136,7 @@ static void a_calm_trial_is_not_marked(void **state)
     nf_interference_judge(&calm, &after, 0, 100000, &t);
     assert_string_equal(t.interference, "");
     assert_int_equal(t.moved_pages, 64);
+    assert_int_equal(t.steal_ns, 10000000);
 }
 
 static void every_kind_is_marked(void **state)
@@ -178,7 +184,22 @@ static void asked_moves_and_unknown_counters(void **state)
     unknown.moved_pages = unknown.collapsed = unknown.steal_ticks = UINT64_MAX;
     nf_interference_judge(&unknown, &after, 0, 100000, &t);
     assert_true(t.moved_pages == NF_TRIAL_UNKNOWN);
+    assert_true(t.steal_ns == NF_TRIAL_UNKNOWN);
     assert_string_equal(t.interference, "");
+}
+
+/* Of several CPUs as a share of all of them. */
+static void steal_of_a_team_is_judged_by_its_time(void **state)
+{
+    struct nf_trial t = {.wall_ns = 1000000000, .threads = 4};
+    struct nf_interference after = calm;
+
+    after.steal_ticks += 4;
+    nf_interference_judge(&calm, &after, 0, 100000, &t);
+    assert_string_equal(t.interference, "");
+    after.steal_ticks += 1;
+    nf_interference_judge(&calm, &after, 0, 100000, &t);
+    assert_non_null(strstr(t.interference, "the host took the CPU for 50 ms"));
 }
 
 static void stops_when_every_interval_is_narrow(void **state)
@@ -228,6 +249,7 @@ int main(void)
         cmocka_unit_test(a_calm_trial_is_not_marked),
         cmocka_unit_test(every_kind_is_marked),
         cmocka_unit_test(asked_moves_and_unknown_counters),
+        cmocka_unit_test(steal_of_a_team_is_judged_by_its_time),
         cmocka_unit_test(stops_when_every_interval_is_narrow),
     };
     int failed;

@@ -106,7 +106,7 @@ static void replays_a_study(void **state)
     struct nf_replay_result r;
     int rc;
 
-    replay_bed_execute(s, "INSERT INTO testbed VALUES(7, 1, 1, 1, 4096, '{}')");
+    replay_bed_execute(s, "INSERT INTO testbed(id, invocation_id, machine_id, llc_effective_bytes, page_bytes, conditions) VALUES(7, 1, 1, 1, 4096, '{}')");
     replay_bed_execute(s, "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, peak_live_bytes, planned_trials, blocks, "
                "threads, llc_filter_bytes) VALUES(1, 1, 7, 1, 1, 1, 1, 1, 1)");
     rc = nf_replay_run(s, &o, &r);
