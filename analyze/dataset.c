@@ -366,8 +366,9 @@ static int load_live_runs(struct nf_dataset *d, struct nf_study *s)
 {
     struct nf_query *q;
     int rc = nf_study_query(s,
-                            "SELECT id, invocation_id, repetition, kind, exit_status, steps, step_ns, evidence, binding,"
-                            " policy, near_share FROM live_run WHERE capture_id = ? ORDER BY id",
+                            "SELECT l.id, l.invocation_id, l.repetition, l.kind, l.exit_status, l.steps, l.step_ns, l.evidence, l.binding,"
+                            " l.policy, l.near_share, l.policy_options, i.machine_id FROM live_run l LEFT JOIN invocation i ON"
+                            " i.id = l.invocation_id WHERE l.capture_id = ? ORDER BY l.id",
                             &q);
 
     if (rc)
@@ -386,6 +387,8 @@ static int load_live_runs(struct nf_dataset *d, struct nf_study *s)
             .binding = text(d, q, 8),
             .policy = text(d, q, 9),
             .near_share = nf_query_f64(q, 10),
+            .options = text(d, q, 11),
+            .machine_id = nf_query_i64(q, 12),
         };
 
         if (nf_array_push(&d->live_runs, l)) {

@@ -72,9 +72,9 @@ struct nf_far_bound_row {
 };
 
 struct nf_live_row {
-    int64_t id, invocation_id, repetition, exit_status, steps;
-    const char *kind, *binding, *policy;
-    double near_share; /* of a policy's */
+    int64_t id, invocation_id, machine_id, repetition, exit_status, steps;
+    const char *kind, *binding, *policy, *options; /* binding: also the nodes a plan places on */
+    double near_share; /* of a policy's; of a rule that fills near first: seen there */
     double step_ns; /* median of its steps but the first; NAN unknown */
     unsigned evidence;
 };

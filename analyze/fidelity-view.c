@@ -245,24 +245,38 @@ static void add_hog(struct nf_table *t, const struct nf_dataset *d, const struct
             snprintf(says, sizeof says, "runs of the job: %zu beside it, %zu alone, %zu failed", f->hog_runs, f->alone_runs,
                      f->failed_runs);
             r.says = says;
+        } else if (!real && f->elsewhere_runs) {
+            snprintf(says, sizeof says, "not comparable: %zu runs were on another machine than the replay", f->elsewhere_runs);
+            r.says = says;
         }
         add(t, &r);
     }
 }
 
+/* The replay that is missing, on the tiers that the others ran on. */
+static void say_replay(const struct nf_dataset *d, const struct nf_live_comparison *c, char *text, size_t size)
+{
+    size_t at = (size_t)snprintf(text, size, "not replayed: nearfar replay %.120s --policy %s --near %g%%", d->study, c->policy,
+                                 100 * (c->near_share > 0 ? c->near_share : 1));
+
+    for (size_t i = 0; i < d->tiers.n && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, " --tier %s", d->tiers.v[i].spec);
+}
+
 static void add_live(struct nf_table *t, const struct nf_dataset *d, const struct nf_trial_record *record, bool bound)
 {
-    char what[160], command[320], says[480];
+    char what[240], command[320], says[640];
     size_t rows = 0;
 
     if (bound)
         snprintf(command, sizeof command, "nearfar run %.120s --bind far -- JOB, where there is a second node", d->study);
     else
         snprintf(command, sizeof command, "nearfar run %.120s --policy lifetime-density --near 20%% -- JOB", d->study);
-    for (size_t i = 0; i < record->live.n; i++) {
-        const struct nf_live_comparison *c = &record->live.v[i];
+    for (size_t i = 0; i < record->live.of.n; i++) {
+        const struct nf_live_comparison *c = &record->live.of.v[i];
 
-        if (c->bound != bound)
+        /* What is near alone is predicted by all-near over all-near: no prediction that could fail. */
+        if ((c->kind == NF_LIVE_BOUND) != bound || c->near)
             continue;
         rows++;
         snprintf(what, sizeof what, "fidelity: the real job %s", c->label);
@@ -271,13 +285,10 @@ static void add_live(struct nf_table *t, const struct nf_dataset *d, const struc
             struct row r = {.what = what, .fitted = "nothing", .mode = nf_overlap_name(MODES[k]),
                             .evidence = nf_evidence_name(c->evidence), .replay = e, .real = &c->real,
                             .error = e->median / c->real.median - 1, .n = (int64_t)c->real.n,
-                            .measured = e->n && c->real.n && c->evidence != NF_EVIDENCE_ASSUMED, .says = c->verdict};
+                            .measured = e->n && c->real.n, .says = c->verdict};
 
-            if (c->evidence == NF_EVIDENCE_ASSUMED)
-                r.error = NAN;
-            if (!e->n && *c->policy && c->evidence != NF_EVIDENCE_ASSUMED) {
-                snprintf(says, sizeof says, "not replayed: nearfar replay %.120s --policy %s --near %g%%", d->study, c->policy,
-                         100 * (c->near_share > 0 ? c->near_share : 1));
+            if (!e->n && *c->policy && c->kind != NF_LIVE_PLACED_HOG) {
+                say_replay(d, c, says, sizeof says);
                 r.says = says;
             }
             add(t, &r);
@@ -381,7 +392,7 @@ static int add_recaptures_under(struct nf_table *t, struct nf_study *s, const st
 static unsigned live_evidence(const struct nf_dataset *d)
 {
     for (size_t i = 0; i < d->live_runs.n; i++)
-        if (!strcmp(d->live_runs.v[i].kind, "hog"))
+        if (!strcmp(d->live_runs.v[i].kind, "hog") && d->live_runs.v[i].machine_id == d->replay.testbed_machine_id)
             return d->live_runs.v[i].evidence;
     return NF_EVIDENCE_UNKNOWN;
 }

@@ -19,9 +19,10 @@ static const struct nf_point *all_near(const struct nf_curve *c, unsigned overla
     return NULL;
 }
 
-static bool usable(const struct nf_live_row *l, const char *kind)
+/* On the machine that replayed: what a hog takes from a job is that machine's. */
+static bool usable(const struct nf_dataset *d, const struct nf_live_row *l, const char *kind)
 {
-    return !l->exit_status && !isnan(l->step_ns) && !strcmp(l->kind, kind);
+    return !l->exit_status && !isnan(l->step_ns) && !strcmp(l->kind, kind) && l->machine_id == d->replay.testbed_machine_id;
 }
 
 /* Step times of good runs of a kind, and how many. */
@@ -30,7 +31,7 @@ static size_t runs(const struct nf_dataset *d, const char *kind, double *room)
     size_t n = 0;
 
     for (size_t i = 0; i < d->live_runs.n; i++) {
-        if (usable(&d->live_runs.v[i], kind))
+        if (usable(d, &d->live_runs.v[i], kind))
             room[n++] = d->live_runs.v[i].step_ns;
     }
     return n;
@@ -49,10 +50,11 @@ static int real_slowdown(struct nf_fidelity *f, const struct nf_dataset *d, doub
         const struct nf_live_row *l = &d->live_runs.v[i];
 
         f->failed_runs += l->exit_status != 0 || isnan(l->step_ns);
-        for (size_t j = 0; j < d->live_runs.n && usable(l, "hog"); j++) {
+        f->elsewhere_runs += l->machine_id != d->replay.testbed_machine_id;
+        for (size_t j = 0; j < d->live_runs.n && usable(d, l, "hog"); j++) {
             const struct nf_live_row *a = &d->live_runs.v[j];
 
-            if (usable(a, "alone") && a->repetition == l->repetition && a->invocation_id == l->invocation_id) {
+            if (usable(d, a, "alone") && a->repetition == l->repetition && a->invocation_id == l->invocation_id) {
                 room[n++] = l->step_ns / a->step_ns;
                 break;
             }

@@ -10,7 +10,7 @@ struct nf_fidelity {
     /* The real job: step time beside the hog / alone. Paired by repetition where both have it, else of the medians. */
     struct nf_estimate real;
     double alone_ns, hog_ns; /* medians over runs; NAN unknown */
-    size_t alone_runs, hog_runs, failed_runs;
+    size_t alone_runs, hog_runs, failed_runs, elsewhere_runs; /* elsewhere: on another machine than the replay, of any kind */
     /* By overlap mode: paired all-near with hog / without, and predicted / real - 1. */
     struct nf_estimate predicted[NF_OVERLAP_COUNT];
     double error[NF_OVERLAP_COUNT]; /* NAN unknown */

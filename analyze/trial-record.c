@@ -75,18 +75,6 @@ static const struct nf_column stale_columns[] = {
     {"high", "high", NF_COLUMN_REAL},
     {"pairs", "pairs", NF_COLUMN_INTEGER},
 };
-static const struct nf_column live_columns[] = {
-    {"kind", "real job", NF_COLUMN_TEXT},
-    {"evidence", "evidence", NF_COLUMN_TEXT},
-    {"runs", "pairs", NF_COLUMN_INTEGER},
-    {"real", "step / alone", NF_COLUMN_REAL},
-    {"real_low", "low", NF_COLUMN_REAL},
-    {"real_high", "high", NF_COLUMN_REAL},
-    {"policy", "replayed as", NF_COLUMN_TEXT},
-    {"predicted_full", "predicted, full", NF_COLUMN_REAL},
-    {"predicted_none", "predicted, none", NF_COLUMN_REAL},
-    {"verdict", "verdict", NF_COLUMN_TEXT},
-};
 
 typedef NF_ARRAY(double) numbers;
 
@@ -269,163 +257,6 @@ static int fill_stale(struct nf_table *t, struct nf_study *s, int64_t replay)
                       "p, 3, 4");
 }
 
-/* --- the real job --- */
-
-/* The replay that a bound job is: policy and share; NULL where none is the same thing. */
-static const char *replayed_as(const char *kind, const char *binding, const char *policy, double *near_share)
-{
-    if (!strcmp(kind, "policy"))
-        return policy;
-    *near_share = !strncmp(binding, "near:", 5) ? 1 : !strncmp(binding, "far:", 4) ? 0 : 0.5;
-    return *near_share == 1 ? "all-near" : *near_share == 0 ? "all-far" : !strncmp(binding, "interleave:", 11) ? "interleave" : NULL;
-}
-
-/* Slowdown of a replayed policy, paired with all-near within a block; n 0: not replayed. */
-static int predict(struct nf_study *s, int64_t replay, const char *policy, double near_share, enum nf_overlap overlap,
-                   struct nf_estimate *out)
-{
-    numbers ratios = {0};
-    struct nf_query *q;
-    int rc = nf_study_query(s,
-                            "SELECT t.wall_ns * 1.0 / t.steps / (n.wall_ns * 1.0 / n.steps) FROM trial t JOIN trial n ON "
-                            "n.replay_id = t.replay_id AND n.block = t.block AND n.overlap = t.overlap AND n.policy = 'all-near' "
-                            "AND n.hog = 0 AND n.background = '' AND n.variant = '' AND n.cold = 0 WHERE t.replay_id = ?1 AND "
-                            "t.policy = ?2 AND abs(t.near_share - ?3) < 0.005 AND t.overlap = ?4 AND t.hog = 0 AND t.background = "
-                            "'' AND t.variant = '' AND t.cold = 0 AND t.status = 'ok' AND n.status = 'ok' AND t.steps > 0 AND "
-                            "n.steps > 0 AND n.wall_ns > 0",
-                            &q);
-
-    *out = (struct nf_estimate){.median = NAN, .low = NAN, .high = NAN};
-    if (rc)
-        return rc;
-    nf_query_bind_i64(q, 1, replay);
-    nf_query_bind_text(q, 2, policy);
-    nf_query_bind_f64(q, 3, near_share);
-    nf_query_bind_i64(q, 4, overlap);
-    while ((rc = nf_query_step(q)) == 1) {
-        if (nf_array_push(&ratios, nf_query_f64(q, 0))) {
-            rc = nf_fail(-ENOMEM, "out of memory for pairs of trials");
-            break;
-        }
-    }
-    nf_query_done(q);
-    if (!rc && ratios.n)
-        rc = nf_estimate(ratios.v, ratios.n, 1, out);
-    nf_array_free(&ratios);
-    return rc;
-}
-
-/* What a prediction is held to: the band between full and no overlap, widened by this share of itself, which is how well
- * steps of one job agree with each other. */
-static const double TOLERANCE = 0.05;
-
-static void verdict(char *text, size_t size, const struct nf_estimate *real, double full, double none, unsigned evidence)
-{
-    double low = fmin(full, none), high = fmax(full, none), error;
-
-    if (evidence == NF_EVIDENCE_ASSUMED) {
-        snprintf(text, size, "placement only: far costs nothing here, so nothing is predicted");
-    } else if (isnan(full) || isnan(none)) {
-        snprintf(text, size, "not replayed");
-    } else if (real->median >= low * (1 - TOLERANCE) && real->median <= high * (1 + TOLERANCE)) {
-        snprintf(text, size, "within the band");
-    } else {
-        error = real->median > high ? high / real->median - 1 : low / real->median - 1;
-        snprintf(text, size, "the band misses it by %+.1f %%", 100 * error);
-    }
-}
-
-static int compare_live(struct nf_trial_record *r, struct nf_study *s, int64_t replay, const struct nf_live_row *l,
-                        const double *ratios, size_t n)
-{
-    struct nf_live_comparison c = {.evidence = l->evidence, .bound = strcmp(l->kind, "policy") != 0};
-    double near_share = l->near_share;
-    const char *policy = replayed_as(l->kind, l->binding, l->policy, &near_share);
-    int rc = nf_estimate(ratios, n, 1, &c.real);
-
-    for (int overlap = 0; overlap < NF_OVERLAP_COUNT && !rc; overlap++) {
-        c.predicted[overlap] = (struct nf_estimate){.median = NAN, .low = NAN, .high = NAN};
-        if (policy)
-            rc = predict(s, replay, policy, near_share, (enum nf_overlap)overlap, &c.predicted[overlap]);
-    }
-    if (rc)
-        return rc;
-    snprintf(c.policy, sizeof c.policy, "%s", policy ? policy : "");
-    c.near_share = near_share;
-    if (c.bound)
-        snprintf(c.label, sizeof c.label, "bound %s", l->binding);
-    else
-        snprintf(c.label, sizeof c.label, "%s at %g %% near", l->policy, 100 * l->near_share);
-    verdict(c.verdict, sizeof c.verdict, &c.real, c.predicted[NF_OVERLAP_FULL].median, c.predicted[NF_OVERLAP_NONE].median,
-            l->evidence);
-    return nf_array_push(&r->live, c) ? nf_fail(-ENOMEM, "out of memory for live runs") : 0;
-}
-
-static void add_live(struct nf_table *t, const struct nf_live_comparison *c)
-{
-    nf_table_text(t, c->label);
-    nf_table_text(t, nf_evidence_name(c->evidence));
-    nf_table_integer(t, (int64_t)c->real.n);
-    nf_table_number(t, c->real.median);
-    real_cell(t, c->real.low);
-    real_cell(t, c->real.high);
-    nf_table_text(t, *c->policy ? c->policy : "nothing comparable");
-    real_cell(t, c->predicted[NF_OVERLAP_FULL].median);
-    real_cell(t, c->predicted[NF_OVERLAP_NONE].median);
-    nf_table_text(t, c->verdict);
-}
-
-static bool same_kind(const struct nf_live_row *a, const struct nf_live_row *b)
-{
-    return !strcmp(a->kind, b->kind) && !strcmp(a->binding, b->binding) && !strcmp(a->policy, b->policy) &&
-           a->near_share == b->near_share && a->evidence == b->evidence;
-}
-
-/* The run alone of the same repetition; NULL: none that ended well. */
-static const struct nf_live_row *alone(const struct nf_dataset *d, const struct nf_live_row *l)
-{
-    for (size_t i = 0; i < d->live_runs.n; i++) {
-        const struct nf_live_row *a = &d->live_runs.v[i];
-
-        if (!strcmp(a->kind, "alone") && !a->exit_status && a->step_ns > 0 && a->invocation_id == l->invocation_id &&
-            a->repetition == l->repetition)
-            return a;
-    }
-    return NULL;
-}
-
-/* Every kind once, at its first run. */
-static int fill_live(struct nf_trial_record *r, struct nf_study *s, const struct nf_dataset *d)
-{
-    numbers ratios = {0};
-    int rc = 0;
-
-    for (size_t i = 0; i < d->live_runs.n && !rc; i++) {
-        const struct nf_live_row *first = &d->live_runs.v[i];
-        size_t before = 0;
-
-        if (strcmp(first->kind, "bind") && strcmp(first->kind, "policy"))
-            continue;
-        while (before < i && !same_kind(&d->live_runs.v[before], first))
-            before++;
-        if (before < i)
-            continue;
-        ratios.n = 0;
-        for (size_t j = i; j < d->live_runs.n && !rc; j++) {
-            const struct nf_live_row *l = &d->live_runs.v[j], *a = same_kind(first, l) ? alone(d, l) : NULL;
-
-            if (a && !l->exit_status && l->step_ns > 0 && nf_array_push(&ratios, l->step_ns / a->step_ns))
-                rc = nf_fail(-ENOMEM, "out of memory for live runs");
-        }
-        if (!rc && ratios.n)
-            rc = compare_live(r, s, d->replay.id, first, ratios.v, ratios.n);
-    }
-    for (size_t i = 0; i < r->live.n && !rc; i++)
-        add_live(r->tables[NF_RECORD_LIVE], &r->live.v[i]);
-    nf_array_free(&ratios);
-    return rc;
-}
-
 /* --- all --- */
 
 static int load_rule(struct nf_trial_record *r, struct nf_study *s, int64_t replay)
@@ -456,7 +287,7 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
     r->tables[NF_RECORD_CONTENTION] = nf_table_new(COLUMNS(contention_columns));
     r->tables[NF_RECORD_COLD] = nf_table_new(COLUMNS(cold_columns));
     r->tables[NF_RECORD_STALE] = nf_table_new(COLUMNS(stale_columns));
-    r->tables[NF_RECORD_LIVE] = nf_table_new(COLUMNS(live_columns));
+    r->tables[NF_RECORD_LIVE] = nf_table_new(COLUMNS(nf_live_columns));
     for (int i = 0; i < NF_RECORD_TABLES; i++) {
         if (!r->tables[i] && i != NF_RECORD_SENSITIVITY && i != NF_RECORD_PREDICTED)
             return nf_fail(-ENOMEM, "out of memory for the record of trials");
@@ -477,7 +308,9 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
     if (!rc)
         rc = nf_prediction(study, replay, &r->tables[NF_RECORD_PREDICTED]);
     if (!rc)
-        rc = fill_live(r, study, d);
+        rc = nf_live_comparisons_init(&r->live, study, d);
+    if (!rc)
+        nf_live_comparisons_table(&r->live, r->tables[NF_RECORD_LIVE]);
     for (int i = 0; i < NF_RECORD_TABLES && !rc; i++) {
         if (!nf_table_rows(r->tables[i]))
             r->tables[i] = nf_table_free(r->tables[i]);
@@ -489,5 +322,5 @@ void nf_trial_record_deinit(struct nf_trial_record *r)
 {
     for (int i = 0; i < NF_RECORD_TABLES; i++)
         r->tables[i] = nf_table_free(r->tables[i]);
-    nf_array_free(&r->live);
+    nf_live_comparisons_deinit(&r->live);
 }

@@ -3,9 +3,8 @@
  * other CPUs, and the real job bound to a tier. Each a table of the report and a CSV file. */
 #include <stdint.h>
 
-#include "analyze/curve.h"
 #include "analyze/dataset.h"
-#include "core/base/array.h"
+#include "analyze/live-comparison.h"
 #include "core/base/table.h"
 #include "core/store/study.h"
 
@@ -23,21 +22,9 @@ enum nf_record_table {
 /* "live.csv" */
 extern const char *const nf_record_files[NF_RECORD_TABLES];
 
-/* One kind of live run (bound by a rule, or under a policy) and what the replay predicted for it: step times against those of the
- * job alone, and of all-near. */
-struct nf_live_comparison {
-    char label[96];               /* "bound far", "lru at 20 % near" */
-    bool bound;                   /* false: under a policy */
-    char policy[64];              /* replayed as; "" : nothing comparable */
-    double near_share;            /* with so much near */
-    unsigned evidence;            /* of the real run */
-    struct nf_estimate real, predicted[NF_OVERLAP_COUNT]; /* n 0: not replayed */
-    char verdict[96];
-};
-
 struct nf_trial_record {
     struct nf_table *tables[NF_RECORD_TABLES]; /* NULL: there is nothing of that kind */
-    NF_ARRAY(struct nf_live_comparison) live;
+    struct nf_live_comparisons live;
     int64_t resumed;
     double until_width; /* 0: no stop rule */
 };

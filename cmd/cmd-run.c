@@ -114,6 +114,7 @@ struct row {
     unsigned repetition;
     enum kind kind;
     double hog_bps;
+    double near_share;           /* of what a rule put where it found room: seen on the first node; 1: of any other */
     struct nf_live_placed where; /* kinds POLICY */
     char message[512];
     char deviation[256]; /* from the plan's step; "": none */
@@ -124,15 +125,28 @@ static bool is_placed(enum kind kind)
     return kind == POLICY || kind == POLICY_HOG;
 }
 
+/* Where a plan places, in the words of a binding: "plan: node 0,1"; "" on one node. */
+static void describe_nodes(const struct nf_live_tiers *t, char *text, size_t size)
+{
+    size_t at = 0;
+
+    *text = '\0';
+    for (uint32_t i = 0; i < t->n && t->node[i] >= 0 && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%d", i ? "," : "plan: node ", t->node[i]);
+}
+
 static int record(const struct runs *r, const struct row *row, const struct nf_capture_timing *t)
 {
     const struct nf_live_binding *b = row->kind == BIND ? r->binding : NULL;
     const struct placed *p = is_placed(row->kind) ? r->placed : NULL;
     const struct nf_live_early early = p && !t->boundaries ? p->plan.early : (struct nf_live_early){0};
     struct nf_buf steps = {0}, cpus = {0};
+    char nodes[96] = "";
     struct nf_query *q;
     int rc;
 
+    if (p)
+        describe_nodes(&p->tiers, nodes, sizeof nodes);
     for (unsigned i = 0; i < r->job->n_cpus; i++)
         nf_buf_printf(&cpus, "%s%d", i ? "," : "", r->cpus[i]);
     nf_buf_puts(&steps, "[");
@@ -158,13 +172,13 @@ static int record(const struct runs *r, const struct row *row, const struct nf_c
         nf_query_bind_i64(q, 6, t->n);
         nf_query_bind_text(q, 7, steps.data);
         nf_query_bind_i64(q, 8, b ? b->evidence : p ? p->tiers.evidence : nf_live_evidence());
-        nf_query_bind_text(q, 9, b ? b->text : "");
+        nf_query_bind_text(q, 9, b ? b->text : nodes);
         nf_query_bind_f64(q, 10, row->hog_bps);
         nf_query_bind_text(q, 11, t->parameter_sha256);
         nf_query_bind_text(q, 12, row->message);
         nf_query_bind_text(q, 13, p ? p->policy->name : "");
         nf_query_bind_text(q, 14, p ? p->options : "");
-        nf_query_bind_f64(q, 15, p ? p->near_share : 1);
+        nf_query_bind_f64(q, 15, p ? p->near_share : row->near_share);
         nf_query_bind_i64(q, 16, p ? (int64_t)p->plan.near_bytes : 0);
         nf_query_bind_i64(q, 17, (int64_t)row->where.near_peak_bytes);
         nf_query_bind_i64(q, 18, (int64_t)row->where.placed);
@@ -222,6 +236,12 @@ static int judge_residence(const struct nf_live_binding *b, const struct nf_resi
     for (unsigned i = 0; b->n_nodes > 1 && i < b->n_nodes && at < size; i++)
         at += (size_t)snprintf(text + at, size - at, ", %.1f %% on node %d", 100 * nf_residence_share(r, &b->nodes[i], 1), b->nodes[i]);
     return share >= least ? 0 : nf_fail(-EXDEV, "bound %s, but only %s", b->text, text);
+}
+
+/* Rules that put far what finds no room near: how much that is, the run tells. */
+static bool fills_near(const struct nf_live_binding *b)
+{
+    return b->rule == NF_LIVE_FIRST_TOUCH || b->rule == NF_LIVE_PREFERRED_MANY;
 }
 
 /* The name of an operator of the capture. */
@@ -358,7 +378,7 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
                       .spread = kind == BIND && *r->binding->weights ? &spread : NULL,
                       .moves = is_placed(kind) && r->placed->plan.n_ops};
     const struct nf_capture_time_options with = {.prepare = enter, .attach = watch, .context = &one};
-    struct row row = {.repetition = repetition, .kind = kind};
+    struct row row = {.repetition = repetition, .kind = kind, .near_share = 1};
     struct nf_capture_timing timing = {0};
     struct nf_residence where = {0};
     struct nf_background *thief = NULL;
@@ -382,6 +402,8 @@ static int run_once(struct runs *r, unsigned repetition, enum kind kind)
         rc = nf_live_spread_judge(&spread, r->binding, row.message, sizeof row.message);
     else if (!rc && kind == BIND)
         rc = judge_residence(r->binding, &where, row.message, sizeof row.message);
+    if (kind == BIND && fills_near(r->binding))
+        row.near_share = nf_residence_share(&where, r->binding->nodes, 1);
     if (one.placing)
         nf_live_placing_read(&placing, &row.where);
     if (!rc && one.placing)

@@ -192,6 +192,12 @@ void report_add_replay(struct report_sample *m, int64_t peak_live_bytes)
     m->replay = report_insert(s, q);
 }
 
+void report_use_real_tiers(struct report_sample *m)
+{
+    report_insert(m->s, report_query(m->s, "UPDATE tier SET provider = 'numa', spec = 'numa:node=' || number, target_latency_ns = 0, "
+                                           "target_read_bps = 0, evidence = 1 + number"));
+}
+
 void report_add_trial(struct report_sample *m, const struct report_trial *t)
 {
     struct nf_query *q;

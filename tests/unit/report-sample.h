@@ -29,6 +29,8 @@ int64_t report_insert(struct nf_study *s, struct nf_query *q);
  * in reverse, ops 8 to 15 read both and write a temporary (16 + i, 2 MiB); ops 16 to 23 update the parameters. */
 void report_add_profile(struct report_sample *m);
 void report_add_replay(struct report_sample *m, int64_t peak_live_bytes);
+/* Both of its tiers become memory of a node, 0 and 1, far the slower. */
+void report_use_real_tiers(struct report_sample *m);
 
 struct report_trial {
     const char *policy, *options, *semantics, *status, *message;
