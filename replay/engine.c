@@ -590,8 +590,7 @@ static void conclude(struct engine *e)
         charged += t->charged_bytes;
         if (t->charged_lines && ns > 0) {
             t->achieved_latency_ns = k_ns / (double)t->charged_lines;
-            /* Threads' stretches run at the same time: the tier moves what all of them do. */
-            t->achieved_bps = (double)t->charged_bytes / ns * 1e9 * e->n_workers;
+            t->achieved_bps = (double)t->charged_bytes / ns * 1e9;
         }
     }
     out->assumed_k_share = charged ? (double)assumed / (double)charged : 0;

@@ -6,7 +6,7 @@
 enum { CATCH_UP_NS = 1000000 };
 
 /* Charges the lines due for `bytes` just walked and waits until the tier lets them end. */
-static void charge(struct nf_worker *w, const struct nf_worker_rules *r, bool measuring, const struct nf_script_visit *v,
+static void charge(struct nf_worker *w, const struct nf_worker_rules *r, const struct nf_worker_op *o, const struct nf_script_visit *v,
                    uint32_t tier, double lines, uint64_t bytes, uint64_t start_ns)
 {
     struct nf_tier *t = &r->tiers[tier];
@@ -39,14 +39,14 @@ static void charge(struct nf_worker *w, const struct nf_worker_rules *r, bool me
     w->carried_ns = w->pace.waited ? deadline : 0;
     if (w->carried_ns && end - deadline > CATCH_UP_NS) {
         w->carried_ns = end - CATCH_UP_NS;
-        w->forgiven_ns += measuring ? end - deadline - CATCH_UP_NS : 0;
+        w->forgiven_ns += o->measuring ? end - deadline - CATCH_UP_NS : 0;
     }
-    if (!measuring)
+    if (!o->measuring)
         return;
     w->injected_ns += end - w->pace.began_ns;
     count->charged_bytes += c.read_bytes + c.write_bytes;
     count->charged_lines += n;
-    count->charged_ns += (double)(end - start_ns);
+    count->charged_ns += (double)(end - start_ns) / o->parts;
     count->charged_k_ns += (double)(end - start_ns) * k;
     if (!v->parallelism)
         w->assumed_bytes += c.read_bytes + c.write_bytes;
@@ -69,7 +69,7 @@ static void issue_on(struct nf_worker *w, const struct nf_worker_rules *r, const
         if (__builtin_expect(r->observed, 0))
             nf_issued_log_add(&w->issued, (uint32_t)(v - o->script->visits), begin, begin + bytes);
         if (r->injects[tier] && bytes)
-            charge(w, r, measuring, v, tier, lines, bytes, start);
+            charge(w, r, o, v, tier, lines, bytes, start);
         else
             w->carried_ns = 0;
         if (measuring) {

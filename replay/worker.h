@@ -36,7 +36,8 @@ struct nf_worker_rules {
 
 struct nf_worker_tier {
     uint64_t read_bytes, write_bytes, charged_bytes, charged_lines;
-    double charged_ns, charged_k_ns;
+    double charged_ns;   /* of charged stretches, each divided among the threads that share its op: they run at the same time */
+    double charged_k_ns; /* of the same, undivided, times their parallelism */
     double miss_read_lines, miss_write_lines; /* past the cache filter */
 };
 /* A thread's own; one cache line apart by its size. */

@@ -409,6 +409,56 @@ static void what_is_done_between_ops_is_in_no_figure(void **state)
     }
 }
 
+/* --- what a tier gave meanwhile --- */
+
+/* Two threads move twice as many bytes in the time of an op they share, and no more in that of one which only the first runs. */
+static void bandwidth_counts_the_threads_of_each_op(void **state)
+{
+    enum { LARGE = 64, SMALL = 4, SMALL_OPS = 8, GOES = 9 };
+    const double line_ns = 40, alone = 64e9 / line_ns;
+    double best = 0;
+    struct step s;
+    struct bed b;
+    struct nf_trial t;
+
+    step_init(&s);
+    step_tensor(&s, LARGE * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    for (int i = 0; i < SMALL_OPS; i++) {
+        step_op(&s, 0);
+        step_visit(&s, 0, SMALL * PAGE, NF_RW_READ);
+    }
+    step_ready(&s);
+    s.stream.threads = 2;
+    bed_place_all(100, false);
+    bed_init(&b, &s, line_ns);
+    if (nf_engine_threads(&b.config) < 2)
+        skip();
+    bed_run(&b, &t);
+    assert_int_equal(t.threads, 2);
+    assert_true(t.tier[1].achieved_bps > 0 && t.tier[1].achieved_bps <= alone * 1.001);
+    nf_trial_deinit(&t);
+    step_deinit(&s);
+
+    step_init(&s);
+    step_tensor(&s, LARGE * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
+    step_op(&s, 0);
+    step_visit(&s, 0, LARGE * PAGE, NF_RW_READ);
+    step_op(&s, 0);
+    step_visit(&s, 0, SMALL * PAGE, NF_RW_READ);
+    step_ready(&s);
+    s.stream.threads = 2;
+    bed_place_all(100, false);
+    bed_init(&b, &s, line_ns);
+    for (int i = 0; i < GOES; i++) { /* the least disturbed */
+        bed_run(&b, &t);
+        best = t.tier[1].achieved_bps > best ? t.tier[1].achieved_bps : best;
+        nf_trial_deinit(&t);
+    }
+    assert_true(best <= alone * (LARGE + SMALL) / (LARGE / 2 + SMALL) * 1.001);
+    assert_true(best > 1.2 * alone);
+    step_deinit(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,6 +472,7 @@ int main(void)
         cmocka_unit_test(absence_in_accesses_is_noticed),
         cmocka_unit_test(the_pools_time_is_never_hidden),
         cmocka_unit_test(what_is_done_between_ops_is_in_no_figure),
+        cmocka_unit_test(bandwidth_counts_the_threads_of_each_op),
     };
 
     return cmocka_run_group_tests(tests, catch_alarms, bed_forget);
