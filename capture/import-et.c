@@ -331,16 +331,16 @@ static int insert_capture(struct feed *f, int64_t invocation)
     nf_buf_puts(&job, "]");
     snprintf(framework, sizeof framework, "pytorch execution trace %.63s", im->trace.schema);
     rc = job.failed ? out_of_memory()
-                    : nf_study_query(f->study, "INSERT INTO capture(invocation_id, job, job_number, framework, threads, "
+                    : nf_study_query(f->study, "INSERT INTO capture(invocation_id, job, job_number, framework, "
                                                "lifetimes, phases, durations) VALUES(?1, ?2, (SELECT 1 + "
-                                               "coalesce(max(id), 0) FROM capture) & 65535, ?3, ?4, 'inferred', "
-                                               "'inferred', ?5)", &q);
+                                               "coalesce(max(id), 0) FROM capture) & 65535, ?3, 'inferred', "
+                                               "'inferred', ?4)", &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, invocation);
         nf_query_bind_text(q, 2, job.data);
         nf_query_bind_text(q, 3, framework);
-        nf_query_bind_i64(q, 4, im->trace.n_threads);
-        nf_query_bind_text(q, 5, im->kineto.op_ns ? "imported" : "unknown");
+        /* Its threads are those that call operators, one after another; into how many an operator was split it does not say. */
+        nf_query_bind_text(q, 4, im->kineto.op_ns ? "imported" : "unknown");
         rc = nf_query_run(q);
         f->capture = nf_study_last_id(f->study);
     }
