@@ -58,7 +58,17 @@ struct nf_session {
 /* Captured time of one cycle, operators and the gaps before them, in ns; 0: the capture holds no times. */
 double nf_session_cycle_ns(const struct nf_session *s);
 
+/* The names that the tiers will have once they are open, "name=provider:..." or by their order. Returns how many. */
+uint32_t nf_session_name_tiers(const struct nf_replay_options *o, struct nf_tier *tiers);
+/* Policies that cannot work on these tiers, and those that change a stream that is read in batches: found out before they would be
+ * failed trials. 0 or -ENODEV (cause set). */
+int nf_session_check_movers(const struct nf_session *s, const struct nf_tier *tiers, uint32_t n_tiers);
+int nf_session_check_recompute(const struct nf_session *s, bool batches);
+
 /* --- session-plan.c --- */
+
+/* Both of the above by what is known before a tier is open or a script made. */
+int nf_session_check_policies(const struct nf_session *s);
 
 /* Near capacity of a trial, whole pages. */
 uint64_t nf_session_near_bytes(const struct nf_session *s, const struct nf_trials_one *t);

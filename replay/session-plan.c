@@ -85,10 +85,10 @@ int nf_session_check_memory(const struct nf_session *s, uint64_t need)
                                 "smaller --batch-bytes",
                        nf_format_bytes(want, (double)stream_memory(s)), nf_format_bytes(have, (double)nf_memory_available()));
     return nf_fail(-ENOMEM,
-                   "the largest trial maps %s (peak live %s), and this machine has %s available: replay it smaller, "
-                   "with --scale %.3g",
+                   "the largest trial maps %s (peak live %s), and this machine has %s available; mend: nearfar replay %s "
+                   "--scale %.3g",
                    nf_format_bytes(want, (double)need), nf_format_bytes(peak, (double)s->peak_bytes),
-                   nf_format_bytes(have, (double)nf_memory_available()), scale);
+                   nf_format_bytes(have, (double)nf_memory_available()), nf_study_path(s->study), scale);
 }
 
 /* --- the dry run --- */
@@ -118,12 +118,15 @@ static double estimate_trial_ns(const struct nf_session *s, uint64_t arena_bytes
     return (2 + s->o->steps) * cycle * delayed + (double)arena_bytes / fault_bps * 1e9;
 }
 
+static const char *spec_of_tier(const struct nf_session *s, uint32_t number)
+{
+    return number < s->o->n_tiers ? s->o->tiers[number] : number ? "emulated" : "numa";
+}
+
 /* The NUMA node a tier's memory would be bound to, by its spec; -1: none (a file, a devdax, memory nobody binds). */
 static int node_of_tier(const struct nf_session *s, uint32_t number)
 {
-    const char *spec = number < s->o->n_tiers ? s->o->tiers[number] : number ? "emulated" : "numa";
-
-    return nf_tier_wanted_node(nf_tier_unnamed(spec), nf_spoilers_node_of(s->o->root, s->cpu));
+    return nf_tier_wanted_node(nf_tier_unnamed(spec_of_tier(s, number)), nf_spoilers_node_of(s->o->root, s->cpu));
 }
 
 /* What the trials would bind to each node: the most of any. */
@@ -147,9 +150,34 @@ static void need_of_nodes(const struct nf_session *s, uint64_t *node_bytes)
     }
 }
 
+/* --- policies that cannot work here --- */
+
+/* What is known of a tier before it is open: whose it is, on which node, and whether it injects. */
+static void wished_tier(const struct nf_session *s, uint32_t number, struct nf_tier *out)
+{
+    const char *spec = nf_tier_unnamed(spec_of_tier(s, number));
+    const struct nf_tier_ops *provider = nf_tier_provider(spec);
+
+    out->facts = (struct nf_tier_facts){.node = node_of_tier(s, number), .huge = strstr(spec, "page=thp") != NULL,
+                                        .target_latency_ns = provider && provider->charge && provider->node ? 1 : 0};
+}
+
+int nf_session_check_policies(const struct nf_session *s)
+{
+    struct nf_tier tiers[NF_TIER_MAX] = {0};
+    uint32_t n = nf_session_name_tiers(s->o, tiers);
+    int rc;
+
+    for (uint32_t i = 0; i < n; i++)
+        wished_tier(s, i, &tiers[i]);
+    rc = nf_session_check_recompute(s, nf_spill_file_bytes() > 0);
+    return rc ? rc : nf_session_check_movers(s, tiers, n);
+}
+
 static size_t look(const struct nf_session *s, struct nf_spoiler *out)
 {
-    struct nf_spoilers_of of = {.root = s->o->root, .cpus = s->cpus, .n_cpus = s->threads};
+    struct nf_spoilers_of of = {.root = s->o->root, .study = nf_study_path(s->study), .scale = s->o->scale, .cpus = s->cpus,
+                                .n_cpus = s->threads};
 
     for (size_t i = 0; i < s->o->n_tiers; i++)
         of.huge |= strstr(s->o->tiers[i], "page=thp") != NULL;
@@ -234,7 +262,7 @@ int nf_session_check_spoilers(struct nf_session *s)
 
         if (!v[i].wrong)
             continue;
-        nf_warn("%s%s; mend: %s", despite ? "going on although " : "", v[i].what, v[i].mend);
+        nf_warn("%s%s%s%s", despite ? "going on although " : "", v[i].what, *v[i].mend ? "; mend: " : "", v[i].mend);
         append(despite ? s->despite : refused, sizeof refused, v[i].name);
     }
     if (!*refused)

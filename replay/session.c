@@ -78,8 +78,7 @@ static int load(struct nf_session *s)
     return rc || !s->o->profile_from ? rc : nf_stale_load(&s->stale, s->o->profile_from, s->o->scale, s->o->whole_sequence);
 }
 
-/* The names that the tiers will have once they are open: "name=provider:...", or by their order. */
-static uint32_t name_tiers(const struct nf_replay_options *o, struct nf_tier *tiers)
+uint32_t nf_session_name_tiers(const struct nf_replay_options *o, struct nf_tier *tiers)
 {
     uint32_t n = o->n_tiers ? (uint32_t)o->n_tiers : 2;
 
@@ -107,7 +106,7 @@ static int wish_background(struct nf_session *s)
     if (!s->o->background)
         return 0;
     rc = nf_background_parse(s->o->background, s->background, NF_BACKGROUND_MAX, &s->n_background);
-    return rc ? rc : nf_background_check(s->background, s->n_background, named, name_tiers(s->o, named));
+    return rc ? rc : nf_background_check(s->background, s->n_background, named, nf_session_name_tiers(s->o, named));
 }
 
 /* Which factors can be varied here; what cannot is said. */
@@ -162,14 +161,13 @@ static int wish(struct nf_session *s)
 
 /* --- preparation --- */
 
-/* Found out now rather than as failed trials. */
-static int check_movers(const struct nf_session *s)
+int nf_session_check_movers(const struct nf_session *s, const struct nf_tier *tiers, uint32_t n_tiers)
 {
     char why[512];
 
     for (uint32_t i = 0; i < s->trials.n_policies; i++) {
         const struct nf_policy_ops *ops = s->trials.policies[i].ops;
-        int rc = nf_mover_probe((int)ops->semantics.mover, s->testbed.tiers, s->testbed.n_tiers, why, sizeof why);
+        int rc = nf_mover_probe((int)ops->semantics.mover, tiers, n_tiers, why, sizeof why);
 
         if (rc)
             return nf_fail(rc, "policy %s cannot work here: %s", ops->name, why);
@@ -195,14 +193,13 @@ static int open_testbed(struct nf_session *s)
     int rc = nf_testbed_init(&s->testbed, &t);
 
     if (!rc)
-        rc = check_movers(s);
+        rc = nf_session_check_movers(s, s->testbed.tiers, s->testbed.n_tiers);
     return rc ? rc : nf_testbed_record(&s->testbed, s->study, o->invocation, s->machine);
 }
 
-/* What is run again is a stream of its own, which has to be in memory beside the captured one. */
-static int check_recompute(const struct nf_session *s)
+int nf_session_check_recompute(const struct nf_session *s, bool batches)
 {
-    for (uint32_t i = 0; i < s->trials.n_policies && nf_batches_needed(&s->batches); i++)
+    for (uint32_t i = 0; i < s->trials.n_policies && batches; i++)
         if (s->trials.policies[i].ops->recompute)
             return nf_fail(-ENODEV, "policy %s changes the stream, which is larger than memory here and read in batches: leave it out, "
                            "or give more by --batch-bytes", s->trials.policies[i].ops->name);
@@ -230,7 +227,7 @@ static int prepare_classes(struct nf_session *s)
     if (!rc)
         rc = nf_batches_init(&s->batches, s->scripts, n, s->batch_bytes / 2);
     if (!rc)
-        rc = check_recompute(s);
+        rc = nf_session_check_recompute(s, nf_batches_needed(&s->batches));
     if (!rc && s->stale.stream)
         rc = nf_stale_match(&s->stale, s->stream, s->steady, llc, cache);
     if (!rc && s->o->sensitivity)
@@ -365,6 +362,8 @@ static int run(struct nf_session *s)
         rc = choose_cpu(s);
     if (!rc)
         rc = choose_threads(s);
+    if (!rc)
+        rc = nf_session_check_policies(s);
     if (rc)
         return rc;
     if (s->o->dry_run) {

@@ -54,43 +54,81 @@ static bool read_text(const char *root, const char *path, char *text, size_t siz
     return true;
 }
 
-/* A CPU that may not run as fast as it can. */
-static void look_at_limits(const char *root, struct list *l)
+/* A file of the first CPU that will measure for which it says something else than those before; false: there is none more. *i: where
+ * to go on. */
+static bool next_cpu(const struct nf_spoilers_of *of, unsigned *i, const char *file, int *cpu, char *text, size_t size)
 {
-    char most[64], can[64], what[160], mend[120];
+    char path[128], before[64];
 
-    if (!read_text(root, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", most, sizeof most) ||
-        !read_text(root, "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", can, sizeof can) ||
-        strtoull(most, NULL, 10) >= strtoull(can, NULL, 10))
-        return;
-    snprintf(what, sizeof what, "the frequency is limited to %llu of %llu kHz", strtoull(most, NULL, 10),
-             strtoull(can, NULL, 10));
-    snprintf(mend, sizeof mend, "cpupower frequency-set -u %llukHz", strtoull(can, NULL, 10));
-    add(l, FREQUENCY_LIMIT, false, what, mend);
+    for (; *i < (of->n_cpus ? of->n_cpus : 1); ++*i) {
+        bool seen = false;
+
+        *cpu = of->n_cpus ? of->cpus[*i] : 0;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cpufreq/%s", *cpu, file);
+        if (!read_text(of->root, path, text, size))
+            continue;
+        for (unsigned k = 0; k < *i && !seen; k++) {
+            snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cpufreq/%s", of->cpus[k], file);
+            seen = read_text(of->root, path, before, sizeof before) && !strcmp(before, text);
+        }
+        if (!seen) {
+            ++*i;
+            return true;
+        }
+    }
+    return false;
 }
 
-static void look_at_frequency(const char *root, struct list *l)
+/* A CPU that may not run as fast as it can: the same in every trial. */
+static void look_at_limits(const struct nf_spoilers_of *of, struct list *l)
+{
+    char most[64], can[64], path[128], what[160], mend[120];
+    unsigned i = 0;
+    int cpu;
+
+    while (next_cpu(of, &i, "scaling_max_freq", &cpu, most, sizeof most)) {
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cpufreq/cpuinfo_max_freq", cpu);
+        if (!read_text(of->root, path, can, sizeof can) || strtoull(most, NULL, 10) >= strtoull(can, NULL, 10))
+            continue;
+        snprintf(what, sizeof what, "the frequency of CPU %d is limited to %llu of %llu kHz", cpu, strtoull(most, NULL, 10),
+                 strtoull(can, NULL, 10));
+        snprintf(mend, sizeof mend, "cpupower frequency-set -u %llukHz", strtoull(can, NULL, 10));
+        add(l, FREQUENCY_LIMIT, false, what, mend);
+    }
+}
+
+/* A governor that lets the frequency follow the load makes what waits less slower than what waits more: policies would be compared at
+ * different speeds, in every block the same way. Turbo follows temperature and how many CPUs are busy, which drifts: pairs within
+ * a block, in random order, deal with it. */
+static void look_at_frequency(const struct nf_spoilers_of *of, struct list *l)
 {
     char text[64], what[160];
+    bool known = false;
+    unsigned i = 0;
+    int cpu;
 
-    if (!read_text(root, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", text, sizeof text))
-        add(l, FREQUENCY, false, "the frequency governor is unknown (this machine does not show it)", "");
-    else if (strcmp(text, "performance")) {
-        snprintf(what, sizeof what, "the frequency governor is %s", text);
-        add(l, FREQUENCY, false, what, "cpupower frequency-set -g performance");
+    while (next_cpu(of, &i, "scaling_governor", &cpu, text, sizeof text)) {
+        known = true;
+        if (!strcmp(text, "performance"))
+            continue;
+        snprintf(what, sizeof what, "the frequency of CPU %d follows demand (governor %s): a policy that waits runs slower", cpu, text);
+        add(l, FREQUENCY, true, what, "cpupower frequency-set -g performance");
     }
-    if (read_text(root, "/sys/devices/system/cpu/intel_pstate/no_turbo", text, sizeof text)) {
+    if (!known)
+        add(l, FREQUENCY, false, "the frequency governor is unknown (this machine does not show it)", "");
+    if (read_text(of->root, "/sys/devices/system/cpu/intel_pstate/no_turbo", text, sizeof text)) {
         if (!strcmp(text, "0"))
             add(l, TURBO, false, "turbo is on: speed follows temperature", "echo 1 > /sys/devices/system/cpu/intel_pstate/no_turbo");
-    } else if (read_text(root, "/sys/devices/system/cpu/cpufreq/boost", text, sizeof text)) {
+    } else if (read_text(of->root, "/sys/devices/system/cpu/cpufreq/boost", text, sizeof text)) {
         if (!strcmp(text, "1"))
             add(l, TURBO, false, "boost is on: speed follows temperature", "echo 0 > /sys/devices/system/cpu/cpufreq/boost");
     } else {
         add(l, TURBO, false, "turbo is unknown (this machine does not show it)", "");
     }
-    look_at_limits(root, l);
+    look_at_limits(of, l);
 }
 
+/* Who shares a core, or takes the machine away, comes and goes: marks on disturbed trials and pairs deal with it. */
 static void look_at_cpus(const char *root, struct list *l)
 {
     char text[65536];
@@ -98,7 +136,7 @@ static void look_at_cpus(const char *root, struct list *l)
     if (read_text(root, "/sys/devices/system/cpu/smt/active", text, sizeof text) && !strcmp(text, "1"))
         add(l, SMT, false, "SMT is on: a neighbour may share the core", "echo off > /sys/devices/system/cpu/smt/control");
     if (read_text(root, "/proc/cpuinfo", text, sizeof text) && strstr(text, " hypervisor"))
-        add(l, VIRTUAL_MACHINE, false, "this is a virtual machine: its host may take the CPU and the caches away", "run on the bare machine");
+        add(l, VIRTUAL_MACHINE, false, "this is a virtual machine: its host may take the CPU and the caches away", "");
     if (nf_pin_cpus() < 2)
         add(l, ONE_CPU, false, "only one CPU: everything else on the machine preempts the replay", "");
 }
@@ -119,7 +157,7 @@ static void look_at_pages(const struct nf_spoilers_of *of, struct list *l)
 
     if (of->huge && (!known || strstr(text, "[never]")))
         add(l, THP, true, "huge pages were asked for and the kernel gives none: every page would have 4 KiB",
-            known ? "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled" : "ask for page=4k");
+            known ? "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled" : "");
     else if (known && strstr(text, "[always]")) /* arenas of 4 KiB decline them */
         add(l, THP, false, "transparent huge pages are forced on everything but the arenas",
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
@@ -136,7 +174,7 @@ static void look_at_moves(const struct nf_spoilers_of *of, struct list *l)
         (!strcmp(text, "true") || !strcmp(text, "1")))
         add(l, DEMOTION, wrong, "the kernel demotes pages to slower memory on its own: placements would not hold",
             "echo false > /sys/kernel/mm/numa/demotion_enabled");
-    /* The first line is a heading. */
+    /* A page that was swapped out is faulted in again, and a trial with a page fault is marked. The first line is a heading. */
     if (read_text(of->root, "/proc/swaps", text, sizeof text) && strchr(text, '\n'))
         add(l, SWAP, false, "swap is on", "swapoff -a");
 }
@@ -152,24 +190,49 @@ static uint64_t kib_of(const char *text, const char *name)
 
 /* What may be allocated on a node: free, or the page cache's, which gives way. With one node it is the machine's memory,
  * which is checked before (replay/session-plan.c). */
+static double room_of(const struct nf_spoilers_of *of, int node)
+{
+    char path[80], text[8192];
+
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", node);
+    if (!read_text(of->root, path, text, sizeof text))
+        return -1;
+    return 1024.0 * (double)(kib_of(text, "MemFree:") + kib_of(text, "Active(file):") + kib_of(text, "Inactive(file):"));
+}
+
+/* What makes room on a node: less of the study, or who fills it moved to the node that has most to spare. */
+static void mend_node(const struct nf_spoilers_of *of, int node, double need, double usable, char *text, size_t size)
+{
+    double most = 0;
+    int to = -1;
+
+    *text = '\0';
+    if (usable > 0.01 * need) {
+        snprintf(text, size, "nearfar replay %.120s --scale %.3g", of->study ? of->study : "STUDY",
+                 (of->scale > 0 ? of->scale : 1) * 0.95 * usable / need);
+        return;
+    }
+    for (int other = 0; other < NF_SPOILERS_NODES; other++) {
+        double spare = other == node ? -1 : room_of(of, other) - (double)of->node_bytes[other];
+
+        to = spare > most ? other : to;
+        most = spare > most ? spare : most;
+    }
+    if (most > need)
+        snprintf(text, size, "ps -eo pid= --sort=-rss | head -n 8 | xargs -I{} migratepages {} %d %d", node, to);
+}
+
 static void look_at_nodes(const struct nf_spoilers_of *of, struct list *l)
 {
     for (int node = 0; node < NF_SPOILERS_NODES && several_nodes(of->root); node++) {
-        char path[80], text[8192], what[160], mend[120], want[NF_UNITS_TEXT], have[NF_UNITS_TEXT];
-        double need = (double)of->node_bytes[node], usable;
+        char what[160], mend[240], want[NF_UNITS_TEXT], have[NF_UNITS_TEXT];
+        double need = (double)of->node_bytes[node], usable = need > 0 ? room_of(of, node) : -1;
 
-        snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", node);
-        if (!(need > 0) || !read_text(of->root, path, text, sizeof text))
-            continue;
-        usable = 1024.0 * (double)(kib_of(text, "MemFree:") + kib_of(text, "Active(file):") + kib_of(text, "Inactive(file):"));
-        if (need <= usable)
+        if (usable < 0 || need <= usable)
             continue;
         snprintf(what, sizeof what, "node %d would hold %s and has room for %s: the rest would be elsewhere, or fail", node,
                  nf_format_bytes(want, need), nf_format_bytes(have, usable));
-        if (usable > 0.01 * need)
-            snprintf(mend, sizeof mend, "replay it smaller, with --scale %.2g of the present one", 0.95 * usable / need);
-        else
-            snprintf(mend, sizeof mend, "free memory of node %d (numastat -m shows who has it)", node);
+        mend_node(of, node, need, usable, mend, sizeof mend);
         add(l, NODE_MEMORY, true, what, mend);
     }
 }
@@ -210,11 +273,21 @@ static bool in_list(const char *text, int cpu)
     return false;
 }
 
+/* A CPU that is not set aside. */
+static int first_shared(const char *isolated)
+{
+    int cpu = 0;
+
+    while (in_list(isolated, cpu))
+        cpu++;
+    return cpu;
+}
+
 /* CPUs that were set aside for measuring, and on which somebody runs all the same. */
 static void look_at_isolated(const struct nf_spoilers_of *of, struct list *l)
 {
     const double busy_share = 0.05; /* of 50 ms two ticks: one alone may be the timer's */
-    char isolated[4096], what[160], mend[120];
+    char isolated[4096], what[160], mend[240];
     struct nf_buf first = {0}, second = {0};
     char path[512];
     int measuring = -1;
@@ -225,7 +298,7 @@ static void look_at_isolated(const struct nf_spoilers_of *of, struct list *l)
         measuring = in_list(isolated, of->cpus[i]) ? of->cpus[i] : measuring;
     if (*isolated && measuring < 0) {
         snprintf(what, sizeof what, "CPUs %.60s are set aside for measuring, and others are used", isolated);
-        snprintf(mend, sizeof mend, "--cpu %d", (int)strtol(isolated, NULL, 10));
+        snprintf(mend, sizeof mend, "nearfar replay %.120s --cpu %d", of->study ? of->study : "STUDY", (int)strtol(isolated, NULL, 10));
         add(l, ISOLATED, false, what, mend);
     }
     if (measuring < 0)
@@ -250,7 +323,8 @@ static void look_at_isolated(const struct nf_spoilers_of *of, struct list *l)
             continue;
         snprintf(what, sizeof what, "CPU %d is set aside for measuring and %.0f %% busy with something else", cpu,
                  100 * (double)(busy[1] - busy[0]) / (double)(all[1] - all[0]));
-        snprintf(mend, sizeof mend, "ps -eLo psr,pid,comm | awk '$1 == %d' says who; move it away with taskset", cpu);
+        snprintf(mend, sizeof mend, "ps -eLo psr=,lwp= | awk '$1 == %d {print $2}' | xargs -n 1 taskset -cp %d", cpu,
+                 first_shared(isolated));
         add(l, ISOLATED, true, what, mend);
     }
     nf_buf_deinit(&first);
@@ -272,7 +346,7 @@ static void look_at_load(const char *root, struct list *l)
     /* With that many waiting for each CPU a thread runs a tenth of the time: nothing keeps a deadline, nor starts together.
      * Below, the pairs within a block and the marks of disturbed trials deal with it. */
     const double hopeless = 8;
-    char text[4096], what[160];
+    char text[4096], what[160], mend[120];
     unsigned cpus = 0;
     double load;
 
@@ -283,7 +357,8 @@ static void look_at_load(const char *root, struct list *l)
         return;
     load = strtod(text, NULL);
     snprintf(what, sizeof what, "others are running: the load average is %.2f on %u CPUs", load, cpus);
-    add(l, LOAD, load > hopeless * cpus, what, "wait until they are done (top shows them)");
+    snprintf(mend, sizeof mend, "until awk '{exit $1 > %g}' /proc/loadavg; do sleep 5; done", busy);
+    add(l, LOAD, load > hopeless * cpus, what, mend);
 }
 
 int nf_spoilers_node_of(const char *root, int cpu)
@@ -304,7 +379,7 @@ size_t nf_spoilers(const struct nf_spoilers_of *asked, struct nf_spoiler *out)
     struct list l = {.v = out};
 
     of.root = of.root ? of.root : "";
-    look_at_frequency(of.root, &l);
+    look_at_frequency(&of, &l);
     look_at_cpus(of.root, &l);
     look_at_pages(&of, &l);
     look_at_moves(&of, &l);

@@ -9,7 +9,7 @@ enum { NF_SPOILERS_MAX = 32, NF_SPOILERS_NODES = 64 };
 struct nf_spoiler {
     const char *name; /* one of nf_spoiler_names */
     char what[160]; /* one clause, with why it matters */
-    char mend[120]; /* a command, or what to do; "" when nothing can be done */
+    char mend[240]; /* a command; "" when none on this machine does it */
     bool wrong;     /* numbers would be wrong, not only noisy */
 };
 
@@ -17,7 +17,9 @@ struct nf_spoiler {
 struct nf_spoilers_of {
     const char *root;       /* /proc and /sys are looked at below it; NULL or "": this machine's */
     const char *root_later; /* where the second look at the CPUs' time is taken; NULL: below root, 50 ms after the first */
-    const int *cpus;        /* that will measure */
+    const char *study;      /* that is replayed, for the commands that mend it; NULL: "STUDY" */
+    double scale;           /* it is replayed at; 0: 1 */
+    const int *cpus;        /* that will measure; none: CPU 0 */
     unsigned n_cpus;
     bool huge;              /* memory of huge pages was asked for */
     bool kernel_moves;      /* moves are left to the kernel: its balancing and demotion are asked for */

@@ -48,4 +48,6 @@ shutil.copy(WORK / 'job.nf', WORK / 'refused.nf')
 for name in 'migrates', 'kernel':
     refused(nearfar('replay', '-q', 'refused.nf', '--policy', f'{PLUGINS}/policy-{name}.so', '--near', '40%', '--llc', '64KiB',
                     '--reuse-testbed'), CANNOT, 'emulated', 'node')
+    refused(nearfar('replay', 'refused.nf', '--policy', f'{PLUGINS}/policy-{name}.so', '--near', '40%', '--llc', '64KiB', '--dry-run'),
+            CANNOT, 'emulated', 'node')
 finish()

@@ -1,6 +1,7 @@
 """What would make a replay's figures wrong is refused, each in a sentence with the command that mends it, on machines nobody here
 has; what would only make them noisy is said. --despite goes on, and every trial and `nearfar validate` say so."""
 import json
+import os
 import subprocess
 
 from machine import unpack
@@ -31,16 +32,19 @@ for tree, more, names, sentences in (
         ('one-node', [], [], []),
         ('page-cache', [], [], []),
         ('busy', [], [], []),
+        ('powersave', [], [], []),
+        *([('powersave', ['--cpu', 1], ['governor'], ['the frequency of CPU 1 follows demand (governor powersave)', 'mend: cpupower '
+                                                      'frequency-set -g performance'])] if {0, 1} <= os.sched_getaffinity(0) else []),
         ('no-huge-pages', [], [], []),
         ('balancing', [], ['numa-balancing'], ['NUMA balancing moves and unmaps pages; mend: sysctl kernel.numa_balancing=0']),
         ('demotion', [], ['demotion'], ['demotes pages', 'mend: echo false > /sys/kernel/mm/numa/demotion_enabled']),
-        ('full-node', [], ['node-memory'], ['node 0 would hold', 'mend: free memory of node 0']),
+        ('full-node', [], ['node-memory'], ['node 0 would hold', 'mend: ps -eo pid= --sort=-rss | head -n 8 | xargs -I{} migratepages {} 0 1']),
         ('full-node', ['--tier', 'numa:node=1', '--tier', 'emulated:node=1'], [], []),
         ('no-huge-pages', HUGE, ['thp'], ['would have 4 KiB; mend: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled']),
-        ('loaded', [], ['load'], ['the load average is 40.00 on 4 CPUs; mend: wait']),
+        ('loaded', [], ['load'], ['the load average is 40.00 on 4 CPUs; mend: until awk \'{exit $1 > 0.5}\' /proc/loadavg; do sleep 5; done']),
         ('all-at-once', HUGE, ['thp', 'numa-balancing', 'demotion', 'node-memory', 'load'], [])):
     result = dry(tree, *more)
-    what = f'{tree} {" ".join(more)}'
+    what = f'{tree} {" ".join(map(str, more))}'
     check(result.returncode == (CANNOT if names else 0), f'{what}: exit {result.returncode}: {result.stderr[-300:]!r}')
     check(('--despite ' + ','.join(names) + ' ' in result.stderr) == bool(names), f'{what}: how to go on')
     check(all(s in result.stderr for s in sentences), f'{what}: in words: {result.stderr!r}')

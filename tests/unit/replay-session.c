@@ -218,6 +218,7 @@ static void untimed_captures_are_not_paced(void **state)
 
 static void a_dry_run_writes_nothing(void **state)
 {
+    static const char *const recompute[] = {"recompute"};
     struct nf_study *s = write_study(true);
     struct nf_replay_options o = small_replay();
     struct nf_replay_result r;
@@ -243,6 +244,14 @@ static void a_dry_run_writes_nothing(void **state)
     assert_int_equal(nf_replay_run(s, &o, &r), 0);
     fclose(o.out);
     assert_non_null(strstr(text, "beside 2.00 KiB for a batch of the stream"));
+
+    /* Nor does it promise what the replay would refuse. */
+    o.policies = recompute;
+    o.n_policies = 1;
+    o.out = fmemopen(text, sizeof text, "w");
+    assert_int_equal(nf_replay_run(s, &o, &r), -ENODEV);
+    fclose(o.out);
+    assert_non_null(strstr(nf_error_text(-ENODEV), "policy recompute changes the stream"));
     nf_study_close(s);
 }
 
@@ -423,7 +432,7 @@ static void names_what_spoils(void **state)
     put("/proc/swaps", "Filename Type Size Used Priority\n");
     n = nf_spoilers(&of, s);
     for (size_t i = 0; i < n; i++) {
-        governor |= strstr(s[i].what, "powersave") && strstr(s[i].mend, "cpupower");
+        governor |= strstr(s[i].what, "powersave") && strstr(s[i].mend, "cpupower") && s[i].wrong;
         assert_null(strstr(s[i].what, "turbo"));
         assert_null(strstr(s[i].what, "SMT"));
         assert_null(strstr(s[i].what, "swap"));
@@ -432,6 +441,7 @@ static void names_what_spoils(void **state)
         assert_null(strstr(s[i].what, "limited"));
     }
     assert_true(governor);
+    put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n");
     put("/proc/loadavg", "3.20 1.0 1.0 1/100 4\n");
     put("/sys/kernel/mm/numa/demotion_enabled", "true\n");
     put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "2000000\n");
@@ -448,6 +458,55 @@ static void names_what_spoils(void **state)
     n = nf_spoilers(&of, s);
     for (size_t i = 0; i < n; i++)
         assert_int_equal(s[i].wrong, !!strstr(s[i].what, "demotes"));
+}
+
+/* Of the CPUs that will measure, each that says something else is named once; CPU 0 is not asked for another. */
+static void looks_at_the_cpus_that_measure(void **state)
+{
+    const int cpus[] = {1, 2, 3};
+    struct nf_spoilers_of of = {.root = replay_bed_folder(), .cpus = cpus, .n_cpus = 3};
+    struct nf_spoiler s[NF_SPOILERS_MAX];
+    unsigned wrong = 0, limited = 0;
+
+    put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "1000000\n");
+    for (int cpu = 1; cpu <= 3; cpu++) {
+        char file[96];
+
+        snprintf(file, sizeof file, "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor", cpu);
+        put(file, cpu == 1 ? "performance\n" : "schedutil\n");
+        snprintf(file, sizeof file, "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_max_freq", cpu);
+        put(file, cpu == 3 ? "2000000\n" : "3500000\n");
+        snprintf(file, sizeof file, "/sys/devices/system/cpu/cpu%d/cpufreq/cpuinfo_max_freq", cpu);
+        put(file, "3500000\n");
+    }
+    for (size_t i = 0, n = nf_spoilers(&of, s); i < n; i++) {
+        wrong += !strcmp(s[i].name, "governor") && s[i].wrong && strstr(s[i].what, "CPU 2 follows demand (governor schedutil)");
+        limited += !strcmp(s[i].name, "frequency-limit") && strstr(s[i].what, "CPU 3 is limited to 2000000 of 3500000");
+        assert_null(strstr(s[i].what, "CPU 0"));
+        assert_true(strcmp(s[i].name, "governor") || strstr(s[i].what, "CPU 2"));
+    }
+    assert_int_equal(wrong, 1);
+    assert_int_equal(limited, 1);
+    of.n_cpus = 1;
+    for (size_t i = 0, n = nf_spoilers(&of, s); i < n; i++)
+        assert_true(strcmp(s[i].name, "governor") && strcmp(s[i].name, "frequency-limit"));
+}
+
+/* A node that is too small is mended by a scale, from the one that is asked for on. */
+static void scales_from_the_present_scale(void **state)
+{
+    struct nf_spoilers_of of = {.root = replay_bed_folder(), .study = "job.nf", .scale = 0.5, .node_bytes = {1000 << 20}};
+    struct nf_spoiler s[NF_SPOILERS_MAX];
+    const char *mend = NULL;
+
+    put("/sys/devices/system/node/has_memory", "0-1\n");
+    put("/sys/devices/system/node/node0/meminfo", "Node 0 MemFree: 512000 kB\nNode 0 Active(file): 0 kB\nNode 0 Inactive(file): 0 kB\n");
+    for (size_t i = 0, n = nf_spoilers(&of, s); i < n; i++)
+        mend = strcmp(s[i].name, "node-memory") ? mend : s[i].mend;
+    assert_non_null(mend);
+    assert_string_equal(mend, "nearfar replay job.nf --scale 0.237");
+    put("/sys/devices/system/node/node0/meminfo", "Node 0 MemFree: 99999999 kB\n");
+    put("/sys/devices/system/node/has_memory", "0\n");
 }
 
 /* CPUs set aside for measuring: silent while they idle, refused when somebody runs on one that will measure. */
@@ -476,7 +535,7 @@ static void watches_isolated_cpus(void **state)
     for (size_t i = 0, n = nf_spoilers(&of, s); i < n; i++)
         found = !strcmp(s[i].name, "isolated-cpus") && !s[i].wrong ? s[i].mend : found;
     assert_non_null(found);
-    assert_string_equal(found, "--cpu 2");
+    assert_string_equal(found, "nearfar replay STUDY --cpu 2");
     put("/sys/devices/system/cpu/isolated", "\n");
 }
 
@@ -520,6 +579,8 @@ int main(void)
         cmocka_unit_test(scaled_streams_stay_sound),
         cmocka_unit_test(finds_the_knee),
         cmocka_unit_test(names_what_spoils),
+        cmocka_unit_test(looks_at_the_cpus_that_measure),
+        cmocka_unit_test(scales_from_the_present_scale),
         cmocka_unit_test(watches_isolated_cpus),
         cmocka_unit_test(refuses_what_spoils),
     };
