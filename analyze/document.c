@@ -9,6 +9,7 @@
 #include "analyze/print.h"
 #include "analyze/writer.h"
 #include "core/base/error.h"
+#include "core/base/version.h"
 
 enum { SHARES_MAX = 64, ROWS_MAX = 1000 };
 
@@ -542,7 +543,7 @@ static void provenance(struct nf_document *doc, const struct nf_report *r)
         d->study, (long long)d->replay.id, (long long)d->replays, (long long)d->replay.seed, (long long)d->capture.id,
         d->capture.status, d->capture.framework, d->capture.language, d->capture.job,
         (unsigned long long)d->capture.class_hash, (long long)d->capture.class_steps, d->capture.lifetimes,
-        d->capture.phases, d->capture.durations, NEARFAR_VERSION);
+        d->capture.phases, d->capture.durations, nf_version());
     TABLE(doc, "Commands", 63, "for", "started (UTC)", "nearfar", "status", "command", "message");
     for (size_t i = 0; i < d->invocations.n; i++) {
         const struct nf_invocation_row *v = &d->invocations.v[i];

@@ -1,8 +1,10 @@
 /* provenance.json: where every number comes from, for programs. Unknown values are the string "unknown". */
 #include <math.h>
+#include <stdio.h>
 
 #include "analyze/writer.h"
 #include "core/base/buf.h"
+#include "core/base/version.h"
 
 /* Commas are put in front of every member but the first of its object or array. */
 static void key(struct nf_buf *b, const char *name)
@@ -258,10 +260,12 @@ static void put_replay(struct nf_buf *b, const struct nf_dataset *d)
 static int write_json(const struct nf_report *r, const char *directory)
 {
     struct nf_buf b = {0};
+    char reported_by[128];
 
+    snprintf(reported_by, sizeof reported_by, "nearfar %s", nf_version());
     nf_buf_puts(&b, "{");
     put_text(&b, "study", r->data.study);
-    put_text(&b, "reported_by", "nearfar " NEARFAR_VERSION);
+    put_text(&b, "reported_by", reported_by);
     put_text(&b, "evidence", r->answer.evidence);
     put_text(&b, "worth", *r->answer.worth ? r->answer.worth : "publishable number of blocks");
     put_capture(&b, r);

@@ -8,8 +8,10 @@
 
 #include "cmd/again.h"
 #include "cmd/command.h"
+#include "cmd/revision.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/base/version.h"
 #include "core/store/study.h"
 
 static const struct nf_command *const commands[] = {
@@ -95,6 +97,7 @@ int main(int argc, char **argv)
     /* A full disk or a closed pipe shows as an error of write, not as a death. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    nf_version_revision(nf_revision);
     if (argc < 2) {
         help(stderr);
         return NF_EXIT_USAGE;
@@ -103,7 +106,7 @@ int main(int argc, char **argv)
         help(stdout);
         code = NF_EXIT_OK;
     } else if (!strcmp(argv[1], "--version")) {
-        printf("nearfar %s\n", NEARFAR_VERSION);
+        printf("nearfar %s\n", nf_version());
         code = NF_EXIT_OK;
     }
     for (size_t i = 0; code < 0 && commands[i]; i++)

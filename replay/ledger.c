@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "core/base/version.h"
 
 /* Ends the transaction that rc was reached in. */
 static int conclude(struct nf_study *s, int rc)
@@ -305,10 +306,10 @@ int nf_ledger_find_partial(struct nf_study *s, struct nf_ledger_partial *out)
     if (rc)
         return rc;
     rc = nf_query_step(q);
-    if (rc == 1 && !strcmp(nf_query_text(q, 4), "partial") && strcmp(nf_query_text(q, 5), NEARFAR_VERSION)) {
+    if (rc == 1 && !strcmp(nf_query_text(q, 4), "partial") && strcmp(nf_query_text(q, 5), nf_version())) {
         rc = nf_fail(-EPERM, "replay %lld was begun by nearfar %.40s, and this is %s: its trials would be those of two programs; go on with "
                              "that one, or begin a new replay, without --resume", (long long)nf_query_i64(q, 0), nf_query_text(q, 5),
-                     NEARFAR_VERSION);
+                     nf_version());
     } else if (rc == 1 && !strcmp(nf_query_text(q, 4), "partial")) {
         out->replay = nf_query_i64(q, 0);
         out->capture = nf_query_i64(q, 1);

@@ -12,6 +12,7 @@
 #include "core/base/prefetchers.h"
 #include "core/base/error.h"
 #include "core/base/spill.h"
+#include "core/base/version.h"
 #include "core/store/visit-codec.h"
 #include "core/store/visit-rows.h"
 
@@ -178,7 +179,7 @@ int64_t nf_record_invocation(struct nf_study *s, int argc, char *const *argv)
     }
     nf_query_bind_i64(q, 1, machine);
     nf_query_bind_text(q, 2, at);
-    nf_query_bind_text(q, 3, NEARFAR_VERSION);
+    nf_query_bind_text(q, 3, nf_version());
     nf_query_bind_text(q, 4, command.data);
     rc = nf_query_run(q);
     id = nf_study_last_id(s);
