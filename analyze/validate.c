@@ -4,7 +4,18 @@
 
 #include "core/base/error.h"
 
-/* Evidence 3 is emulated-machine, 4 injected-delay (core/model/words.h). */
+/* Evidence 3 is emulated-machine, 4 injected-delay, 6 assumed (core/model/words.h). */
+
+/* Trials of the curve itself: not those under contention, from empty caches, or with a factor changed. */
+#define PLAIN(t) t ".variant = '' AND " t ".cold = 0 AND " t ".background = '' AND " t ".hog = 0"
+/* What a point of a curve is, and the same point in other trials of the same capture on the same testbed. */
+#define POINT "replay_id, policy, policy_options, near_share, overlap"
+#define SAME_POINT "v.capture_id = r.capture_id AND v.testbed_id = r.testbed_id AND u.policy = t.policy AND u.policy_options = t.policy_options " \
+                   "AND u.near_share = t.near_share AND u.overlap = t.overlap AND u.status = 'ok'"
+/* A policy with its options, and the share. */
+#define NAMED(t) t ".policy || iif(" t ".policy_options = '', '', ':' || " t ".policy_options) || ' at ' || round(100 * " t ".near_share) || ' % near'"
+/* Facts that the state of the machine before and after a trial has to say, if only that they are unknown. */
+#define STATE "json_each('[\"governor\",\"no_turbo\",\"boost\",\"smt\",\"microcode\",\"thp\",\"numa_balancing\",\"demotion\",\"load\",\"kernel\",\"prefetchers\"]') k"
 const struct nf_rule nf_rules[] = {
     {"capture",
      "a job was captured",
@@ -41,6 +52,12 @@ const struct nf_rule nf_rules[] = {
      "SELECT 'invocation ' || id || ' has no version or no command' FROM invocation WHERE tool_version = '' OR NOT "
      "json_valid(command) OR json_array_length(command) = 0",
      "the program that wrote it is broken: report it"},
+    {"revision",
+     "every command was run by a version whose source is known",
+     "SELECT 'invocation ' || id || ' was run by ' || tool_version || iif(tool_version LIKE '%-changed', ', built from changed source', "
+     "', which names no revision') FROM invocation WHERE tool_version LIKE '%-changed' OR tool_version LIKE '%+unknown' OR tool_version NOT "
+     "LIKE '%+%'",
+     "run it with a nearfar that was built from a committed revision"},
     {"replay",
      "the capture was replayed",
      "SELECT 'the study holds no replay' WHERE NOT EXISTS(SELECT 1 FROM replay)",
@@ -52,22 +69,26 @@ const struct nf_rule nf_rules[] = {
      "nearfar replay STUDY --resume"},
     {"blocks",
      "at least five counted blocks",
-     "SELECT 'replay ' || replay_id || ': ' || policy || ' at ' || round(100 * near_share) || ' % near has ' || "
-     "count(*) || ' good trials' FROM trial WHERE status = 'ok' AND variant = '' AND cold = 0 AND background = '' "
-     "AND hog = 0 GROUP BY replay_id, policy, policy_options, near_share, overlap, parallelism_scale HAVING count(*) "
-     "< 5",
+     "SELECT 'replay ' || t.replay_id || ': ' || " NAMED("t") " || ' has ' || sum(t.status = 'ok') || ' good trials' FROM trial t WHERE "
+     PLAIN("t") " GROUP BY " POINT ", parallelism_scale HAVING sum(t.status = 'ok') < 5",
      "nearfar replay STUDY --blocks 5"},
     {"blocks-for-comparison",
-     "at least ten for a comparison of policies",
-     "SELECT 'replay ' || replay_id || ' compares ' || count(DISTINCT policy || policy_options) || ' policies over ' "
-     "|| count(DISTINCT block) || ' blocks' FROM trial WHERE status = 'ok' AND parallelism_scale = 1 AND variant = "
-     "'' GROUP BY replay_id HAVING count(DISTINCT policy || policy_options) > 1 AND count(DISTINCT block) < 10",
+     "at least ten for a comparison of policies, each with everything near beside it",
+     "SELECT 'replay ' || t.replay_id || ': ' || " NAMED("t") " || ' has ' || t.n || ' of them' FROM (SELECT " POINT ", count(DISTINCT "
+     "iif(a.status = 'ok' AND EXISTS(SELECT 1 FROM trial b WHERE b.replay_id = a.replay_id AND b.block = a.block AND b.overlap = a.overlap AND "
+     "b.policy = 'all-near' AND b.status = 'ok' AND b.parallelism_scale = 1 AND " PLAIN("b") "), a.block, NULL)) AS n FROM trial a WHERE "
+     PLAIN("a") " AND a.parallelism_scale = 1 GROUP BY " POINT ") t WHERE t.n < 10 AND (SELECT count(DISTINCT policy || ':' || policy_options) "
+     "FROM trial c WHERE c.replay_id = t.replay_id AND " PLAIN("c") ") > 1",
      "nearfar replay STUDY --blocks 10, or publish no comparison"},
     {"captures",
      "at least three captures for a general claim",
      "SELECT 'the study holds ' || count(*) || CASE count(*) WHEN 1 THEN ' capture' ELSE ' captures' END FROM "
      "capture HAVING count(*) BETWEEN 1 AND 2",
      "capture the job with other seeds, or claim nothing beyond this run"},
+    {"full-size",
+     "the job was replayed at its size",
+     "SELECT 'replay ' || id || ' is at ' || round(scale, 4) || ' of it' FROM replay WHERE scale != 1",
+     "replay without --scale where memory allows it, or name the scale beside every figure"},
     {"warm-up",
      "steps before the counted ones, unless the trial is a cold one",
      "SELECT 'trial ' || id || ' of replay ' || replay_id || ' counted from its first step' FROM trial WHERE "
@@ -115,17 +136,15 @@ const struct nf_rule nf_rules[] = {
      "nearfar replay STUDY without --reuse-testbed"},
     {"environment",
      "every trial says the machine's state before and after",
-     "SELECT 'trial ' || id || ' does not say the state of the machine' FROM trial WHERE NOT json_valid(before) OR "
-     "NOT json_valid(after) OR json_extract(before, '$.governor') IS NULL OR json_extract(after, '$.governor') IS "
-     "NULL",
+     "SELECT 'trial ' || t.id || ' does not say: ' || group_concat(k.value, ', ') FROM trial t, " STATE " WHERE iif(json_valid(t.before), "
+     "json_extract(t.before, '$.' || k.value), NULL) IS NULL OR iif(json_valid(t.after), json_extract(t.after, '$.' || k.value), NULL) IS "
+     "NULL GROUP BY t.id",
      "replay again: it was written by an older nearfar"},
     {"environment-steady",
      "the machine's settings were the same throughout a replay",
-     "SELECT 'replay ' || replay_id || ': ' || k.value || ' was ' || group_concat(DISTINCT json_extract(t.before, "
-     "'$.' || k.value)) FROM trial t, "
-     "json_each('[\"governor\",\"no_turbo\",\"boost\",\"smt\",\"thp\",\"numa_balancing\",\"demotion\",\"microcode\",\"prefetchers\",\"kernel\"]') "
-     "k WHERE json_valid(t.before) GROUP BY replay_id, k.value HAVING count(DISTINCT json_extract(t.before, '$.' || "
-     "k.value)) > 1",
+     "SELECT 'replay ' || t.replay_id || ': ' || k.value || ' was ' || group_concat(DISTINCT json_extract(t.state, '$.' || k.value)) FROM "
+     "(SELECT replay_id, before AS state FROM trial UNION ALL SELECT replay_id, after FROM trial) t, " STATE " WHERE json_valid(t.state) AND "
+     "k.value != 'load' GROUP BY t.replay_id, k.value HAVING count(DISTINCT json_extract(t.state, '$.' || k.value)) > 1",
      "keep the settings and replay again"},
     {"undisturbed",
      "at most one trial in ten was disturbed",
@@ -163,19 +182,56 @@ const struct nf_rule nf_rules[] = {
      "ops whose accesses alone took longer here' FROM trial GROUP BY replay_id HAVING max(floored_share) > 0.1",
      "replay on a machine as fast as the captured one, or say so"},
     {"sensitivity",
-     "injected curves are repeated at half and twice the assumed parallelism",
-     "SELECT 'replay ' || t.replay_id || ' assumes the parallelism of ' || round(100 * max(t.assumed_k_share)) || ' "
-     "% of its far bytes, and its capture has no replay at ' || k.value || ' times it' FROM trial t JOIN replay r ON "
-     "r.id = t.replay_id, json_each('[0.5,2]') k WHERE t.evidence = 4 AND t.parallelism_scale = 1 AND t.variant = '' "
-     "AND NOT EXISTS(SELECT 1 FROM trial u JOIN replay v ON v.id = u.replay_id WHERE v.capture_id = r.capture_id AND "
-     "u.parallelism_scale = k.value) GROUP BY t.replay_id, k.value HAVING max(t.assumed_k_share) > 0",
+     "every injected curve is repeated at half and twice the assumed parallelism",
+     "SELECT 'replay ' || t.replay_id || ': ' || " NAMED("t") " || ' assumes the parallelism of ' || round(100 * max(t.assumed_k_share)) || "
+     "' % of its far bytes, and is not repeated at ' || k.value || ' times it' FROM trial t JOIN replay r ON r.id = t.replay_id, "
+     "json_each('[0.5,2]') k WHERE t.evidence = 4 AND t.parallelism_scale = 1 AND t.assumed_k_share > 0 AND " PLAIN("t") " AND NOT "
+     "EXISTS(SELECT 1 FROM trial u JOIN replay v ON v.id = u.replay_id WHERE " SAME_POINT " AND u.variant IN ('', 'k/2', '2k') AND "
+     "u.parallelism_scale = k.value) GROUP BY " POINT ", k.value",
+     "nearfar replay STUDY --sensitivity"},
+    {"unfiltered",
+     "every injected curve is repeated without the cache filter",
+     "SELECT 'replay ' || t.replay_id || ': ' || " NAMED("t") " || ' is charged past the filter alone' FROM trial t JOIN replay r ON r.id = "
+     "t.replay_id WHERE t.evidence = 4 AND r.llc_filter_bytes > 0 AND t.parallelism_scale = 1 AND " PLAIN("t") " AND NOT EXISTS(SELECT 1 "
+     "FROM trial u JOIN replay v ON v.id = u.replay_id WHERE " SAME_POINT " AND (u.variant = 'unfiltered' OR (u.variant = '' AND "
+     "v.llc_filter_bytes = 0))) GROUP BY " POINT,
+     "nearfar replay STUDY --sensitivity"},
+    {"store-kind",
+     "every curve is repeated with the other kind of stores, as a capture does not know which they were",
+     "SELECT 'replay ' || t.replay_id || ': ' || " NAMED("t") " || ' has ' || t.store || ' stores alone' FROM trial t JOIN replay r ON r.id = "
+     "t.replay_id WHERE t.parallelism_scale = 1 AND " PLAIN("t") " AND NOT EXISTS(SELECT 1 FROM trial u JOIN replay v ON v.id = u.replay_id "
+     "WHERE " SAME_POINT " AND u.store != t.store) GROUP BY " POINT,
      "nearfar replay STUDY --sensitivity"},
     {"fidelity",
-     "a prediction that nothing was fitted to was held against the real job",
-     "SELECT 'capture ' || c.id || ' has no live run beside a hog or bound to a tier' FROM capture c WHERE "
-     "EXISTS(SELECT 1 FROM replay WHERE capture_id = c.id) AND NOT EXISTS(SELECT 1 FROM live_run WHERE capture_id = "
-     "c.id AND kind != 'alone')",
+     "a prediction that nothing was fitted to was held against the real job, on the machine and the nodes of the replay",
+     "WITH named AS (SELECT testbed_id, number, iif(instr(rest, ','), substr(rest, 1, instr(rest, ',') - 1), rest) AS node FROM (SELECT "
+     "testbed_id, number, substr(spec, instr(spec, 'node=') + 5) AS rest FROM tier WHERE provider = 'numa' AND instr(spec, 'node=') ORDER BY "
+     "testbed_id, number)), listed AS (SELECT testbed_id, group_concat(node) AS nodes FROM named GROUP BY testbed_id) "
+     "SELECT 'capture ' || c.id || ' has no live run that a replay of it predicts: beside a hog, bound far or by a plan to the nodes it "
+     "replays on' FROM capture c WHERE EXISTS(SELECT 1 FROM replay WHERE capture_id = c.id) AND NOT EXISTS(SELECT 1 FROM live_run l JOIN "
+     "invocation i ON i.id = l.invocation_id JOIN replay r ON r.capture_id = l.capture_id JOIN testbed b ON b.id = r.testbed_id AND b.machine_id "
+     "= i.machine_id JOIN trial t ON t.replay_id = r.id AND t.status = 'ok' AND t.parallelism_scale = 1 AND t.variant = '' AND t.cold = 0 AND "
+     "t.background = '' LEFT JOIN listed ON listed.testbed_id = b.id WHERE l.capture_id = c.id AND l.exit_status = 0 AND l.evidence != 6 AND "
+     "((l.kind = 'hog' AND t.hog = 1 AND t.policy = 'all-near') OR (l.kind IN ('bind', 'policy') AND t.hog = 0 AND r.scale = 1 AND NOT "
+     "EXISTS(SELECT 1 FROM tier WHERE testbed_id = b.id AND (provider != 'numa' OR target_latency_ns > 0 OR target_read_bps > 0)) AND "
+     "((t.policy = 'all-far' AND l.binding = 'far: node ' || (SELECT node FROM named WHERE testbed_id = b.id AND number = (SELECT max(number) "
+     "FROM tier WHERE testbed_id = b.id))) OR (t.policy = 'interleave' AND t.policy_options = '' AND l.binding = 'interleave: node ' || nodes) "
+     "OR (t.policy = 'weighted' AND l.binding = 'weighted: node ' || nodes || ' by ' || substr(t.policy_options, 9)) OR (l.near_share < 0.99 "
+     "AND t.policy = 'first-touch' AND abs(t.near_share - l.near_share) < 0.005 AND l.binding = 'first-touch: node ' || nodes) OR (l.kind = "
+     "'policy' AND t.policy = l.policy AND t.policy_options = l.policy_options AND abs(t.near_share - l.near_share) < 0.005 AND l.binding = "
+     "'plan: node ' || nodes)))))",
      "nearfar run STUDY --hog -- JOB, and nearfar replay STUDY --hog"},
+    {"live-repetitions",
+     "every kind of live run was made at least three times",
+     "SELECT 'capture ' || capture_id || ': the job ' || kind || iif(binding || policy = '', '', ' (' || trim(policy || ' ' || binding) || ')') "
+     "|| ' ran well ' || sum(exit_status = 0) || iif(sum(exit_status = 0) = 1, ' time', ' times') FROM live_run GROUP BY capture_id, kind, "
+     "binding, policy, policy_options, iif(policy = '', 1, near_share) HAVING sum(exit_status = 0) < 3",
+     "nearfar run STUDY --repetitions 3"},
+    {"recaptured",
+     "what a replay really does was captured again",
+     "SELECT 'no replay of capture ' || id || ' was' FROM capture c WHERE EXISTS(SELECT 1 FROM replay WHERE capture_id = c.id) AND NOT "
+     "EXISTS(SELECT 1 FROM recapture WHERE capture_id = c.id)",
+     "nearfar replay STUDY --again framework"},
     {"recapture",
      "a replay that was captured again did what its capture says",
      "SELECT 'capture ' || capture_id || ', watched by ' || source || iif(policy = 'all-near', '', ' under ' || policy) || ': ' || (tensors - same_extents) || ' of ' || tensors || ' "
