@@ -24,7 +24,7 @@ enum { SHARES_MAX = 64 };
 
 struct arguments {
     struct nf_option_list policies, tiers, again;
-    const char *near, *mode, *until, *background, *store, *despite, *root;
+    const char *near, *mode, *until, *background, *store, *mover, *despite, *root;
     double policy_limit, far_latency_x, far_bandwidth_x, parallelism, scale;
     uint64_t capture, blocks, steps, seed, llc_bytes, batch_bytes, cpu, threads;
     const char *profile_from, *testbed;
@@ -52,6 +52,7 @@ static const struct nf_option options[] = {
     {"batch-bytes", 0, NF_OPTION_BYTES, offsetof(struct arguments, batch_bytes), "BYTES", "memory for the stream; a larger one is read in batches (default a quarter of what is available)"},
     {"cpu", 'c', NF_OPTION_U64, offsetof(struct arguments, cpu), "N", "the CPU that replays (default that of the tiers' numbers where they are taken over, else the one it runs on)"},
     {"threads", 0, NF_OPTION_U64, offsetof(struct arguments, threads), "N", "that share each operator, one CPU each (default as the job had, as far as there are CPUs)"},
+    {"mover", 0, NF_OPTION_STRING, offsetof(struct arguments, mover), "KIND", "copy (default) or move_pages: how the moves of built-in policies that copy storages are made; move_pages wants tiers that are NUMA nodes"},
     {"policy-limit", 0, NF_OPTION_F64, offsetof(struct arguments, policy_limit), "SECONDS", "that a policy from a shared object may take to be rehearsed before its trial, or to answer in it (default 60)"},
     {"reuse-testbed", 0, NF_OPTION_FLAG, offsetof(struct arguments, reuse_testbed), NULL, "take the tiers' numbers from the study instead of measuring again"},
     {"testbed", 0, NF_OPTION_STRING, offsetof(struct arguments, testbed), "FILE", "take them from a testbed file that nearfar tiers --measure -o made on this machine, and copy it into the study"},
@@ -248,6 +249,8 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
         wrong = "--sensitivity varies the parallelism and the cache filter itself: neither --parallelism nor --unfiltered beside it";
     if (!wrong && !(a->policy_limit > 0 && a->policy_limit <= NF_GUARD_LIMIT_MAX_S))
         wrong = "--policy-limit wants seconds above 0";
+    if (!wrong && a->mover && strcmp(a->mover, "copy") && strcmp(a->mover, "move_pages"))
+        wrong = "--mover wants copy or move_pages";
     if (!wrong && a->store && strcmp(a->store, "regular") && strcmp(a->store, "non-temporal"))
         wrong = "--store wants regular or non-temporal";
     if (!wrong && a->despite && check_despite(a->despite))
@@ -277,6 +280,7 @@ static int parse(const struct nf_command *self, int argc, char **argv, struct pa
     o->root = a->root;
     o->parallelism_scale = a->parallelism;
     o->store = a->store && !strcmp(a->store, "non-temporal") ? NF_STORE_NON_TEMPORAL : NF_STORE_REGULAR;
+    o->migrate = a->mover && !strcmp(a->mover, "move_pages");
     o->scale = a->scale;
     o->batch_bytes = a->batch_bytes;
     o->cpu = a->cpu == UINT64_MAX ? -1 : (int)a->cpu;
@@ -392,7 +396,7 @@ static int watch_again(const struct nf_command *self, const struct parsed *p, in
     double shares[2];
     size_t n_shares = 0;
 
-    if (a->tiers.n || a->mode || a->until || a->background || a->store || a->far_latency_x > 0 ||
+    if (a->tiers.n || a->mode || a->until || a->background || a->store || a->mover || a->far_latency_x > 0 ||
         a->far_bandwidth_x > 0 || a->parallelism != 1 || a->llc_bytes || a->batch_bytes || a->unfiltered || a->whole_sequence ||
         a->reuse_testbed || a->testbed || a->hog || a->cold || a->sensitivity || a->profile_from || a->resume || a->dry_run || a->despite)
         return nf_command_usage(self, "--again times nothing: only --policy, --near, --capture, --scale, --threads, --cpu, --seed and "

@@ -138,6 +138,7 @@ static int wish(struct nf_session *s)
         .background = o->background,
         .cold = o->cold,
         .stale = o->profile_from,
+        .migrate = o->migrate,
         .factors = wish_factors(s),
     };
     int rc = wish_background(s);

@@ -37,6 +37,7 @@ struct nf_replay_options {
     bool unfiltered;             /* no filter: every visited byte is charged */
     double parallelism_scale;    /* of every k: 0.5 and 2 are the sensitivity runs */
     enum nf_store store;         /* how visits that write do it: not known from a capture */
+    bool migrate;                /* what built-in policies copy the kernel migrates (move_pages): tiers are then NUMA nodes */
     double scale;                /* of every storage's bytes, (0, 1] */
     uint64_t batch_bytes;        /* a stream that needs more memory is read in batches; 0: a quarter of what is available */
     int cpu;                     /* -1: the one this runs on */

@@ -174,6 +174,24 @@ static int add_trials(trial_array *list, const policy_array *policies, const str
     return rc ? nf_fail(rc, "out of memory for trials") : 0;
 }
 
+/* A policy decides, and does not see how its moves are made. */
+static int migrate(struct nf_trials *t)
+{
+    t->migrating = calloc(t->n_policies + (size_t)1, sizeof *t->migrating);
+    if (!t->migrating)
+        return nf_fail(-ENOMEM, "out of memory for policies");
+    for (uint32_t i = 0; i < t->n_policies; i++) {
+        struct nf_trials_policy *p = &t->policies[i];
+
+        if (p->outside || p->ops->semantics.by_page || p->ops->semantics.mover != NF_MOVER_COPY)
+            continue;
+        t->migrating[i] = *p->ops;
+        t->migrating[i].semantics.mover = NF_MOVER_MOVE_PAGES;
+        p->ops = &t->migrating[i];
+    }
+    return 0;
+}
+
 int nf_trials_init(struct nf_trials *t, const struct nf_trials_wish *wish)
 {
     policy_array policies = {0};
@@ -182,13 +200,15 @@ int nf_trials_init(struct nf_trials *t, const struct nf_trials_wish *wish)
 
     for (size_t i = 0; i < wish->n_overlaps && !rc; i++)
         rc = add_trials(&trials, &policies, wish, wish->overlaps[i]);
-    *t = (struct nf_trials){policies.v, trials.v, (uint32_t)policies.n, (uint32_t)trials.n, wish->factors};
-    return rc;
+    *t = (struct nf_trials){.policies = policies.v, .v = trials.v, .n_policies = (uint32_t)policies.n, .n = (uint32_t)trials.n,
+                            .varied = wish->factors};
+    return rc || !wish->migrate ? rc : migrate(t);
 }
 
 void nf_trials_deinit(struct nf_trials *t)
 {
     free(t->policies);
+    free(t->migrating);
     free(t->v);
     *t = (struct nf_trials){0};
 }

@@ -39,6 +39,7 @@ struct nf_trials_one {
 struct nf_trials {
     struct nf_trials_policy *policies; /* the first is all-near */
     struct nf_trials_one *v; /* of one block */
+    struct nf_policy_ops *migrating; /* the rules of policies whose moves are made otherwise than they declare */
     uint32_t n_policies, n;
     uint32_t varied; /* bit per enum nf_factor that there are trials of */
 };
@@ -54,6 +55,7 @@ struct nf_trials_wish {
     bool background; /* every trial but those a second time, under contention: paired with the plain one of its block */
     bool cold;       /* every plain trial a second time, cold: paired likewise */
     bool stale;      /* and those of policies that see a profile a second time with another capture's: paired likewise */
+    bool migrate;     /* built-in policies that copy whole storages have the kernel migrate them instead (NF_MOVER_MOVE_PAGES) */
     uint32_t factors; /* bit per enum nf_factor: every plain trial again with each, paired likewise */
 };
 

@@ -355,6 +355,30 @@ static void plans_every_trial_once(void **state)
     nf_trials_deinit(&t);
 }
 
+/* How moves are made is changed where a policy copies storages, and nowhere else. */
+static void moves_are_migrated_where_asked(void **state)
+{
+    static const char *const wished[] = {"lru", "near-first", "nbt"};
+    const enum nf_overlap overlaps[] = {NF_OVERLAP_ASAP};
+    struct nf_trials_wish w = {.policies = wished, .n_policies = 3, .near_shares = shares, .n_near_shares = 1, .overlaps = overlaps,
+                               .n_overlaps = 1, .migrate = true};
+    char text[256];
+    struct nf_trials t;
+
+    assert_int_equal(nf_trials_init(&t, &w), 0);
+    assert_int_equal(t.n_policies, 4);
+    for (uint32_t i = 0; i < t.n_policies; i++) {
+        const struct nf_policy_ops *ops = t.policies[i].ops, *declared = nf_policy_find(ops->name);
+
+        assert_int_equal(ops->semantics.mover, strcmp(ops->name, "lru") ? declared->semantics.mover : NF_MOVER_MOVE_PAGES);
+        assert_true(ops->on_alloc == declared->on_alloc);
+    }
+    assert_int_equal(nf_policy_find("lru")->semantics.mover, NF_MOVER_COPY);
+    assert_true(nf_policy_find("nbt")->semantics.by_page);
+    assert_non_null(strstr(nf_policy_semantics_text(&t.policies[1].ops->semantics, text, sizeof text), "moved by move_pages"));
+    nf_trials_deinit(&t);
+}
+
 /* At any factor the stream stays one that passes its own checks. */
 static void scaled_streams_stay_sound(void **state)
 {
@@ -575,7 +599,7 @@ int main(void)
         cmocka_unit_test(untimed_captures_are_not_paced),
         cmocka_unit_test(a_dry_run_writes_nothing),
         cmocka_unit_test(refuses_in_words),
-        cmocka_unit_test(sweeps_ratios), cmocka_unit_test(plans_every_trial_once),
+        cmocka_unit_test(sweeps_ratios), cmocka_unit_test(moves_are_migrated_where_asked), cmocka_unit_test(plans_every_trial_once),
         cmocka_unit_test(scaled_streams_stay_sound),
         cmocka_unit_test(finds_the_knee),
         cmocka_unit_test(names_what_spoils),
