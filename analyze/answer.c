@@ -145,6 +145,20 @@ static void say_others(const struct nf_answer *a, const struct nf_curve *c, stru
     nf_buf_puts(b, ".");
 }
 
+/* Largest share of injected far bytes whose parallelism was assumed, over the headline points; by_class: by class of access. */
+static double assumed_share(const struct nf_curve *c, bool by_class)
+{
+    double most = 0;
+
+    for (size_t i = 0; i < c->points.n; i++) {
+        const struct nf_point *p = &c->points.v[i];
+
+        if (nf_point_is_headline(p) && p->evidence >> NF_EVIDENCE_INJECTED_DELAY & 1)
+            most = fmax(most, by_class ? p->class_k_share : p->assumed_k_share);
+    }
+    return most;
+}
+
 static void say_worth(const struct nf_answer *a, const struct nf_dataset *d, const struct nf_curve *c,
                       const struct nf_fidelity *f, struct nf_buf *b)
 {
@@ -153,6 +167,8 @@ static void say_worth(const struct nf_answer *a, const struct nf_dataset *d, con
     for (size_t i = 0; i < d->trials.n; i++)
         left_out += d->trials.v[i].left_out != NULL;
     nf_buf_printf(b, "Evidence: %s", a->evidence);
+    if (assumed_share(c, true) > 0)
+        nf_buf_printf(b, " (up to %.3g %% by the k measured of their class of access)", assumed_share(c, true) * 100);
     if (*a->repeated)
         nf_buf_printf(b, ", %s", a->repeated);
     if (*a->worth)
@@ -177,20 +193,6 @@ static void say_worth(const struct nf_answer *a, const struct nf_dataset *d, con
         nf_buf_puts(b, "unknown");
     }
     nf_buf_puts(b, ".");
-}
-
-/* Largest share of injected far bytes whose parallelism was assumed, over the headline points. */
-static double assumed_share(const struct nf_curve *c)
-{
-    double most = 0;
-
-    for (size_t i = 0; i < c->points.n; i++) {
-        const struct nf_point *p = &c->points.v[i];
-
-        if (nf_point_is_headline(p) && p->evidence >> NF_EVIDENCE_INJECTED_DELAY & 1)
-            most = fmax(most, p->assumed_k_share);
-    }
-    return most;
 }
 
 /* What hangs on an assumed parallelism is made again with half and with twice of it. */
@@ -233,7 +235,7 @@ static void describe_evidence(struct nf_answer *a, const struct nf_dataset *d, c
             nf_buf_printf(&b, ", %zu more far tiers", d->tiers.n - 2);
     }
     if (c->evidence >> NF_EVIDENCE_INJECTED_DELAY & 1)
-        nf_buf_printf(&b, ", k assumed for up to %.3g %% of far bytes", assumed_share(c) * 100);
+        nf_buf_printf(&b, ", k assumed for up to %.3g %% of far bytes", assumed_share(c, false) * 100);
     nf_print_keep(a->evidence, sizeof a->evidence, &b);
     nf_buf_deinit(&b);
 }

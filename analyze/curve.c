@@ -212,6 +212,7 @@ static void fill_point(struct nf_curve *c, const struct nf_dataset *d, struct nf
     p->late_ns = MEDIAN(late_ns, true);
     p->floored_share = MEDIAN(floored_share, false);
     p->assumed_k_share = MEDIAN(assumed_k_share, false);
+    p->class_k_share = MEDIAN(class_k_share, false);
     p->near_peak_bytes = MEDIAN(near_peak_bytes, false);
     p->far_latency_ns = MEDIAN(far_latency_ns, false);
     p->far_bps = MEDIAN(far_bps, false);

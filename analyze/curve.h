@@ -34,7 +34,7 @@ struct nf_point {
 
     /* Medians over blocks. Per step where a time or bytes; NAN unknown. */
     double wall_ns, memory_ns, injected_ns, compute_ns, stall_ns, far_bytes, charged_bytes, fetched_bytes, moved_bytes, policy_ns, move_ns, stolen_ns, late_ns;
-    double floored_share, assumed_k_share, near_peak_bytes, far_latency_ns, far_bps;
+    double floored_share, assumed_k_share, class_k_share, near_peak_bytes, far_latency_ns, far_bps;
     size_t saturated;  /* trials */
     bool k_repeated;   /* at half and at twice the assumed parallelism */
     unsigned evidence; /* bit set of enum nf_evidence */

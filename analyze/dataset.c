@@ -287,7 +287,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns, pages_by, repeated.both IS NOT NULL,"
-        " (SELECT moved_in_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0)"
+        " (SELECT moved_in_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0), class_k_share"
         " FROM trial LEFT JOIN (SELECT t.policy AS p, t.policy_options AS po, t.near_share AS ns, t.overlap AS o, t.hog AS h, 1 AS both"
         "  FROM trial t JOIN replay r ON r.id = t.replay_id JOIN replay asked ON asked.id = ?1 AND asked.capture_id = r.capture_id AND"
         "  asked.testbed_id = r.testbed_id WHERE t.status = 'ok' AND t.background = '' AND t.cold = 0 AND t.variant IN ('', 'k/2', '2k')"
@@ -325,6 +325,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .saturated = nf_query_i64(q, 20) != 0,
             .floored_share = nf_query_f64(q, 21),
             .assumed_k_share = nf_query_f64(q, 22),
+            .class_k_share = nf_query_f64(q, 40),
             .moves = nf_query_i64(q, 23),
             .moved_bytes = nf_query_f64(q, 24),
             .evidence = word(nf_query_i64(q, 25)),

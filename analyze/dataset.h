@@ -59,7 +59,7 @@ struct nf_trial_row {
     bool hog, saturated;
     bool k_repeated; /* usable trials of the same were made at half and at twice the assumed parallelism */
     double memory_ns, injected_ns, compute_ns, stall_ns, fault_ns; /* NAN in older trials */
-    double wall_ns, policy_ns, move_ns, stolen_ns, late_ns, floored_share, assumed_k_share, moved_bytes;
+    double wall_ns, policy_ns, move_ns, stolen_ns, late_ns, floored_share, assumed_k_share, class_k_share, moved_bytes;
     /* Sums over all far tiers and the measured steps, fetched: into near; NAN when the trial has no tier rows; charged: also where no
      * tier is emulated. */
     double far_read_bytes, far_write_bytes, far_charged_bytes, fetched_bytes, near_peak_bytes, far_latency_ns, far_bps;

@@ -346,11 +346,12 @@ static void demand(struct nf_document *doc, const struct nf_report *r)
     nf_document_figure(doc, r, "far-demand");
     nf_document_say(doc, NF_BLOCK_TEXT,
         "Per measured step, medians over blocks. Shares of time are of the measured step. Floored: compute time whose "
-        "residual was below zero. Assumed k: far bytes injected under an assumed parallelism. Late: past deadlines. "
+        "residual was below zero. Assumed k: far bytes injected under an assumed parallelism, and of which class k: under the one measured "
+        "of their class of access; the rest takes that of a stream or a gather. Late: past deadlines. "
         "Stolen: time in which threads of the replay did not run, as they noticed themselves. Saturated: trials that "
         "missed deadlines throughout.");
     TABLE(doc, "Far demand and shares", 5, "policy", "near", "mode", "step", "far visited", "far charged", "migrated",
-          "moving", "policy CPU", "floored", "assumed k", "late", "stolen", "saturated");
+          "moving", "policy CPU", "floored", "assumed k", "class k", "late", "stolen", "saturated");
     for (size_t i = 0; i < c->points.n; i++) {
         const struct nf_point *p = &c->points.v[i];
         struct nf_buf b = {0};
@@ -368,6 +369,7 @@ static void demand(struct nf_document *doc, const struct nf_report *r)
         share_cell(doc, p->policy_ns / p->wall_ns);
         share_cell(doc, p->floored_share);
         share_cell(doc, p->assumed_k_share);
+        share_cell(doc, p->class_k_share);
         share_cell(doc, p->late_ns / p->wall_ns);
         share_cell(doc, p->stolen_ns / p->wall_ns);
         nf_buf_printf(&b, "%zu of %zu", p->saturated, p->blocks);

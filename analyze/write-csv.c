@@ -25,7 +25,7 @@ static int write_trials(const struct nf_report *r, const char *directory)
 
     nf_buf_puts(&b, "trial,block,position,policy,policy_options,semantics,pages_by,near_share,near_bytes,overlap,hog,"
                     "parallelism_scale,status,left_out,warmup_steps,steps,wall_ns,memory_ns,injected_ns,compute_ns,stall_ns,fault_ns,policy_ns,move_ns,stolen_ns,late_ns,"
-                    "saturated,floored_share,assumed_k_share,moves,moved_bytes,far_read_bytes,far_write_bytes,"
+                    "saturated,floored_share,assumed_k_share,class_k_share,moves,moved_bytes,far_read_bytes,far_write_bytes,"
                     "far_charged_bytes,near_peak_bytes,far_latency_ns,far_bps,evidence\n");
     for (size_t i = 0; i < r->data.trials.n; i++) {
         const struct nf_trial_row *t = &r->data.trials.v[i];
@@ -44,6 +44,7 @@ static int write_trials(const struct nf_report *r, const char *directory)
                                   t->saturated,
                                   t->floored_share,
                                   t->assumed_k_share,
+                                  t->class_k_share,
                                   (double)t->moves,
                                   t->moved_bytes,
                                   t->far_read_bytes,
@@ -80,7 +81,7 @@ static int write_curve(const struct nf_report *r, const char *directory)
 
     nf_buf_puts(&b, "policy,near_share,near_bytes,overlap,hog,parallelism_scale,slowdown_median,slowdown_low,"
                     "slowdown_high,pairs,flagged,unpaired,reference,vs_ratio,vs_p,vs_pairs,step_ns,far_bytes,"
-                    "charged_bytes,moved_bytes,policy_ns,move_ns,floored_share,assumed_k_share,late_ns,stolen_ns,"
+                    "charged_bytes,moved_bytes,policy_ns,move_ns,floored_share,assumed_k_share,class_k_share,late_ns,stolen_ns,"
                     "saturated,evidence\n");
     for (size_t i = 0; i < c->points.n; i++) {
         const struct nf_point *p = &c->points.v[i];
@@ -90,7 +91,7 @@ static int write_curve(const struct nf_report *r, const char *directory)
         const double after[] = {
             p->vs_ratio,        p->vs_p,        (double)p->vs_n, p->wall_ns,          p->far_bytes,
             p->charged_bytes,   p->moved_bytes, p->policy_ns,    p->move_ns,          p->floored_share,
-            p->assumed_k_share, p->late_ns,     p->stolen_ns,    (double)p->saturated};
+            p->assumed_k_share, p->class_k_share, p->late_ns,    p->stolen_ns,        (double)p->saturated};
 
         nf_buf_csv(&b, c->policies.v[p->policy].label);
         put(&b, p->near_share);

@@ -109,6 +109,7 @@ static const struct nf_column trial_columns[] = {
     {"moved_bytes", "moved/step", NF_COLUMN_BYTES},
     {"floored_share", "floored", NF_COLUMN_SHARE},
     {"assumed_k_share", "assumed k", NF_COLUMN_SHARE},
+    {"class_k_share", "by class", NF_COLUMN_SHARE},
     {"evidence", "evidence", NF_COLUMN_TEXT},
     {"message", "note", NF_COLUMN_TEXT},
 };
@@ -117,7 +118,7 @@ static const char trial_sql[] =
     "'overlap=none' END || CASE t.hog WHEN 1 THEN ', hog' ELSE '' END, t.status, CAST(t.wall_ns AS REAL) / "
     "nullif(t.steps, 0), (SELECT sum(read_bytes + write_bytes) / max(t.steps, 1) FROM trial_tier x WHERE x.trial_id = t.id "
     "AND x.tier_number > 0), (SELECT sum(charged_bytes) / max(t.steps, 1) FROM trial_tier x WHERE x.trial_id = t.id AND "
-    "x.tier_number > 0), t.moved_bytes / max(t.steps, 1), t.floored_share, t.assumed_k_share, CASE t.evidence WHEN 1 THEN "
+    "x.tier_number > 0), t.moved_bytes / max(t.steps, 1), t.floored_share, t.assumed_k_share, t.class_k_share, CASE t.evidence WHEN 1 THEN "
     "'measured-device' WHEN 2 THEN 'measured-proxy' WHEN 3 THEN 'emulated-machine' WHEN 4 THEN 'injected-delay' WHEN 5 THEN "
     "'modelled' WHEN 6 THEN 'assumed' ELSE 'unknown' END, t.message FROM trial t JOIN replay r ON r.id = t.replay_id WHERE "
     "r.capture_id = ?1 ORDER BY t.id";

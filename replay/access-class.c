@@ -1,5 +1,7 @@
 #include "replay/access-class.h"
 
+#include <string.h>
+
 #include "core/base/log.h"
 #include "core/model/stats.h"
 #include "core/model/stream.h"
@@ -60,4 +62,35 @@ double nf_access_class_run(const struct nf_access_class *c, char *memory, uint64
         rate[i] = (double)lines / (double)(end - start);
     }
     return nf_median(rate, PIECES);
+}
+
+unsigned nf_access_class_of(enum nf_pattern pattern, enum nf_rw rw)
+{
+    unsigned i = 0;
+
+    if (pattern == NF_PATTERN_BLOCKED)
+        pattern = NF_PATTERN_STREAM;
+    while (i < NF_ACCESS_CLASSES && (nf_access_classes[i].pattern != pattern || nf_access_classes[i].rw != rw))
+        i++;
+    return i;
+}
+
+unsigned nf_access_class_named(const char *name)
+{
+    unsigned i = 0;
+
+    while (i < NF_ACCESS_CLASSES && strcmp(nf_access_classes[i].name, name))
+        i++;
+    return i;
+}
+
+double nf_parallelism_of(const struct nf_parallelism *p, enum nf_pattern pattern, enum nf_rw rw, bool *by_class)
+{
+    bool apart = pattern == NF_PATTERN_STRIDED || pattern == NF_PATTERN_GATHER;
+    double k = p->of_class[nf_access_class_of(pattern, rw)];
+
+    *by_class = k > 0;
+    if (!*by_class)
+        k = apart ? p->gather : p->stream;
+    return k > 1 ? k : 1;
 }

@@ -555,7 +555,7 @@ static void merge_lateness(struct nf_lateness *into, const struct nf_lateness *f
 static void conclude(struct engine *e)
 {
     struct nf_trial *out = e->out;
-    uint64_t charged = 0, assumed = 0;
+    uint64_t charged = 0, assumed = 0, by_class = 0;
 
     out->scheduled_ns = e->captured_ns;
     out->injected_ns = e->workers ? e->workers[0].injected_ns : 0;
@@ -566,6 +566,7 @@ static void conclude(struct engine *e)
     for (unsigned i = 0; e->workers && i < e->n_workers; i++) {
         out->stolen_ns += e->workers[i].pace.stolen_ns;
         assumed += e->workers[i].assumed_bytes;
+        by_class += e->workers[i].class_bytes;
         out->forgiven_ns += e->workers[i].forgiven_ns;
         merge_lateness(&out->lateness, &e->workers[i].lateness);
     }
@@ -594,6 +595,7 @@ static void conclude(struct engine *e)
         }
     }
     out->assumed_k_share = charged ? (double)assumed / (double)charged : 0;
+    out->class_k_share = charged ? (double)by_class / (double)charged : 0;
 }
 
 /* --- a trial --- */
@@ -624,13 +626,12 @@ static void assume_parallelism(struct engine *e)
 
     for (uint32_t i = 0; i < e->n_tiers; i++) {
         struct nf_tier_facts facts = config->pool.tiers[i].facts;
-        /* One outstanding line is the least any access has. */
-        double stream = config->parallelism[i].stream > 1 ? config->parallelism[i].stream : 1;
-        double gather = config->parallelism[i].gather > 1 ? config->parallelism[i].gather : 1;
 
         e->rules.injects[i] = facts.target_latency_ns > 0 || facts.target_bps > 0;
-        e->rules.k[i][NF_PATTERN_STREAM] = e->rules.k[i][NF_PATTERN_BLOCKED] = stream * config->parallelism_scale;
-        e->rules.k[i][NF_PATTERN_STRIDED] = e->rules.k[i][NF_PATTERN_GATHER] = gather * config->parallelism_scale;
+        for (unsigned pattern = 0; pattern < NF_PATTERN_COUNT; pattern++)
+            for (unsigned rw = 0; rw < NF_RW_COUNT; rw++)
+                e->rules.k[i][pattern][rw] = config->parallelism_scale * nf_parallelism_of(&config->parallelism[i], pattern, rw,
+                                                                                           &e->rules.by_class[i][pattern][rw]);
     }
 }
 

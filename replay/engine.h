@@ -19,8 +19,7 @@ struct nf_engine_config {
     const struct nf_stream *stream;
     const struct nf_script *scripts; /* one per class of the stream */
     struct nf_pool_config pool;      /* tiers, capacities, policy, seed; steady_class is what is replayed */
-    struct nf_parallelism parallelism[NF_TIER_MAX]; /* assumed where a visit does not know its own; stream: stream
-                                                       and blocked patterns, gather: strided and gather */
+    struct nf_parallelism parallelism[NF_TIER_MAX]; /* assumed where a visit does not know its own (nf_parallelism_of) */
     double parallelism_scale;        /* of every k, known or assumed: the k/2 and 2k sensitivity runs */
     enum nf_store store;             /* how visits that write do it */
     enum nf_overlap overlap;
@@ -88,7 +87,8 @@ struct nf_trial {
     uint64_t forgiven_ns;      /* of waits on injected tiers: overshoot beyond what is caught up */
     struct nf_lateness lateness; /* of chunks, overlap = full */
     bool saturated;            /* ops holding most of the captured time ended more than 5 % late */
-    double assumed_k_share;    /* of charged bytes */
+    double assumed_k_share;    /* of charged bytes: their visits do not know their k */
+    double class_k_share;      /* of charged bytes, among those: charged by the k that was measured of their class of access */
     uint64_t page_faults;      /* in the measured steps */
     uint64_t switches;         /* involuntary context switches in them */
     uint64_t moved_pages;      /* by the kernel, unasked; NF_TRIAL_UNKNOWN */

@@ -53,7 +53,8 @@ static int64_t add_replay(struct nf_study *s, const struct nf_ledger_replay *r, 
     int rc = nf_study_query(s,
                             "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, scale, peak_live_bytes, "
                             "planned_trials, blocks, threads, llc_filter_bytes, until_width, batch_bytes, captured_ns, asap_ns, "
-                            "floored_share) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                            "floored_share, k_testbed_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, "
+                            "nullif(?16, 0))",
                             &q);
 
     if (rc)
@@ -73,6 +74,7 @@ static int64_t add_replay(struct nf_study *s, const struct nf_ledger_replay *r, 
     nf_query_bind_f64(q, 13, residual->captured_ns);
     nf_query_bind_f64(q, 14, residual->asap_ns);
     nf_query_bind_f64(q, 15, residual->floored_share);
+    nf_query_bind_i64(q, 16, r->k_testbed);
     rc = nf_query_run(q);
     return rc ? rc : nf_study_last_id(s);
 }
@@ -118,9 +120,9 @@ static int add_trial(struct nf_study *s, int64_t replay, const struct nf_ledger_
                             "INSERT INTO trial(replay_id, block, position, policy, policy_options, semantics, "
                             "near_share, near_bytes, overlap, hog, parallelism_scale, status, message, warmup_steps, "
                             "steps, wall_ns, step_ns, policy_ns, move_ns, stolen_ns, late_ns, saturated, "
-                            "floored_share, assumed_k_share, moves, moved_bytes, evidence) VALUES(?1, ?2, ?3, ?4, "
+                            "floored_share, assumed_k_share, moves, moved_bytes, evidence, class_k_share) VALUES(?1, ?2, ?3, ?4, "
                             "?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, "
-                            "?23, ?24, ?25, ?26, ?27)",
+                            "?23, ?24, ?25, ?26, ?27, ?28)",
                             &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, replay);
@@ -150,6 +152,7 @@ static int add_trial(struct nf_study *s, int64_t replay, const struct nf_ledger_
         nf_query_bind_i64(q, 25, (int64_t)trial->pool.moves);
         nf_query_bind_i64(q, 26, (int64_t)trial->pool.moved_bytes);
         nf_query_bind_i64(q, 27, t->evidence);
+        nf_query_bind_f64(q, 28, trial->class_k_share);
         rc = nf_query_run(q);
     }
     nf_buf_deinit(&json);
@@ -321,6 +324,21 @@ int nf_ledger_find_partial(struct nf_study *s, struct nf_ledger_partial *out)
     }
     nf_query_done(q);
     return rc;
+}
+
+int64_t nf_ledger_k_testbed(struct nf_study *s, int64_t replay)
+{
+    struct nf_query *q;
+    int64_t id;
+    int rc = nf_study_query(s, "SELECT coalesce(k_testbed_id, 0) FROM replay WHERE id = ?1", &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    rc = nf_query_step(q);
+    id = rc == 1 ? nf_query_i64(q, 0) : 0;
+    nf_query_done(q);
+    return rc < 0 ? rc : id;
 }
 
 static int take_residual(struct nf_query *q, const struct nf_stream *stream, struct nf_residual *r)

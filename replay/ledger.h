@@ -11,6 +11,7 @@
 
 struct nf_ledger_replay {
     int64_t invocation, capture, testbed;
+    int64_t k_testbed; /* whose k by class of access was assumed; 0: nobody's */
     uint64_t seed, peak_live_bytes, llc_filter_bytes; /* 0: unfiltered */
     double scale, until_width;
     uint64_t batch_bytes;
@@ -52,6 +53,8 @@ int nf_ledger_find_partial(struct nf_study *s, struct nf_ledger_partial *out);
 /* What a replay calibrated when it began, and its threads. 0, -ENODATA (cause set: it kept none), -EBADMSG (cause set: not those of this
  * stream), -errno (cause set). Caller deinits *residual in every case. */
 int nf_ledger_residual(struct nf_study *s, int64_t replay, const struct nf_stream *stream, struct nf_residual *residual, unsigned *threads);
+/* The testbed whose k by class of access a replay assumes; 0: nobody's. -errno (cause set). */
+int64_t nf_ledger_k_testbed(struct nf_study *s, int64_t replay);
 /* Takes a partial replay up again: 'running', counted. 0 or -errno (cause set). */
 int nf_ledger_resume(struct nf_study *s, int64_t replay);
 /* Calls `each` for every trial a replay has, in no order: its place, and the mean time of its measured steps (0 when it

@@ -52,8 +52,7 @@ struct bench {
 
 static void charge(struct bench *b, uint64_t read, uint64_t write, uint64_t lines, double k)
 {
-    struct nf_tier_charge c = {
-        .read_bytes = read, .write_bytes = write, .lines = (uint32_t)lines, .parallelism = k > 0 ? k : 1};
+    struct nf_tier_charge c = {.read_bytes = read, .write_bytes = write, .lines = (uint32_t)lines, .parallelism = k};
     uint64_t deadline, end;
 
     if (!b->injects)
@@ -188,12 +187,22 @@ static int measure_chase(struct bench *b, const char *what, char **at, unsigned 
 
 enum band { BAND_READ, BAND_WRITE, BAND_COPY, BAND_GATHER };
 
+/* As a replay charges an access of the kind that does not know its k. */
+static double assumed(const struct bench *b, enum nf_pattern pattern, enum nf_rw rw)
+{
+    bool by_class;
+
+    return nf_parallelism_of(&b->options->assumed, pattern, rw, &by_class);
+}
+
 static uint64_t gather_piece(struct bench *b, const uint32_t *lines)
 {
+    double k = assumed(b, NF_PATTERN_GATHER, NF_RW_READ);
+
     for (unsigned i = 0; i < GATHER_LINES / PIECES; i += GATHER_STRETCH) {
         for (unsigned j = i; j < i + GATHER_STRETCH; j++)
             follow(b->memory + (uint64_t)lines[j] * NF_LINE_BYTES);
-        charge(b, (uint64_t)GATHER_STRETCH * NF_LINE_BYTES, 0, GATHER_STRETCH, b->options->assumed.gather);
+        charge(b, (uint64_t)GATHER_STRETCH * NF_LINE_BYTES, 0, GATHER_STRETCH, k);
     }
     return (uint64_t)GATHER_LINES / PIECES * NF_LINE_BYTES;
 }
@@ -201,18 +210,18 @@ static uint64_t gather_piece(struct bench *b, const uint32_t *lines)
 /* Reads in the first half of the memory and writes in the second, at the same place. */
 static uint64_t stream_piece(struct bench *b, enum band kind, uint64_t at)
 {
-    double k = b->options->assumed.stream;
+    double k_read = assumed(b, NF_PATTERN_STREAM, NF_RW_READ), k_write = assumed(b, NF_PATTERN_STREAM, NF_RW_WRITE);
     uint64_t bytes = 0;
 
     for (uint64_t i = at; i < at + BAND_BYTES / PIECES; i += CHUNK_BYTES) {
         if (kind != BAND_WRITE) {
             b->kernels->touch[NF_RW_READ](b->memory + i, CHUNK_BYTES, CHUNK_BYTES, 1);
-            charge(b, CHUNK_BYTES, 0, CHUNK_BYTES / NF_LINE_BYTES, k);
+            charge(b, CHUNK_BYTES, 0, CHUNK_BYTES / NF_LINE_BYTES, k_read);
             bytes += CHUNK_BYTES;
         }
         if (kind != BAND_READ) {
             b->kernels->touch[NF_RW_WRITE](b->memory + b->bytes / 2 + i, CHUNK_BYTES, CHUNK_BYTES, 1);
-            charge(b, CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES / NF_LINE_BYTES, k);
+            charge(b, CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES / NF_LINE_BYTES, k_write);
             bytes += CHUNK_BYTES;
         }
     }

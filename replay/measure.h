@@ -6,12 +6,7 @@
 
 #include "core/base/array.h"
 #include "pool/tier.h"
-
-/* Outstanding line fetches of one thread: bandwidth × latency / 64. */
-struct nf_parallelism {
-    double stream; /* contiguous reads */
-    double gather; /* independent random lines, TLB-local as the latency is */
-};
+#include "replay/access-class.h"
 
 /* One run: the median of its pieces of 50 to 300 us. what: 'chase' (TLB-local pointer chase), 'chase-random' (every line on another page), 'read', 'write',
  * 'copy' (bytes read + bytes written), 'gather' (independent random lines, TLB-local), 'knee' (chase over a working set). */
@@ -34,14 +29,14 @@ struct nf_measured {
     double chain_ns[NF_MEASURE_CHAINS]; /* per access with 1, 2, 4, 8 chains, TLB-local */
     double read_bps, write_bps; /* payload of plain loads and stores */
     double copy_bps, gather_bps;
-    struct nf_parallelism parallelism;
+    struct nf_parallelism parallelism; /* of_class: not measured here but among the figures */
     uint64_t working_set_bytes;
 };
 
 struct nf_measure_options {
     int cpu;                       /* to run on; -1: wherever the thread is now */
     uint64_t working_set_bytes;    /* 0: 256 MiB; pass four times the effective LLC where that is more */
-    struct nf_parallelism assumed; /* k charged by a tier that injects: what local memory had; 0: 1 */
+    struct nf_parallelism assumed; /* k charged by a tier that injects: what local memory had; at least 1 */
     bool quiet;                    /* no progress line */
 };
 

@@ -370,6 +370,7 @@ int nf_session_replay(struct nf_session *s)
         .invocation = s->o->invocation,
         .capture = s->capture,
         .testbed = s->testbed.id,
+        .k_testbed = s->testbed.k_id,
         .seed = s->o->seed,
         .peak_live_bytes = s->peak_bytes,
         .llc_filter_bytes = s->o->unfiltered ? 0 : nf_scale_cache(s->testbed.llc_bytes, s->o->scale),

@@ -176,6 +176,20 @@ int nf_session_check_movers(const struct nf_session *s, const struct nf_tier *ti
     return 0;
 }
 
+/* Which testbed's k by class of access counts: of a replay that is gone on with the one it began with, of a testbed that was asked for
+ * its own, else the latest that was measured here (as nf_testbed_options.k_id has it). -errno (cause set). */
+static int wish_k(const struct nf_session *s, int64_t *id)
+{
+    *id = s->o->resume_testbed;
+    if (s->o->resume)
+        *id = nf_ledger_k_testbed(s->study, s->o->resume);
+    if (*id < 0)
+        return (int)*id;
+    if (s->o->resume && !*id)
+        *id = -1;
+    return 0;
+}
+
 static int open_testbed(struct nf_session *s)
 {
     const struct nf_replay_options *o = s->o;
@@ -189,10 +203,16 @@ static int open_testbed(struct nf_session *s)
         .reuse = o->reuse_testbed || o->resume || o->resume_testbed ? s->study : NULL,
         .reuse_id = o->resume_testbed,
         .machine = s->machine,
+        .k_from = s->study,
         .quiet = o->quiet,
     };
-    int rc = nf_testbed_init(&s->testbed, &t);
+    int rc = wish_k(s, &t.k_id);
 
+    if (!rc)
+        rc = nf_testbed_init(&s->testbed, &t);
+    if (!rc && s->testbed.k_id)
+        nf_info("where a visit does not know its parallelism, that of its class of access is assumed, as testbed %lld measured it",
+                (long long)s->testbed.k_id);
     if (!rc)
         rc = nf_session_check_movers(s, s->testbed.tiers, s->testbed.n_tiers);
     return rc ? rc : nf_testbed_record(&s->testbed, s->study, o->invocation, s->machine);

@@ -102,7 +102,7 @@ static int load_tiers(struct nf_testbed *t, struct nf_study *study, int64_t id, 
                 .latency_ns = nf_query_f64(q, 1),
                 .read_bps = nf_query_f64(q, 2),
                 .write_bps = nf_query_f64(q, 3),
-                .parallelism = {nf_query_f64(q, 4), nf_query_f64(q, 5)},
+                .parallelism = {.stream = nf_query_f64(q, 4), .gather = nf_query_f64(q, 5)},
             };
         }
         n++;
@@ -130,6 +130,51 @@ static int find_testbed(struct nf_study *study, int64_t machine, int cpu, int64_
     *llc = rc == 1 ? (uint64_t)nf_query_i64(q, 1) : 0;
     nf_query_done(q);
     return rc < 0 ? rc : 0;
+}
+
+/* The latest testbed, or the one wanted, that has a k of every class of access on such a near. *id 0: none. */
+static int find_k(struct nf_study *study, const struct nf_testbed_options *o, const char *near_spec, int64_t *id)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(study,
+                            "SELECT b.id FROM testbed b JOIN tier n ON n.testbed_id = b.id AND n.number = 0 WHERE b.machine_id = ?1 AND "
+                            "n.spec = ?2 AND (?3 = 0 OR b.id = ?3) AND (SELECT count(DISTINCT f.traffic) FROM tier_figure f WHERE "
+                            "f.testbed_id = b.id AND f.tier_number = 0 AND f.what = 'k' AND f.value > 0) = ?4 ORDER BY b.id DESC LIMIT 1",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, o->machine);
+    nf_query_bind_text(q, 2, near_spec);
+    nf_query_bind_i64(q, 3, o->k_id);
+    nf_query_bind_i64(q, 4, NF_ACCESS_CLASSES);
+    rc = nf_query_step(q);
+    *id = rc == 1 ? nf_query_i64(q, 0) : 0;
+    nf_query_done(q);
+    return rc < 0 ? rc : 0;
+}
+
+/* k by class of access, where somebody measured it here. 0 or -errno (cause set). */
+static int load_k(struct nf_testbed *t, const struct nf_testbed_options *o)
+{
+    double *k = t->measured[0].parallelism.of_class;
+    struct nf_query *q;
+    int rc = o->k_from ? find_k(o->k_from, o, t->tiers[0].spec, &t->k_id) : 0;
+
+    if (rc || !t->k_id)
+        return rc;
+    rc = nf_study_query(o->k_from, "SELECT traffic, value FROM tier_figure WHERE testbed_id = ?1 AND tier_number = 0 AND what = 'k'", &q);
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, t->k_id);
+    while ((rc = nf_query_step(q)) == 1) {
+        unsigned class = nf_access_class_named(nf_query_text(q, 0));
+
+        if (class < NF_ACCESS_CLASSES)
+            k[class] = nf_query_f64(q, 1);
+    }
+    nf_query_done(q);
+    return rc;
 }
 
 /* --- measuring --- */
@@ -198,6 +243,8 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
     }
     if (rc >= 0 && o->reuse_id && t->id != o->reuse_id)
         rc = other_tiers(o->reuse_id);
+    if (rc >= 0)
+        rc = load_k(t, o);
     m.assumed = t->measured[0].parallelism;
     for (uint32_t i = 1; i < t->n_tiers && rc >= 0 && !known; i++)
         rc = nf_measure_tier(&t->tiers[i], i, &m, &t->measured[i], &t->samples);

@@ -11,6 +11,7 @@
 
 struct nf_testbed {
     int64_t id; /* row; 0: not recorded */
+    int64_t k_id; /* row of the testbed whose figures measured[0].parallelism.of_class is; 0: there is none */
     struct nf_tier tiers[NF_TIER_MAX];
     struct nf_measured measured[NF_TIER_MAX];
     uint32_t n_tiers;
@@ -27,8 +28,11 @@ struct nf_testbed_options {
     int cpu;                  /* the initiator */
     uint64_t llc_bytes;       /* 0: measure it */
     struct nf_study *reuse;   /* take the numbers of the latest testbed with the same machine and specs; NULL: measure */
-    int64_t machine;          /* row, for reuse */
+    int64_t machine;          /* row, for reuse and for k */
     int64_t reuse_id;         /* that testbed and no other: -EINVAL when it is another machine's, or has other tiers; 0: latest */
+    /* k by class of access of near, as another testbed of the same machine and near spec has it among its figures; NULL: not wanted */
+    struct nf_study *k_from;
+    int64_t k_id;             /* of that testbed and no other; 0: the latest that has it; -1: of none */
     bool quiet;               /* no progress line */
 };
 

@@ -11,7 +11,7 @@ static void charge(struct nf_worker *w, const struct nf_worker_rules *r, const s
 {
     struct nf_tier *t = &r->tiers[tier];
     struct nf_worker_tier *count = &w->tier[tier];
-    double k = v->parallelism ? v->parallelism * r->parallelism_scale : r->k[tier][v->pattern];
+    double k = v->parallelism ? v->parallelism * r->parallelism_scale : r->k[tier][v->pattern][v->rw];
     struct nf_tier_charge c;
     uint64_t n, end, deadline;
 
@@ -48,8 +48,11 @@ static void charge(struct nf_worker *w, const struct nf_worker_rules *r, const s
     count->charged_lines += n;
     count->charged_ns += (double)(end - start_ns) / o->parts;
     count->charged_k_ns += (double)(end - start_ns) * k;
-    if (!v->parallelism)
-        w->assumed_bytes += c.read_bytes + c.write_bytes;
+    if (v->parallelism)
+        return;
+    w->assumed_bytes += c.read_bytes + c.write_bytes;
+    if (r->by_class[tier][v->pattern][v->rw])
+        w->class_bytes += c.read_bytes + c.write_bytes;
 }
 
 /* [from, to) of the walk of a visit on one tier, pass by pass. */

@@ -29,7 +29,8 @@ struct nf_worker_rules {
     struct nf_kernels kernels;
     enum nf_store store; /* which they are */
     bool injects[NF_TIER_MAX];
-    double k[NF_TIER_MAX][NF_PATTERN_COUNT]; /* assumed parallelism, scaled */
+    double k[NF_TIER_MAX][NF_PATTERN_COUNT][NF_RW_COUNT]; /* assumed parallelism, scaled */
+    bool by_class[NF_TIER_MAX][NF_PATTERN_COUNT][NF_RW_COUNT]; /* that is the one measured of such accesses */
     double parallelism_scale;
     bool observed; /* each worker keeps what it issued */
 };
@@ -50,7 +51,7 @@ struct nf_worker {
      * that the few tens of ns between two chunks do not add up (relative deadlines: +5 to 17 %). 0: begin now. */
     uint64_t carried_ns;
     struct nf_worker_tier tier[NF_TIER_MAX];
-    uint64_t assumed_bytes;
+    uint64_t assumed_bytes, class_bytes; /* charged under an assumed k; of them by class of access */
     uint64_t injected_ns, compute_ns; /* waited in measured steps: for tiers; for deadlines */
     uint64_t forgiven_ns; /* overshoot of waits beyond what is caught up */
     struct nf_lateness lateness; /* of chunks, paced */

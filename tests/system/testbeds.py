@@ -30,8 +30,13 @@ with sqlite3.connect(WORK / 'first.nf') as db:
     db.execute("INSERT INTO tier_figure(testbed_id, tier_number, what, value, unit, stable, traffic, threads, offered, traffic_bps, page, "
                "locality, working_set_bytes, llc_bytes, parallelism, cpu, governor, samples) VALUES(1, 0, 'fault', 1, 'ns', 1, '', 1, 0, 0, "
                "'4k', '', 4096, 4096, 0, -1, 'unknown', '[1,2,3,4,5,6,7]')")
+    # And the k of every class of access, which replays there assume then.
+    db.execute("INSERT INTO tier_figure(testbed_id, tier_number, what, value, unit, stable, traffic, threads, offered, traffic_bps, page, "
+               "locality, working_set_bytes, llc_bytes, parallelism, cpu, governor, samples) SELECT 1, 0, 'k', 5, 'lines', 1, p.value || ' ' || "
+               "a.value, 1, 0, 0, '4k', '', 4096, 4096, 0, -1, 'unknown', '[5,5,5,5,5,5,5]' FROM "
+               "json_each('[\"stream\",\"strided\",\"gather\"]') p, json_each('[\"read\",\"write\",\"update\"]') a")
 for again in range(2):
-    done = nearfar('replay', 'second.nf', *QUICK, '--testbed', 'first.nf')
+    done = nearfar('replay', 'second.nf', *QUICK, '--unfiltered', '--testbed', 'first.nf')
     check(done.returncode == 0, f'counted with there: {done.stderr[-300:]!r}')
 one, two = counts('first.nf'), counts('second.nf')
 check(all(two[t] == one[t] > 0 for t in TABLES[:4]) and two['machine'] == one['machine'], f'copied once, whole: {one}, {two}')
@@ -42,6 +47,9 @@ for table, columns in ('tier', 'number, name, spec, latency_ns, read_bps, stream
     check(rows('first.nf', select) == rows('second.nf', select), f'{table}: the same')
 used = rows('second.nf', 'SELECT DISTINCT testbed_id FROM replay')
 check(used == [(1,)] and len(rows('second.nf', 'SELECT 1 FROM replay')) == 2, f'by both replays: {used}')
+assumed = rows('second.nf', "SELECT DISTINCT r.k_testbed_id, t.class_k_share FROM trial t JOIN replay r ON r.id = t.replay_id WHERE t.policy = "
+                            "'all-far'")
+check(assumed == [(1, 1)] and rows('first.nf', 'SELECT DISTINCT class_k_share FROM trial') == [(0,)], f'its k by class, once it has one: {assumed}')
 measured = rows('second.nf', 'SELECT i.command FROM testbed b JOIN invocation i ON i.id = b.invocation_id')
 check('first.nf' in measured[0][0], f'who measured it: {measured}')
 check(whole('second.nf') and nearfar('validate', 'second.nf').returncode == nearfar('validate', 'first.nf').returncode, 'as valid as there')

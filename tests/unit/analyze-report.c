@@ -68,6 +68,9 @@ static void test_k_repeated(void **state)
     report_add_profile(&m);
     report_add_replay(&m, 256 * MIB);
     report_add_blocks(&m, BLOCKS);
+    /* How it was assumed stands in the answer and beside each point; the most of all. */
+    q = report_query(m.s, "UPDATE trial SET class_k_share = CASE policy WHEN 'lru' THEN 0.625 ELSE 0.25 END");
+    assert_int_equal(nf_query_run(q), 0);
     q = report_query(m.s, "CREATE TEMP TABLE again AS SELECT * FROM trial WHERE near_share = 0.2 AND overlap = 1 AND block = 0 AND "
                           "policy IN ('lru', 'regime-plan', 'near-first')");
     assert_int_equal(nf_query_run(q), 0);
@@ -80,7 +83,10 @@ static void test_k_repeated(void **state)
         assert_int_equal(nf_query_run(q), 0);
     }
     assert_int_equal(report_write(&m), 0);
-    report_has(&m, "summary.md", "% of far bytes, k repeated at k/2 and 2k for 1 of ");
+    report_has(&m, "summary.md", "% of far bytes (up to 62.5 % by the k measured of their class of access), k repeated at k/2 and 2k for 1 of ");
+    report_has(&m, "curve.csv", "assumed_k_share,class_k_share,late_ns");
+    report_has(&m, "curve.csv", ",0.9,0.625,");
+    report_has(&m, "curve.csv", ",0.9,0.25,");
     report_has(&m, "policy-curve.svg", "; k repeated at k/2 and 2k for 1 of ");
     report_deinit(&m);
 }

@@ -266,57 +266,6 @@ static uint64_t note_charge(void *tier, const struct nf_tier_charge *c, uint64_t
     return start_ns;
 }
 
-static uint64_t note_parallelism(void *tier, const struct nf_tier_charge *c, uint64_t start_ns)
-{
-    nf_buf_printf(&charged, "%g ", c->parallelism);
-    return start_ns;
-}
-
-/* What a visit does not know of its parallelism is that of its pattern; known or not, the sensitivity's scale is on it. */
-static void parallelism_is_the_visits_or_its_patterns(void **state)
-{
-    static const struct {
-        uint8_t pattern, known;
-    } visits[] = {{NF_PATTERN_STREAM, 0}, {NF_PATTERN_STRIDED, 0}, {NF_PATTERN_BLOCKED, 0}, {NF_PATTERN_GATHER, 0},
-                  {NF_PATTERN_STREAM, 3}, {NF_PATTERN_GATHER, 3}};
-    struct nf_tier_ops ops = bed_tier;
-    struct step s;
-    struct bed b;
-    struct nf_trial t;
-
-    ops.charge = note_parallelism;
-    step_init(&s);
-    step_tensor(&s, 4 * PAGE, NF_OP_BEFORE, NF_OP_AFTER);
-    for (size_t i = 0; i < sizeof visits / sizeof *visits; i++) {
-        struct nf_visit *v;
-
-        step_op(&s, 0);
-        v = step_visit(&s, 0, 2 * PAGE, NF_RW_READ);
-        v->parallelism = visits[i].known;
-        v->pattern = visits[i].pattern;
-        if (v->pattern == NF_PATTERN_STREAM)
-            continue;
-        v->run = v->pattern == NF_PATTERN_BLOCKED ? 1024 : 64;
-        v->stride = 2 * v->run;
-    }
-    step_ready(&s);
-    bed_place_all(100, false);
-    bed_init(&b, &s, 1);
-    b.tiers[1].ops = &ops;
-    b.config.cold = true;
-    b.config.cycles = 1;
-    b.config.parallelism[1] = (struct nf_parallelism){.stream = 8, .gather = 2};
-    for (int scale = 1; scale <= 2; scale++) {
-        b.config.parallelism_scale = scale;
-        nf_buf_clear(&charged);
-        bed_run(&b, &t);
-        assert_string_equal(charged.data, scale == 1 ? "8 2 8 2 3 3 " : "16 4 16 4 6 6 ");
-        nf_trial_deinit(&t);
-    }
-    nf_buf_deinit(&charged);
-    step_deinit(&s);
-}
-
 /* Operands of one op advance together, chunk by chunk, each by its share: caches and queues see them mixed, as the op's were. */
 static void operands_interleave_chunk_by_chunk(void **state)
 {
@@ -848,7 +797,6 @@ int main(void)
         cmocka_unit_test(addresses_recycle),
         cmocka_unit_test(every_byte_once),
         cmocka_unit_test(chunks_tile),
-        cmocka_unit_test(parallelism_is_the_visits_or_its_patterns),
         cmocka_unit_test(operands_interleave_chunk_by_chunk),
         cmocka_unit_test(threads_share_the_ops),
         cmocka_unit_test(charges_what_misses),
