@@ -1,5 +1,6 @@
 /* What a trial's record is made of: the machine's state, what came between, when enough is known. */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -74,18 +75,30 @@ static void environment_reads_what_is_there(void **state)
     nf_buf_deinit(&b);
 }
 
-/* Of an Intel CPU that answers for itself, and of nobody else. */
+/* The register of CPU 0, and nothing behind it. */
+static void put_register(off_t msr, uint64_t bits)
+{
+    char path[256];
+    int fd;
+
+    put("/dev/cpu/0/msr", "");
+    snprintf(path, sizeof path, "%s/dev/cpu/0/msr", root);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &bits, sizeof bits, msr), sizeof bits);
+    close(fd);
+}
+
+/* Of an Intel CPU that answers for itself. */
 static void prefetchers_are_read_back(void **state)
 {
-    char command[160], text[64], why[128];
+    char text[64], why[128];
 
     nf_prefetchers_read(root, 0, text, sizeof text, why, sizeof why);
     assert_string_equal(text, "unknown");
     assert_non_null(strstr(why, "vendor"));
-    snprintf(command, sizeof command, "mkdir -p %s/dev/cpu/0 && printf '\\125\\0\\0\\0\\0\\0\\0\\0' | "
-             "dd of=%s/dev/cpu/0/msr bs=1 seek=420 2>/dev/null", root, root);
-    assert_int_equal(system(command), 0);
-    put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu\n\n");
+    put_register(0x1a4, 0x55);
+    put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: HygonGenuine\ncpu family\t: 24\nflags\t\t: fpu\n\n");
     nf_prefetchers_read(root, 0, text, sizeof text, why, sizeof why);
     assert_string_equal(text, "unknown");
     assert_non_null(strstr(why, "maker"));
@@ -100,6 +113,30 @@ static void prefetchers_are_read_back(void **state)
     nf_prefetchers_read(root, 1, text, sizeof text, why, sizeof why);
     assert_string_equal(text, "unknown");
     assert_non_null(strstr(why, "modprobe msr"));
+}
+
+/* Of AMD's from the first family on that has the register, which lies elsewhere and has other bits. */
+static void prefetchers_of_the_other_maker_are_read_back(void **state)
+{
+    static const struct {
+        const char *family, *flags, *text, *why;
+    } cases[] = {{"23", "fpu", "unknown", "family"}, {"25", "fpu hypervisor", "unknown", "hypervisor"}, {"25", "fpu", "off-mask 0x25", ""},
+                 {"26", "fpu", "off-mask 0x25", ""}};
+    char cpuinfo[256], text[64], why[128];
+
+    put_register(0xc0000108, 0x3d0 | 0x25); /* what is reserved, and how far they reach */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(cpuinfo, sizeof cpuinfo, "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: %s\nmodel\t\t: 17\nflags\t\t: %s\n\n",
+                 cases[i].family, cases[i].flags);
+        put("/proc/cpuinfo", cpuinfo);
+        nf_prefetchers_read(root, 0, text, sizeof text, why, sizeof why);
+        assert_string_equal(text, cases[i].text);
+        assert_true(*cases[i].why ? !!strstr(why, cases[i].why) : !*why);
+    }
+    put_register(0x1a4, 0); /* ends before it */
+    nf_prefetchers_read(root, 0, text, sizeof text, why, sizeof why);
+    assert_string_equal(text, "unknown");
+    assert_non_null(strstr(why, "register 0xc0000108"));
 }
 
 static void interference_reads_counters(void **state)
@@ -245,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(environment_says_unknown, fresh),
         cmocka_unit_test_setup(environment_reads_what_is_there, fresh), cmocka_unit_test_setup(prefetchers_are_read_back, fresh),
+        cmocka_unit_test_setup(prefetchers_of_the_other_maker_are_read_back, fresh),
         cmocka_unit_test_setup(interference_reads_counters, fresh),
         cmocka_unit_test(a_calm_trial_is_not_marked),
         cmocka_unit_test(every_kind_is_marked),
