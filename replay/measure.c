@@ -30,6 +30,7 @@ enum {
     GATHER_LINES = PIECES * 2 * GATHER_STRETCH, /* their numbers, 64 KiB, stay in the second-level cache */
     KNEE_SIZES_MAX = 40,
 };
+_Static_assert(PIECES * STRETCH_STEPS == NF_CHASE_RUN_ACCESSES, "the header says how many");
 /* Twice what any one core reaches of today's last-level caches (96 MiB), and then some. */
 static const uint64_t WORKING_SET_DEFAULT = 256ull << 20;
 /* Reaching the steady state of a large working set is bounded: after this the cache holds what it will. */

@@ -77,7 +77,8 @@ int nf_chase_knee(struct nf_chase *c, uint64_t *llc_bytes, double knees[NF_MEASU
 /* One cycle through all lines of the first `bytes`, then as many steps as fill the caches with it (150 ms at most). local:
  * TLB-local, else every line on another page. */
 void nf_chase_link(struct nf_chase *c, uint64_t bytes, bool local);
-/* Nanoseconds per access of one run along one chain, injected delay included. */
+/* Nanoseconds per access of one run of so many along one chain, injected delay included: the median of its pieces. */
+enum { NF_CHASE_RUN_ACCESSES = 4096 };
 double nf_chase_run(struct nf_chase *c);
 /* All of it is still where it was mapped. 0, -EXDEV, -errno (cause set). */
 int nf_chase_prove(struct nf_chase *c);

@@ -1,6 +1,8 @@
 /* What `nearfar tiers --measure` says of this machine beside programs that others wrote for the same: idle latency beside
- * multichase, bandwidth beside multiload, in one run, turn by turn, with the same pages, threads and working set. Both are
- * found on PATH or where NEARFAR_MULTICHASE and NEARFAR_MULTILOAD say; rows of an absent one are left out, with the reason. */
+ * multichase, bandwidth beside multiload, in one run, turn by turn, with the same pages, threads and working set, and by the same
+ * statistic, which is the peers': averages over half a second each, whatever came between. Both are found on PATH or where
+ * NEARFAR_MULTICHASE and NEARFAR_MULTILOAD say; rows of an absent one are left out, with the reason. */
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +17,7 @@
 #include "tests/bench/bench.h"
 #include "tests/bench/peer.h"
 
-enum { LINE = 64, PEER_ROUNDS = 9 };
+enum { LINE = 64, PEER_ROUNDS = 9, SAMPLES = 3 /* of which multichase prints the best */, RUNS_MAX = 4096 };
 
 struct state {
     const char *program; /* NULL: only ours runs */
@@ -24,6 +26,9 @@ struct state {
     unsigned threads;
     int best[2]; /* mix of traffic, by contender; -1: not yet known */
     uint64_t bytes; /* of a chase, or of each thread */
+    uint64_t sample_ns;
+    double median[1 + PEER_ROUNDS]; /* of the runs of a chase, as a figure has it: of each round, the first of which does not count */
+    unsigned n_medians;
     int cpu;
 };
 
@@ -33,32 +38,49 @@ static double failed(int rc)
     return -1;
 }
 
-/* As a figure of a tier is made: memory mapped anew and proved, one chain, samples for as long as the peer samples. */
+/* Time over accesses of one sample. The runs' own values, medians of their pieces, are appended to ns. */
+static double average_ns(struct nf_chase *c, uint64_t sample_ns, double ns[RUNS_MAX], unsigned *n)
+{
+    uint64_t begun = nf_now_ns(), took, accesses = 0;
+
+    do {
+        double run = nf_chase_run(c);
+
+        if (*n < RUNS_MAX)
+            ns[(*n)++] = run;
+        accesses += NF_CHASE_RUN_ACCESSES;
+        took = nf_now_ns() - begun;
+    } while (took < sample_ns);
+    return (double)took / (double)accesses;
+}
+
+/* As a figure of a tier is made: memory mapped anew and proved, one chain. The value is the peer's statistic; the figure's own, the
+ * median of the runs, is kept beside it. */
 static double latency_here(struct state *s)
 {
-    const uint64_t most_ns = 500000000;
-    double ns[1024];
+    double ns[RUNS_MAX], best = INFINITY;
     struct nf_chase *c = NULL;
     unsigned n = 0;
     int rc = nf_chase_new(&s->tier, s->cpu, s->bytes, &c);
-    uint64_t begun;
 
     if (rc)
         return failed(rc);
     nf_chase_link(c, s->bytes, s->local);
-    for (begun = nf_now_ns(); n < 1024 && (n < 7 || nf_now_ns() - begun < most_ns); n++)
-        ns[n] = nf_chase_run(c);
+    for (int i = 0; i < SAMPLES; i++)
+        best = fmin(best, average_ns(c, s->sample_ns, ns, &n));
     nf_chase_free(c);
-    return bench_median(ns, n);
+    if (s->n_medians < 1 + PEER_ROUNDS)
+        s->median[s->n_medians++] = bench_median(ns, n);
+    return best;
 }
 
-/* The best of three half seconds, which is what it prints unasked: -T is how far a chain goes before it leaves its pages. */
+/* The best of three averages over half a second, which is what it prints unasked: -T is how far a chain goes before it leaves its pages. */
 static double latency_multichase(const struct state *s)
 {
     char command[4608];
 
-    snprintf(command, sizeof command, "taskset -c %d %s -X -s %d -m %llu -T %llu -n 3%s 2>/dev/null", s->cpu, s->program, LINE,
-             (unsigned long long)s->bytes, (unsigned long long)(s->local ? NF_CHASE_LOCAL_BYTES : s->bytes), s->huge ? " -H" : "");
+    snprintf(command, sizeof command, "taskset -c %d %s -X -s %d -m %llu -T %llu -n %d%s 2>/dev/null", s->cpu, s->program, LINE,
+             (unsigned long long)s->bytes, (unsigned long long)(s->local ? NF_CHASE_LOCAL_BYTES : s->bytes), SAMPLES, s->huge ? " -H" : "");
     return bench_peer_field("tiers", command, " \t\n", 0);
 }
 
@@ -67,10 +89,10 @@ static double latency(void *state, unsigned contender)
     return contender ? latency_multichase(state) : latency_here(state);
 }
 
-/* Bytes of loads and stores a second, as multiload counts them: what a store fetches is not in it. */
+/* Bytes of loads and stores over the time of one sample, as multiload counts them: what a store fetches is not in it. */
 static double bandwidth_of(struct state *s, enum nf_background_kind kind)
 {
-    const struct timespec half_second = {.tv_nsec = 500000000};
+    const struct timespec sample = {.tv_nsec = (long)s->sample_ns};
     struct nf_background_spec specs[NF_BACKGROUND_MAX] = {{0}};
     struct nf_background_where where = {.tiers = &s->tier, .n_tiers = 1, .llc_bytes = s->bytes / 4};
     struct nf_background *b = NULL;
@@ -84,12 +106,13 @@ static double bandwidth_of(struct state *s, enum nf_background_kind kind)
     rc = nf_background_start(specs, s->threads, &where, &b);
     if (rc)
         return failed(rc);
-    nanosleep(&half_second, NULL);
+    nanosleep(&sample, NULL);
     nf_background_stop(b, &bps);
     /* Of the traffic of plain stores the fetches, as many as there are writes, are not payload. */
     return bps / 1e9 * (kind == NF_BACKGROUND_READ || kind == NF_BACKGROUND_STREAM_OUT ? 1 : share);
 }
 
+/* The average over one half second, after another that it drops. */
 static double bandwidth_multiload(const struct state *s, const char *load)
 {
     char command[4608];
@@ -143,8 +166,12 @@ static int latency_rows(struct bench *b, struct state *s, const char *page)
                                       .lower_is_better = true, .ratio_least = 0.95, .ratio_most = 1.05};
 
         s->local = local;
+        s->n_medians = 0;
         snprintf(name, sizeof name, "idle latency, %s, %s", page, local ? "TLB-local" : "random");
         rc = bench_row(b, &row, s);
+        snprintf(name, sizeof name, "  the same, median of its runs");
+        if (!rc)
+            bench_values(b, name, "ns", s->median + 1, s->n_medians - 1);
     }
     return rc;
 }
@@ -178,7 +205,7 @@ int bench_tiers(struct bench *b)
     char chase_path[4096], load_path[4096], spec[64];
     const char *chase = b->smoke ? NULL : bench_peer_find("tiers", "multichase", "NEARFAR_MULTICHASE", chase_path, sizeof chase_path);
     const char *load = b->smoke ? NULL : bench_peer_find("tiers", "multiload", "NEARFAR_MULTILOAD", load_path, sizeof load_path);
-    struct state s = {.cpu = nf_pin_other(-1), .bytes = b->smoke ? 16 << 20 : 256 << 20};
+    struct state s = {.cpu = nf_pin_other(-1), .bytes = b->smoke ? 16 << 20 : 256 << 20, .sample_ns = b->smoke ? 20000000 : 500000000};
     unsigned rounds = b->rounds, cpus = b->smoke ? 1 : (unsigned)nf_pin_cpus();
     int rc = 0;
 
