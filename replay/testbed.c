@@ -132,14 +132,14 @@ static int find_testbed(struct nf_study *study, int64_t machine, int cpu, int64_
     return rc < 0 ? rc : 0;
 }
 
-/* The latest testbed, or the one wanted, that has a k of every class of access on such a near. *id 0: none. */
+/* The latest testbed of this CPU, or the one wanted, that has a k of every class of access on such a near. *id 0: none. */
 static int find_k(struct nf_study *study, const struct nf_testbed_options *o, const char *near_spec, int64_t *id)
 {
     struct nf_query *q;
     int rc = nf_study_query(study,
                             "SELECT b.id FROM testbed b JOIN tier n ON n.testbed_id = b.id AND n.number = 0 WHERE b.machine_id = ?1 AND "
-                            "n.spec = ?2 AND (?3 = 0 OR b.id = ?3) AND (SELECT count(DISTINCT f.traffic) FROM tier_figure f WHERE "
-                            "f.testbed_id = b.id AND f.tier_number = 0 AND f.what = 'k' AND f.value > 0) = ?4 ORDER BY b.id DESC LIMIT 1",
+                            "n.spec = ?2 AND (?3 = 0 OR b.id = ?3) AND (?3 <> 0 OR ?5 < 0 OR b.cpu < 0 OR b.cpu = ?5) AND "
+                            "(SELECT count(DISTINCT f.traffic) FROM tier_figure f WHERE f.testbed_id = b.id AND f.tier_number = 0 AND f.what = 'k' AND f.value > 0) = ?4 ORDER BY b.id DESC LIMIT 1",
                             &q);
 
     if (rc)
@@ -148,6 +148,7 @@ static int find_k(struct nf_study *study, const struct nf_testbed_options *o, co
     nf_query_bind_text(q, 2, near_spec);
     nf_query_bind_i64(q, 3, o->k_id);
     nf_query_bind_i64(q, 4, NF_ACCESS_CLASSES);
+    nf_query_bind_i64(q, 5, o->cpu);
     rc = nf_query_step(q);
     *id = rc == 1 ? nf_query_i64(q, 0) : 0;
     nf_query_done(q);

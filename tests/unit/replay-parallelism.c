@@ -158,8 +158,8 @@ static const double LINE_NS = 20000;
 static void know_classes(struct nf_study *s, int testbed, unsigned n)
 {
     if (testbed > 1) {
-        replay_bed_execute(s, "INSERT INTO testbed SELECT 2, invocation_id, machine_id, llc_effective_bytes, page_bytes, conditions FROM "
-                              "testbed WHERE id = 1");
+        replay_bed_execute(s, "INSERT INTO testbed(id, invocation_id, machine_id, llc_effective_bytes, page_bytes, conditions, cpu) SELECT 2, "
+                              "invocation_id, machine_id, llc_effective_bytes, page_bytes, conditions, cpu FROM testbed WHERE id = 1");
         replay_bed_execute(s, "INSERT INTO tier(testbed_id, number, name, provider, spec, target_latency_ns, target_read_bps, latency_ns, "
                               "read_bps, write_bps, stream_parallelism, gather_parallelism, evidence) SELECT 2, number, name, provider, "
                               "spec, target_latency_ns, target_read_bps, latency_ns, read_bps, write_bps, stream_parallelism, "
