@@ -31,7 +31,7 @@ def change(study, script):
 # What this machine, or the size of a test, cannot give: a small job, a CPU that others want and none for a hog, no second node, a build
 # from a tree that somebody works on.
 change('good.nf', '''
-UPDATE trial SET interference = '', status = 'ok', page_faults = 0, floored_share = 0, saturated = 0, assumed_k_share = 1;
+UPDATE trial SET interference = '', despite = '', status = 'ok', page_faults = 0, floored_share = 0, saturated = 0, assumed_k_share = 1;
 UPDATE testbed SET llc_effective_bytes = 1024;
 UPDATE replay SET peak_live_bytes = 1000000;
 UPDATE trial_tier SET peak_bytes = min(peak_bytes, (SELECT near_bytes FROM trial WHERE id = trial_id)) WHERE tier_number = 0;
