@@ -71,12 +71,6 @@ static int add_nodes(struct tiers *t)
     return rc;
 }
 
-/* Modelled or assumed speed outweighs a measured one. */
-static enum nf_evidence weaker(enum nf_evidence a, enum nf_evidence b)
-{
-    return a > b ? a : b;
-}
-
 /* "weights=5:3". */
 static int parse_weights(const char *text, unsigned n, uint32_t *weights)
 {
@@ -139,10 +133,10 @@ int nf_live_binding_init(struct nf_live_binding *b, const char *rule, const char
                        "library deals the job's pages instead" : "");
     first = b->rule == NF_LIVE_FAR ? t.n - 1 : 0;
     last = b->rule == NF_LIVE_NEAR ? 0 : t.n - 1;
+    b->evidence = nf_evidence_weakest(t.evidence + first, last - first + 1);
     at = (size_t)snprintf(b->text, sizeof b->text, "%s: node", nf_live_rule_names[b->rule]);
     for (unsigned i = first; i <= last; i++) {
         b->nodes[b->n_nodes++] = t.node[i];
-        b->evidence = weaker(b->evidence, t.evidence[i]);
         at += (size_t)snprintf(b->text + at, sizeof b->text - at, "%s%d", i > first ? "," : " ", t.node[i]);
     }
     for (unsigned i = 0; options && i < b->n_nodes; i++)
@@ -204,9 +198,8 @@ int nf_live_tiers_find(struct nf_study *study, const char *const *specs, size_t 
     if (n_specs == 1)
         return nf_fail(-EINVAL, "a plan places on two tiers or more, and '%s' is one", specs[0]);
     out->n = t.n < 2 ? 2 : t.n;
-    for (unsigned i = 0; i < out->n; i++) {
+    for (unsigned i = 0; i < out->n; i++)
         out->node[i] = t.n < 2 ? -1 : t.node[i];
-        out->evidence = t.n < 2 ? NF_EVIDENCE_ASSUMED : weaker(out->evidence, t.evidence[i]);
-    }
+    out->evidence = t.n < 2 ? NF_EVIDENCE_ASSUMED : nf_evidence_weakest(t.evidence, t.n);
     return take_measured(study, out);
 }

@@ -118,6 +118,9 @@ static void facts(const void *tier, struct nf_tier_facts *out)
     *out = (struct nf_tier_facts){.target_latency_ns = e->latency_ns, .target_bps = e->bps,
                                   .evidence = NF_EVIDENCE_INJECTED_DELAY, .node = e->node,
                                   .huge = e->pages == NF_TIER_PAGES_THP};
+    /* What is added to an emulator's time is no better than that. */
+    if (nf_tier_is_emulated_node(e->node))
+        out->evidence = NF_EVIDENCE_EMULATED_MACHINE;
 }
 
 static int map(void *tier, size_t bytes, void **memory)

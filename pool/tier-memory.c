@@ -168,3 +168,8 @@ bool nf_tier_is_modelled_machine(void)
 {
     return nf_tier_is_translated() || file_says("/sys/class/dmi/id/sys_vendor", "QEMU");
 }
+
+bool nf_tier_is_emulated_node(int node)
+{
+    return node < 0 || nf_binding_has_cpus(node) ? nf_tier_is_translated() : nf_tier_is_modelled_machine();
+}

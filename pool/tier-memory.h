@@ -15,6 +15,8 @@ void nf_tier_memory_unmap(void *memory, size_t bytes);
 /* Memory mapped with NF_TIER_PAGES_THP, whole, is still on huge pages. 0, -EXDEV (cause set: how much is not), -EIO (cause set). */
 int nf_tier_memory_verify_huge(const void *memory, size_t bytes);
 
+/* Times of this node's memory are an emulator's: they pass for nothing else, whatever is added to them. -1: that of the CPU here. */
+bool nf_tier_is_emulated_node(int node);
 /* The CPU is QEMU's translated code: no time means anything here. */
 bool nf_tier_is_translated(void);
 /* That, or a QEMU guest: its memory devices and memory-only nodes are host memory under another name. */

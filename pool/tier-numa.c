@@ -61,13 +61,12 @@ static void close_tier(void *tier)
 static void facts(const void *tier, struct nf_tier_facts *out)
 {
     const struct numa *n = tier;
-    bool memory_only = !nf_binding_has_cpus(n->node);
 
     *out = (struct nf_tier_facts){.evidence = NF_EVIDENCE_MEASURED_DEVICE, .node = n->node,
                                   .huge = n->pages == NF_TIER_PAGES_THP};
-    if (memory_only ? nf_tier_is_modelled_machine() : nf_tier_is_translated())
+    if (nf_tier_is_emulated_node(n->node))
         out->evidence = NF_EVIDENCE_EMULATED_MACHINE;
-    else if (!memory_only && n->node != nf_binding_local_node())
+    else if (nf_binding_has_cpus(n->node) && n->node != nf_binding_local_node())
         out->evidence = NF_EVIDENCE_MEASURED_PROXY; /* another socket's DRAM stands in for a device */
 }
 

@@ -268,7 +268,7 @@ static int run_and_record(struct nf_session *s, uint32_t block, uint32_t positio
         .near_bytes = nf_session_near_bytes(s, t),
         .parallelism_scale = nf_session_configure(s, t, block).parallelism_scale,
         .floored_share = s->residual.floored_share,
-        .evidence = s->testbed.tiers[s->testbed.n_tiers - 1].facts.evidence,
+        .evidence = nf_testbed_evidence(&s->testbed),
         .n_tiers = s->testbed.n_tiers,
         .variant = t->stale ? "stale-profile" : nf_factor_name(t->variant, s->o->store, &s->testbed),
         .profile_from = t->stale ? s->stale.source : "",

@@ -263,6 +263,15 @@ int nf_testbed_measure_figures(struct nf_testbed *t, bool quiet)
     return nf_tier_figures_measure(&o, &t->figures);
 }
 
+enum nf_evidence nf_testbed_evidence(const struct nf_testbed *t)
+{
+    enum nf_evidence all[NF_TIER_MAX];
+
+    for (uint32_t i = 0; i < t->n_tiers; i++)
+        all[i] = t->tiers[i].facts.evidence;
+    return nf_evidence_weakest(all, t->n_tiers);
+}
+
 void nf_testbed_deinit(struct nf_testbed *t)
 {
     for (uint32_t i = 0; i < t->n_tiers; i++)

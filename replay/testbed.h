@@ -43,6 +43,9 @@ void nf_testbed_deinit(struct nf_testbed *t);
 /* All figures of a testbed whose tiers were measured. 0 or -errno (cause set). */
 int nf_testbed_measure_figures(struct nf_testbed *t, bool quiet);
 
+/* Of a time that was measured on all of its tiers: the weakest of theirs. */
+enum nf_evidence nf_testbed_evidence(const struct nf_testbed *t);
+
 /* Adds the rows testbed, tier, tier_sample and tier_figure in one transaction, unless the numbers came from a row already.
  * 0 or -errno (cause set). */
 int nf_testbed_record(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine);

@@ -1,7 +1,5 @@
 #include "core/model/words.h"
 
-#include <stddef.h>
-
 #define NAME(table, i) ((i) < sizeof table / sizeof *table && table[i] ? table[i] : "invalid")
 
 const char *nf_role_name(unsigned role)
@@ -37,6 +35,22 @@ const char *nf_evidence_name(unsigned evidence)
                                                          "emulated-machine", "injected-delay", "modelled",
                                                          "assumed"};
     return NAME(names, evidence);
+}
+
+enum nf_evidence nf_evidence_weakest(const enum nf_evidence *evidence, size_t n)
+{
+    /* Of a stranger's number nothing is known. */
+    static const unsigned char weakness[NF_EVIDENCE_COUNT] = {
+        [NF_EVIDENCE_MEASURED_DEVICE] = 0, [NF_EVIDENCE_MEASURED_PROXY] = 1,  [NF_EVIDENCE_INJECTED_DELAY] = 2, [NF_EVIDENCE_MODELLED] = 3,
+        [NF_EVIDENCE_ASSUMED] = 4,         [NF_EVIDENCE_UNKNOWN] = 5,         [NF_EVIDENCE_EMULATED_MACHINE] = 6};
+    enum nf_evidence weakest = n ? NF_EVIDENCE_MEASURED_DEVICE : NF_EVIDENCE_UNKNOWN;
+
+    for (size_t i = 0; i < n; i++) {
+        enum nf_evidence e = evidence[i] < NF_EVIDENCE_COUNT ? evidence[i] : NF_EVIDENCE_UNKNOWN;
+
+        weakest = weakness[e] > weakness[weakest] ? e : weakest;
+    }
+    return weakest;
 }
 
 const char *nf_access_evidence_name(unsigned evidence)

@@ -1,6 +1,7 @@
 #pragma once
 /* The closed vocabularies of a study: numbers are written to files and never change meaning;
  * new ones are appended. */
+#include <stddef.h>
 #include <stdint.h>
 
 enum nf_role {
@@ -50,6 +51,10 @@ enum nf_evidence {
     NF_EVIDENCE_ASSUMED = 6,
     NF_EVIDENCE_COUNT
 };
+
+/* What a number is that rests on n of them: the weakest, in the order measured-device, measured-proxy, injected-delay, modelled, assumed,
+ * unknown, emulated-machine. That one is last because it bars from curves whatever else is known. n = 0: unknown. */
+enum nf_evidence nf_evidence_weakest(const enum nf_evidence *evidence, size_t n);
 
 /* How an access is known. */
 enum nf_access_evidence {

@@ -83,6 +83,18 @@ def check_replay(result, far):
     check(0.3 < traffic['interleave'] < 0.7, f'interleave at 50 % puts about half far: {traffic["interleave"]:.2f}')
 
 
+def check_injected(result):
+    """Delay injected into an emulator's memory, as a replay does unasked: still an emulator's time, and on no curve."""
+    trials = rows(result, 'injected.nf', 'SELECT policy, status, evidence FROM trial')
+    check({t[1:] for t in trials} == {('ok', EMULATED)} and {t[0] for t in trials} == {'all-near', 'all-far'}, f'injected: {trials}')
+    tiers = rows(result, 'injected.nf', 'SELECT name, provider, evidence FROM tier ORDER BY number')
+    check([t[0] for t in tiers] == ['near', 'far'] and tiers[1][1] == 'emulated' and {t[2] for t in tiers} == {EMULATED}, f'on {tiers}')
+    done = nearfar('analyze', result.out / 'injected.nf', '-o', 'injected')
+    drawn = [p.name for p in (WORK / 'injected').glob('policy-curve*')]
+    check(not drawn and (done.returncode or 'barred from curves' in ''.join(p.read_text() for p in (WORK / 'injected').glob('*.html'))),
+          f'its report draws no curve: {done.returncode}, {drawn}, {done.stderr[-300:]!r}')
+
+
 def slower():
     """A node without CPUs, slower by the firmware's word: found, bound, proved, replayed on."""
     study, _ = captured()
@@ -92,6 +104,9 @@ cp job.nf /tmp/job.nf && cd /tmp
 nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy all-far,interleave,lru --near 50% --mode asap --blocks 1 --steps 2
 rc=$?
 cp job.nf $OUT/
+cp ~/job.nf injected.nf
+nearfar replay -q injected.nf --policy all-far --near 50% --mode asap --blocks 1 --steps 2 || exit 1
+cp injected.nf $OUT/
 echo 1 >/proc/sys/kernel/numa_balancing
 cp ~/job.nf refused.nf
 nearfar replay -q refused.nf --tier numa:node=0 --tier numa:node=1 --policy all-far --mode asap --blocks 1 --steps 2 2>$OUT/refused
@@ -99,6 +114,7 @@ echo $? >>$OUT/refused
 exit $rc''', [study])
     check_two_nodes(nodes(result, 'tiers.json'))
     check_replay(result, 1)
+    check_injected(result)
     said = result.text('refused')
     check('mend: sysctl kernel.numa_balancing=0' in said and said.split()[-1] == '3', f'a kernel that moves pages is refused: {said!r}')
 
