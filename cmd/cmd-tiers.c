@@ -154,10 +154,7 @@ static int measure(const struct arguments *a, enum nf_table_format format, int a
             rc = print_measured(&b, format);
         if (!rc && (a->figures || format == NF_TABLE_TEXT))
             rc = nf_tiers_print_figures(&b, format);
-        if (b.cpu >= 0)
-            nf_info("effective LLC %s MiB (the knee of the latency curve), measured from CPU %d", text, b.cpu);
-        else
-            nf_info("effective LLC %s MiB (the knee of the latency curve); --cpu would pin the measuring", text);
+        nf_info("effective LLC %s MiB (the knee of the latency curve), measured from CPU %d", text, b.cpu);
     }
     if (!rc && a->plot)
         rc = nf_tiers_plot(&b, a->plot);

@@ -24,6 +24,10 @@ static const struct nf_column columns[] = {
     {"page", "page", NF_COLUMN_TEXT},
     {"locality", "chase", NF_COLUMN_TEXT},
     {"working_set_bytes", "working set", NF_COLUMN_BYTES},
+    {"llc_bytes", "LLC", NF_COLUMN_BYTES},
+    {"parallelism", "chains", NF_COLUMN_INTEGER},
+    {"cpu", "CPU", NF_COLUMN_INTEGER},
+    {"governor", "governor", NF_COLUMN_TEXT},
     {"samples", "samples", NF_COLUMN_INTEGER},
     {"stable", "gates", NF_COLUMN_TEXT},
 };
@@ -62,6 +66,10 @@ static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, stru
     nf_table_text(t, f->page);
     nf_table_text(t, f->locality);
     nf_table_integer(t, (int64_t)f->working_set_bytes);
+    nf_table_integer(t, (int64_t)f->llc_bytes);
+    nf_table_integer(t, f->parallelism);
+    nf_table_integer(t, b->cpu);
+    nf_table_text(t, b->governor);
     nf_table_integer(t, f->n);
     nf_table_text(t, f->stable ? "stable" : "unstable");
 }

@@ -25,6 +25,7 @@ static const struct options defaults = {.device = NULL};
 
 struct dax {
     struct nf_mapped *mapped;
+    const char *page;
 };
 
 /* What libdaxctl says of a device in devdax mode. */
@@ -57,6 +58,8 @@ static int describe(const char *wanted, struct described *found, struct nf_buf *
             snprintf(found->path, sizeof found->path, "/dev/%s", name);
             found->bytes = daxctl_dev_get_size(device);
             found->align = daxctl_dev_get_align(device);
+            if (!found->align)
+                found->align = 2 << 20; /* of nearly all */
         }
     }
     daxctl_unref(context);
@@ -85,9 +88,15 @@ static int probe(char *why, size_t size)
     return rc;
 }
 
+/* A devdax is mapped in pages of its alignment and no others. */
+static const char *page_of(uint64_t align)
+{
+    return align == 4 << 10 ? "4k" : align == 2 << 20 ? "2m" : align == 1 << 30 ? "1g" : NULL;
+}
+
 static int open_mapped(const struct described *d, struct nf_mapped **out)
 {
-    const struct nf_mapped_options o = {.align = d->align ? d->align : 2 << 20, .bytes = d->bytes};
+    const struct nf_mapped_options o = {.align = d->align, .bytes = d->bytes};
     int fd = open(d->path, O_RDWR | O_CLOEXEC);
 
     if (fd < 0)
@@ -108,8 +117,10 @@ static int open_tier(const void *options, const struct nf_tier_local *local, voi
         rc = nf_fail(-ENODEV, "no devdax '%s'; there are: %s", wanted ? wanted : "at all", seen.n ? seen.data : "none");
     if (!rc && !(dax = calloc(1, sizeof *dax)))
         rc = nf_fail(-ENOMEM, "no memory");
-    if (!rc)
+    if (!rc) {
+        dax->page = page_of(d.align);
         rc = open_mapped(&d, &dax->mapped);
+    }
     nf_buf_deinit(&seen);
     if (rc) {
         free(dax);
@@ -129,7 +140,9 @@ static void close_tier(void *tier)
 
 static void facts(const void *tier, struct nf_tier_facts *out)
 {
-    *out = (struct nf_tier_facts){.node = -1, .evidence = nf_tier_is_modelled_machine() ? NF_EVIDENCE_EMULATED_MACHINE
+    const struct dax *dax = tier;
+
+    *out = (struct nf_tier_facts){.node = -1, .page = dax->page, .evidence = nf_tier_is_modelled_machine() ? NF_EVIDENCE_EMULATED_MACHINE
                                                                                        : NF_EVIDENCE_MEASURED_DEVICE};
 }
 

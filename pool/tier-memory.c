@@ -31,6 +31,11 @@ int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out)
     return 0;
 }
 
+const char *nf_tier_pages_size(enum nf_tier_pages pages)
+{
+    return pages == NF_TIER_PAGES_THP ? "2m" : "4k";
+}
+
 /* Of [start, start + bytes), which ends where mappings end, what transparent huge pages map. 0 or -EIO (cause set). */
 static int count_huge(const char *start, size_t bytes, uint64_t *huge)
 {

@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 enum nf_tier_pages { NF_TIER_PAGES_4K, NF_TIER_PAGES_THP };
+/* "4k", "2m": what they are, as figures say it. */
+const char *nf_tier_pages_size(enum nf_tier_pages pages);
 
 /* "4k" or "thp". 0 or -EINVAL (cause set). */
 int nf_tier_pages_parse(const char *text, enum nf_tier_pages *out);

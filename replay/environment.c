@@ -9,11 +9,13 @@
 
 #include "core/base/prefetchers.h"
 
+#define GOVERNOR "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor"
+
 /* Files of one value: its name in the study, where it stands. %d is the CPU. */
 static const struct {
     const char *name, *path;
 } values[] = {
-    {"governor", "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor"},
+    {"governor", GOVERNOR},
     {"frequency_khz", "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq"},
     {"no_turbo", "/sys/devices/system/cpu/intel_pstate/no_turbo"},
     {"boost", "/sys/devices/system/cpu/cpufreq/boost"},
@@ -85,4 +87,10 @@ void nf_environment_json(const char *root, int cpu, struct nf_buf *b)
         nf_buf_json(b, why);
     }
     nf_buf_puts(b, "}");
+}
+
+void nf_environment_governor(const char *root, int cpu, char *text, size_t size)
+{
+    if (!read_value(root, GOVERNOR, cpu, text, size))
+        snprintf(text, size, "unknown");
 }

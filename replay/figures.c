@@ -79,7 +79,7 @@ static int sample(struct nf_tier_figure *f, int (*take)(void *context, double *v
 struct run {
     const struct nf_tier_figures_options *o;
     struct nf_tier_figures *out;
-    cpu_set_t allowed; /* before a chase was pinned */
+    cpu_set_t allowed; /* before this was pinned */
     bool said_huge, said_load, said_nodes, said_injects, said_flush;
 };
 
@@ -99,6 +99,11 @@ static void once(bool *said, const char *fmt, const char *why)
     if (!*said)
         nf_info(fmt, why);
     *said = true;
+}
+
+static const char *page_of(const struct nf_tier *t)
+{
+    return t->facts.page ? t->facts.page : "as mapped";
 }
 
 static int take_chase(void *chase, double *ns)
@@ -177,16 +182,16 @@ static int latency(struct run *r, uint32_t number, struct nf_tier *tier, const c
 
 static int latencies(struct run *r, uint32_t number)
 {
-    static const char *const asked[][2] = {{"4k", "4k"}, {"thp", "2m"}};
+    static const char *const asked[] = {"4k", "thp"};
     struct nf_tier variant;
     int rc = 0;
 
     if (!nf_pages_has(r->o->tiers[number].ops))
-        return latency(r, number, &r->o->tiers[number], "as mapped");
+        return latency(r, number, &r->o->tiers[number], page_of(&r->o->tiers[number]));
     for (int i = 0; i < 2 && !rc; i++) {
-        rc = nf_pages_open(&r->o->tiers[number], asked[i][0], &r->o->local, &variant);
+        rc = nf_pages_open(&r->o->tiers[number], asked[i], &r->o->local, &variant);
         if (!rc)
-            rc = latency(r, number, &variant, asked[i][1]);
+            rc = latency(r, number, &variant, page_of(&variant));
         nf_tier_close(&variant);
         /* A kernel without huge pages refuses them, or has too few; that is no failure of the tier. */
         if ((rc == -EINVAL || rc == -ENODEV) && i == 1) {
@@ -198,11 +203,6 @@ static int latencies(struct run *r, uint32_t number)
 }
 
 /* --- traffic --- */
-
-static const char *page_of(const struct nf_tier *t)
-{
-    return !nf_pages_has(t->ops) ? "as mapped" : t->facts.huge ? "2m" : "4k";
-}
 
 static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads,
                          double share, int taken, struct nf_background **out)
@@ -281,7 +281,7 @@ static int loaded(struct run *r, uint32_t tier, struct nf_chase *c, enum nf_back
                                .traffic = threads ? nf_background_kind_name(kind) : "",
                                .page = page_of(&r->o->tiers[tier]), .working_set_bytes = SET_BYTES, .parallelism = 1};
     struct nf_background *b = NULL;
-    int rc = threads ? start_traffic(r, tier, kind, threads, share, sched_getcpu(), &b) : 0;
+    int rc = threads ? start_traffic(r, tier, kind, threads, share, r->o->cpu, &b) : 0;
 
     if (!rc)
         rc = sample(&f, take_chase, c);
@@ -526,28 +526,64 @@ static int faults(struct run *r)
     return rc ? rc : keep(r, &f);
 }
 
-int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_tier_figures *out)
+/* What pages of that size show of the caches: where this tier could not, near did, which has the same ones before it. */
+static uint64_t llc_behind(const struct run *r, size_t begun, uint32_t tier, const char *page)
 {
-    struct run r = {.o = o, .out = out};
+    uint64_t bytes = r->o->llc_bytes;
+
+    for (size_t i = begun; i < r->out->list.n; i++) {
+        const struct nf_tier_figure *f = &r->out->list.v[i];
+
+        if (strcmp(f->what, "llc") || strcmp(f->page, page) || (f->tier != tier && f->tier))
+            continue;
+        bytes = (uint64_t)f->value;
+        if (f->tier == tier)
+            break;
+    }
+    return bytes;
+}
+
+/* Known once all latencies are. */
+static void note_llc(const struct run *r, size_t begun)
+{
+    for (size_t i = begun; i < r->out->list.n; i++)
+        r->out->list.v[i].llc_bytes = llc_behind(r, begun, r->out->list.v[i].tier, r->out->list.v[i].page);
+}
+
+static int measure(struct run *r)
+{
+    const struct nf_tier_figures_options *o = r->o;
     int rc = 0;
 
-    if (sched_getaffinity(0, sizeof r.allowed, &r.allowed))
-        return nf_fail(-errno, "cannot ask for this process's CPUs: %s", strerror(errno));
     for (uint32_t i = 0; i < o->n_tiers && !rc; i++) {
-        rc = latencies(&r, i);
+        rc = latencies(r, i);
         if (!rc)
-            rc = bandwidths(&r, i);
+            rc = bandwidths(r, i);
         if (!rc)
-            rc = loaded_curves(&r, i);
+            rc = loaded_curves(r, i);
         if (!rc)
-            rc = lines(&r, i);
+            rc = lines(r, i);
         if (rc)
             nf_fail_in(rc, "tier '%s'", o->tiers[i].name);
     }
     if (!rc)
-        rc = between(&r);
-    if (!rc)
-        rc = faults(&r);
+        rc = between(r);
+    return rc ? rc : faults(r);
+}
+
+int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_tier_figures *out)
+{
+    struct run r = {.o = o, .out = out};
+    size_t begun = out->list.n;
+    struct nf_pin pin;
+    int rc = nf_pin_init(&pin, o->cpu);
+
+    if (rc)
+        return rc;
+    r.allowed = pin.before;
+    rc = measure(&r);
+    note_llc(&r, begun);
+    nf_pin_deinit(&pin);
     if (!o->quiet)
         nf_progress_end();
     return rc;

@@ -22,9 +22,10 @@ struct nf_tier_figure {
     unsigned threads;
     double offered;           /* share of the tier's read bandwidth asked of each thread; 0: all it can get */
     double traffic_bps;
-    const char *page;         /* "4k", "2m", "as mapped" */
+    const char *page;         /* "4k", "2m", "1g", "4k or more", "as mapped" */
     const char *locality;     /* "tlb-local", "random", "" */
     uint64_t working_set_bytes;
+    uint64_t llc_bytes;       /* effective, seen through such pages of this tier; where they could not show it, of near, else the option's */
     unsigned parallelism;
     double samples[NF_GATE_SAMPLES_MAX];
     unsigned n;
@@ -43,7 +44,7 @@ struct nf_tier_figures_options {
     uint32_t n_tiers;
     struct nf_tier_local local;
     uint64_t llc_bytes;
-    int cpu;               /* the initiator; -1: wherever the thread is, pinned there for each figure */
+    int cpu;               /* the initiator, where all of it is measured */
     bool quiet;
 };
 /* Appends. What this machine cannot show (huge pages, a second CPU, a second node) is left out, said once in words.

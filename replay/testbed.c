@@ -11,7 +11,9 @@
 #include "core/base/prefetchers.h"
 #include "core/base/units.h"
 #include "core/model/stream.h"
+#include "replay/environment.h"
 #include "replay/kernel.h"
+#include "replay/pin.h"
 
 /* --- opening --- */
 
@@ -203,17 +205,14 @@ static int other_tiers(int64_t id)
     return nf_fail(-EINVAL, "testbed %lld has other tiers than these, or on other nodes", (long long)id);
 }
 
-int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
+static int open_and_measure(struct nf_testbed *t, const struct nf_testbed_options *o)
 {
-    struct nf_measure_options m = {.cpu = o->cpu, .quiet = o->quiet};
+    struct nf_measure_options m = {.cpu = t->cpu, .quiet = o->quiet};
     struct nf_tier_local local;
     int64_t known = 0;
     uint64_t known_llc = 0;
     int rc;
 
-    *t = (struct nf_testbed){.cpu = o->cpu};
-    if (o->n_specs > NF_TIER_MAX)
-        return nf_fail(-EINVAL, "%zu tiers are more than the %d there can be", o->n_specs, NF_TIER_MAX);
     rc = open_near(t, o);
     if (!rc && o->reuse)
         rc = find_testbed(o->reuse, o->machine, o->cpu, o->reuse_id, &known, &known_llc);
@@ -250,6 +249,25 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
     for (uint32_t i = 1; i < t->n_tiers && rc >= 0 && !known; i++)
         rc = nf_measure_tier(&t->tiers[i], i, &m, &t->measured[i], &t->samples);
     return rc < 0 ? rc : 0;
+}
+
+int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
+{
+    struct nf_pin pin;
+    int rc;
+
+    *t = (struct nf_testbed){.cpu = -1};
+    if (o->n_specs > NF_TIER_MAX)
+        return nf_fail(-EINVAL, "%zu tiers are more than the %d there can be", o->n_specs, NF_TIER_MAX);
+    /* Before anything is opened: which node is near, and which is another socket's, is that CPU's matter. */
+    rc = nf_pin_init(&pin, o->cpu);
+    if (rc)
+        return rc;
+    t->cpu = pin.cpu;
+    nf_environment_governor("", t->cpu, t->governor, sizeof t->governor);
+    rc = open_and_measure(t, o);
+    nf_pin_deinit(&pin);
+    return rc;
 }
 
 int nf_testbed_measure_figures(struct nf_testbed *t, bool quiet)
@@ -335,21 +353,7 @@ static int record_sample(const struct nf_testbed *t, struct nf_study *study, con
     return nf_query_run(q);
 }
 
-static void governor(int cpu, char *text, size_t size)
-{
-    char path[96];
-    FILE *f;
-
-    snprintf(text, size, "unknown");
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor", cpu < 0 ? 0 : cpu);
-    f = fopen(path, "re");
-    if (f && fgets(text, (int)size, f))
-        text[strcspn(text, "\n")] = '\0';
-    if (f)
-        fclose(f);
-}
-
-static int record_figure(const struct nf_testbed *t, struct nf_study *study, const struct nf_tier_figure *f, const char *how)
+static int record_figure(const struct nf_testbed *t, struct nf_study *study, const struct nf_tier_figure *f)
 {
     struct nf_buf samples = {0};
     struct nf_query *q;
@@ -380,10 +384,10 @@ static int record_figure(const struct nf_testbed *t, struct nf_study *study, con
         nf_query_bind_text(q, 12, f->page);
         nf_query_bind_text(q, 13, f->locality);
         nf_query_bind_i64(q, 14, (int64_t)f->working_set_bytes);
-        nf_query_bind_i64(q, 15, (int64_t)t->llc_bytes);
+        nf_query_bind_i64(q, 15, (int64_t)f->llc_bytes);
         nf_query_bind_i64(q, 16, f->parallelism);
         nf_query_bind_i64(q, 17, t->cpu);
-        nf_query_bind_text(q, 18, how);
+        nf_query_bind_text(q, 18, t->governor);
         nf_query_bind_text(q, 19, samples.data);
         rc = nf_query_run(q);
     }
@@ -432,12 +436,10 @@ static int record_testbed(struct nf_testbed *t, struct nf_study *study, int64_t 
 
 int nf_testbed_record(struct nf_testbed *t, struct nf_study *study, int64_t invocation, int64_t machine)
 {
-    char how[64];
     int rc;
 
     if (t->id)
         return 0;
-    governor(t->cpu, how, sizeof how);
     rc = nf_study_begin(study);
     if (rc)
         return rc;
@@ -447,7 +449,7 @@ int nf_testbed_record(struct nf_testbed *t, struct nf_study *study, int64_t invo
     for (size_t i = 0; i < t->samples.list.n && !rc; i++)
         rc = record_sample(t, study, &t->samples.list.v[i]);
     for (size_t i = 0; i < t->figures.list.n && !rc; i++)
-        rc = record_figure(t, study, &t->figures.list.v[i], how);
+        rc = record_figure(t, study, &t->figures.list.v[i]);
     if (rc)
         nf_study_rollback(study);
     else

@@ -16,7 +16,8 @@ struct nf_testbed {
     struct nf_measured measured[NF_TIER_MAX];
     uint32_t n_tiers;
     uint64_t llc_bytes; /* effective */
-    int cpu;
+    int cpu;            /* that measured, pinned to it */
+    char governor[32];  /* its frequency governor; "unknown" */
     struct nf_samples samples;
     struct nf_tier_figures figures;
 };
@@ -25,7 +26,7 @@ struct nf_testbed_options {
     const char *const *specs; /* in tier order, near first: "provider:key=value,..." or "name=provider:..."; */
     size_t n_specs;           /* 0: local memory near, an emulated far tier */
     double far_latency_x, far_bandwidth_x; /* of the emulated far tier; 0: its defaults */
-    int cpu;                  /* the initiator */
+    int cpu;                  /* the initiator; -1: the CPU that this runs on */
     uint64_t llc_bytes;       /* 0: measure it */
     struct nf_study *reuse;   /* take the numbers of the latest testbed with the same machine and specs; NULL: measure */
     int64_t machine;          /* row, for reuse and for k */

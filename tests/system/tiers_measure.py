@@ -9,7 +9,7 @@ from system import WORK, check, finish, nearfar, refused, rows, whole
 
 drawn = ['--plot', 'curves.svg'] if shutil.which('gnuplot') else []
 began = time.monotonic()
-done = nearfar('tiers', '--figures', '--json', '-o', 'testbed.nf', *drawn, '--cpu', min(os.sched_getaffinity(0)))
+done = nearfar('tiers', '--figures', '--json', '-o', 'testbed.nf', *drawn)
 if not check(done.returncode == 0, f'measured: {done.stderr[-300:]}'):
     finish()
 check(time.monotonic() - began < 120, f'two tiers in {time.monotonic() - began:.0f} s')
@@ -39,12 +39,19 @@ k = {f['traffic']: f['k'] for f in figures if f['what'] == 'k'}
 check(1 < k['gather read'] < k['stream read'] < 1000, f'several lines are under way, of a stream more: {k}')
 flush, fence = ([f['ns'] for f in figures if f['what'] == what] for what in ('flush', 'fence'))
 check(len(flush) == len(fence) and all(0 < a < b for a, b in zip(flush, fence)), f'waiting for each flush costs more: {flush}, {fence}')
-kept = rows('testbed.nf', 'SELECT what, samples, stable, working_set_bytes, llc_bytes, page, governor FROM tier_figure')
+allowed = os.sched_getaffinity(0)
+check({f['cpu'] for f in figures} <= allowed and len({f['cpu'] for f in figures}) == 1, f'all of one CPU, although none was named: {figures[0]}')
+check(all(f['governor'] and f['llc_bytes'] > 0 and (f['parallelism'] == 1) == (f['what'] in ('latency', 'loaded', 'llc')) for f in figures),
+      'printed with governor, cache and chains')
+seen = {f['page']: f['bytes'] for f in figures if f['what'] == 'llc'}
+wrong = [f for f in figures if f['tier'] in ('near', 'far') and f['llc_bytes'] != seen[f['page']]]
+check(not wrong, f'each beside the cache as its own pages show it: {seen}, {wrong[:2]}')
+kept = rows('testbed.nf', 'SELECT what, samples, stable, working_set_bytes, llc_bytes, page, cpu, governor FROM tier_figure')
 check(len(kept) == len(figures) and whole('testbed.nf'), f'{len(kept)} figures kept')
-for what, samples, stable, working_set, llc, page, governor in kept:
+for what, samples, stable, working_set, llc, page, cpu, governor in kept:
     n = len(json.loads(samples))
-    if not (7 <= n <= 50 and (stable or n == (9 if what == 'llc' else 50)) and working_set and llc and page and governor):
-        check(False, f'a figure has its conditions and samples: {(n, stable, working_set, llc, page, governor)}')
+    if not (7 <= n <= 50 and (stable or n == (9 if what == 'llc' else 50)) and working_set and llc and page and cpu in allowed and governor):
+        check(False, f'a figure has its conditions and samples: {(n, stable, working_set, llc, page, cpu, governor)}')
 conditions = json.loads(rows('testbed.nf', 'SELECT conditions FROM testbed')[0][0])
 check(conditions['prefetchers'].startswith('off-mask') or (conditions['prefetchers'] == 'unknown' and conditions['prefetchers_why']),
       f'prefetchers, or why they are unknown: {conditions}')
