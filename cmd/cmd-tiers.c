@@ -53,6 +53,7 @@ static const struct nf_column measured_columns[] = {
     {"llc_2m_bytes", "LLC 2m", NF_COLUMN_BYTES},
     {"flush_ns", "flush", NF_COLUMN_NS},
     {"fence_ns", "fence", NF_COLUMN_NS},
+    {"placement", "placement", NF_COLUMN_TEXT},
     {"evidence", "evidence", NF_COLUMN_TEXT},
 };
 
@@ -101,6 +102,7 @@ static int print_measured(const struct nf_testbed *b, enum nf_table_format forma
         known(t, figure(b, i, "llc", "2m"));
         known(t, figure(b, i, "flush", NULL));
         known(t, figure(b, i, "fence", NULL));
+        nf_table_text(t, nf_tiers_placement(&b->tiers[i]));
         nf_table_text(t, nf_evidence_name(b->tiers[i].facts.evidence));
     }
     rc = nf_table_print(t, format, stdout);
@@ -185,7 +187,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     if (!rc)
         return NF_EXIT_OK;
     code = nf_command_fail(rc);
-    return rc == -EINVAL ? NF_EXIT_USAGE : rc == -ENODEV || rc == -ERANGE ? NF_EXIT_CANNOT : code;
+    return rc == -EINVAL ? NF_EXIT_USAGE : rc == -ENODEV || rc == -EXDEV || rc == -ERANGE ? NF_EXIT_CANNOT : code;
 }
 
 const struct nf_command nf_cmd_tiers = {

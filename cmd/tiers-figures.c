@@ -28,6 +28,7 @@ static const struct nf_column columns[] = {
     {"parallelism", "chains", NF_COLUMN_INTEGER},
     {"cpu", "CPU", NF_COLUMN_INTEGER},
     {"governor", "governor", NF_COLUMN_TEXT},
+    {"placement", "placement", NF_COLUMN_TEXT},
     {"samples", "samples", NF_COLUMN_INTEGER},
     {"stable", "gates", NF_COLUMN_TEXT},
 };
@@ -40,17 +41,23 @@ static void known(struct nf_table *t, double v)
         nf_table_unknown(t);
 }
 
+const char *nf_tiers_placement(const struct nf_tier *t)
+{
+    return t->facts.unproved ? "unproved" : "proved";
+}
+
 static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, struct nf_table *t)
 {
+    const struct nf_tier *tier = &b->tiers[f->tier];
     char name[80], offered[16] = "";
 
     if (!strcmp(f->what, "bandwidth") || (!strcmp(f->what, "loaded") && f->threads))
         snprintf(offered, sizeof offered, "max");
 
     if (f->to_tier >= 0)
-        snprintf(name, sizeof name, "%s to %s", b->tiers[f->tier].name, b->tiers[f->to_tier].name);
+        snprintf(name, sizeof name, "%s to %s", tier->name, b->tiers[f->to_tier].name);
     else
-        snprintf(name, sizeof name, "%s", b->tiers[f->tier].name);
+        snprintf(name, sizeof name, "%s", tier->name);
     nf_table_text(t, name);
     nf_table_text(t, f->what);
     nf_table_text(t, f->traffic);
@@ -70,6 +77,7 @@ static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, stru
     nf_table_integer(t, f->parallelism);
     nf_table_integer(t, b->cpu);
     nf_table_text(t, b->governor);
+    nf_table_text(t, nf_tiers_placement(f->to_tier >= 0 && b->tiers[f->to_tier].facts.unproved ? &b->tiers[f->to_tier] : tier));
     nf_table_integer(t, f->n);
     nf_table_text(t, f->stable ? "stable" : "unstable");
 }

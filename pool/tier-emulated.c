@@ -117,7 +117,7 @@ static void facts(const void *tier, struct nf_tier_facts *out)
 
     *out = (struct nf_tier_facts){.target_latency_ns = e->latency_ns, .target_bps = e->bps,
                                   .evidence = NF_EVIDENCE_INJECTED_DELAY, .node = e->node,
-                                  .page = nf_tier_pages_size(e->pages), .huge = e->pages == NF_TIER_PAGES_THP};
+                                  .page = nf_tier_pages_size(e->pages), .unproved = e->node < 0, .huge = e->pages == NF_TIER_PAGES_THP};
     /* What is added to an emulator's time is no better than that. */
     if (nf_tier_is_emulated_node(e->node))
         out->evidence = NF_EVIDENCE_EMULATED_MACHINE;

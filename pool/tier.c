@@ -128,6 +128,7 @@ int nf_tier_open(const char *name, const char *spec, const struct nf_tier_local 
     snprintf(out->name, sizeof out->name, "%s", name);
     snprintf(out->spec, sizeof out->spec, "%s", spec);
     filled->facts(out->state, &out->facts);
+    out->facts.unproved |= !provider->verify;
     out->ops = filled;
     filled = NULL;
 out:

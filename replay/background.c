@@ -312,6 +312,13 @@ int nf_background_probe(size_t n, size_t n_taken)
     return n + n_taken <= (size_t)nf_pin_cpus() ? 0 : no_cpu(n, n_taken);
 }
 
+static int prove(const struct worker *w)
+{
+    int rc = nf_tier_verify(w->tier, w->memory, w->bytes);
+
+    return rc ? nf_fail_in(rc, "memory of a background on %s", w->tier->name) : 0;
+}
+
 static int add_worker(struct nf_background *b, const struct nf_background_spec *spec,
                       const struct nf_background_where *where, size_t n)
 {
@@ -336,11 +343,12 @@ static int add_worker(struct nf_background *b, const struct nf_background_spec *
     w->memory = memory;
     b->n++;
     memset(w->memory, 1, w->bytes); /* faulted here, not while the replay runs beside it */
-    rc = nf_tier_verify(w->tier, w->memory, w->bytes);
-    if (!rc)
-        rc = -pthread_create(&w->thread, NULL, work, w);
+    rc = prove(w);
+    if (rc)
+        return rc;
+    rc = -pthread_create(&w->thread, NULL, work, w);
     w->started = !rc;
-    return rc ? nf_fail(rc, "cannot start a background on %s", spec->tier) : 0;
+    return rc ? nf_fail(rc, "cannot start a background on %s: %s", spec->tier, strerror(-rc)) : 0;
 }
 
 static int start(struct nf_background *b, const struct nf_background_spec *specs, size_t n,
@@ -404,12 +412,13 @@ uint64_t nf_background_moved(const struct nf_background *b)
     return sum;
 }
 
-struct nf_background *nf_background_stop(struct nf_background *b, double *bps)
+int nf_background_stop(struct nf_background *b, double *bps)
 {
     double sum = 0;
+    int rc = 0;
 
     if (!b)
-        return NULL;
+        return 0;
     atomic_store(&b->stop, true);
     for (uint32_t i = 0; i < b->n; i++) {
         struct worker *w = &b->worker[i];
@@ -417,11 +426,13 @@ struct nf_background *nf_background_stop(struct nf_background *b, double *bps)
         if (w->started)
             pthread_join(w->thread, NULL);
         sum += w->ns ? (double)atomic_load(&w->moved) / (double)w->ns * 1e9 : 0;
+        if (w->started && !rc)
+            rc = prove(w);
         w->tier->ops->unmap(w->tier->state, w->memory, w->bytes);
     }
     if (bps)
         *bps = sum;
     nf_tier_close(&b->plain);
     free(b);
-    return NULL;
+    return rc;
 }

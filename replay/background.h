@@ -80,5 +80,6 @@ int nf_background_start(const struct nf_background_spec *specs, size_t n, const 
 int nf_background_start_hog(const int *taken, uint32_t n_taken, uint64_t llc_bytes, struct nf_background **out);
 /* Traffic of all threads since they began; while they run. */
 uint64_t nf_background_moved(const struct nf_background *b);
-/* *bps: traffic per second, start to stop, all threads; may be NULL. NULL is fine. Returns NULL. */
-struct nf_background *nf_background_stop(struct nf_background *b, double *bps);
+/* Ends the threads, proves once more where their memory is, and frees all of it whatever comes. *bps: traffic per second, start to
+ * stop, all threads; may be NULL. A NULL background is fine. 0, -EXDEV, -errno (cause set). */
+int nf_background_stop(struct nf_background *b, double *bps);

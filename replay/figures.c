@@ -30,7 +30,8 @@ enum {
 };
 /* As the chase of a tier has it: beyond what one core reaches of today's caches. */
 static const uint64_t SET_BYTES = 256ull << 20;
-static const uint64_t sets[] = {512 << 10, 2 << 20, 8 << 20, 32 << 20, 128 << 20, 256 << 20};
+/* Smaller ones on the way to it, in and around caches. */
+static const uint64_t sets[] = {512 << 10, 2 << 20, 8 << 20, 32 << 20, 128 << 20};
 static const double offers[] = {0.1, 0.25, 0.5, 0.75, 0};
 /* Of Mess: window 7, CV < 5 %, trend < 3 %, drift < 10 %; unlike there nothing is accepted for lack of patience. */
 static const double GATE_CV = 0.05, GATE_TREND = 0.03, GATE_DRIFT = 0.10;
@@ -79,6 +80,7 @@ static int sample(struct nf_tier_figure *f, int (*take)(void *context, double *v
 struct run {
     const struct nf_tier_figures_options *o;
     struct nf_tier_figures *out;
+    uint64_t set_bytes;
     cpu_set_t allowed; /* before this was pinned */
     bool said_huge, said_load, said_nodes, said_injects, said_flush;
 };
@@ -114,22 +116,29 @@ static int take_chase(void *chase, double *ns)
 
 /* --- idle latency --- */
 
+static int latencies_over(struct run *r, uint32_t tier, struct nf_chase *c, const char *page, uint64_t set_bytes)
+{
+    int rc = 0;
+
+    for (int local = 1; local >= 0 && !rc; local--) {
+        struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "latency", .unit = "ns", .traffic = "", .page = page,
+                                   .locality = local ? "tlb-local" : "random", .working_set_bytes = set_bytes, .parallelism = 1};
+
+        nf_chase_link(c, set_bytes, local);
+        rc = sample(&f, take_chase, c);
+        if (!rc)
+            rc = keep(r, &f);
+    }
+    return rc;
+}
+
 static int latencies_of(struct run *r, uint32_t tier, struct nf_chase *c, const char *page)
 {
     int rc = 0;
 
-    for (size_t i = 0; i < sizeof sets / sizeof *sets && !rc; i++)
-        for (int local = 1; local >= 0 && !rc; local--) {
-            struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "latency", .unit = "ns", .traffic = "",
-                                       .page = page, .locality = local ? "tlb-local" : "random",
-                                       .working_set_bytes = sets[i], .parallelism = 1};
-
-            nf_chase_link(c, sets[i], local);
-            rc = sample(&f, take_chase, c);
-            if (!rc)
-                rc = keep(r, &f);
-        }
-    return rc;
+    for (size_t i = 0; i < sizeof sets / sizeof *sets && sets[i] < r->set_bytes && !rc; i++)
+        rc = latencies_over(r, tier, c, page, sets[i]);
+    return rc ? rc : latencies_over(r, tier, c, page, r->set_bytes);
 }
 
 /* What waits for an injected delay says nothing about the caches, nor about fetches under way: those are assumed of it. */
@@ -148,7 +157,7 @@ static bool injects(struct run *r, uint32_t tier)
 static int llc(struct run *r, uint32_t tier, struct nf_chase *c, const char *page)
 {
     struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "llc", .unit = "B", .traffic = "", .page = page,
-                               .locality = "tlb-local", .working_set_bytes = SET_BYTES, .parallelism = 1, .n = NF_MEASURE_RUNS};
+                               .locality = "tlb-local", .working_set_bytes = r->set_bytes, .parallelism = 1, .n = NF_MEASURE_RUNS};
     uint64_t bytes;
     int rc;
 
@@ -168,7 +177,7 @@ static int latency(struct run *r, uint32_t number, struct nf_tier *tier, const c
     int rc;
 
     progress(r, number, page);
-    rc = nf_chase_new(tier, r->o->cpu, SET_BYTES, &c);
+    rc = nf_chase_new(tier, r->o->cpu, r->set_bytes, &c);
     if (rc)
         return rc;
     rc = latencies_of(r, number, c, page);
@@ -224,9 +233,18 @@ static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_
     rc = nf_background_start(specs, threads, &where, out);
     if (!rc && sched_setaffinity(0, sizeof pinned, &pinned)) {
         rc = nf_fail(-errno, "cannot pin the chase again: %s", strerror(errno));
-        *out = nf_background_stop(*out, NULL);
+        nf_background_stop(*out, NULL);
+        *out = NULL;
     }
     return rc;
+}
+
+/* What failed first counts. */
+static int stop_traffic(struct nf_background *b, double *bps, int rc)
+{
+    int stopped = nf_background_stop(b, bps);
+
+    return rc ? rc : stopped;
 }
 
 static int take_bandwidth(void *background, double *bps)
@@ -254,7 +272,7 @@ static int bandwidth(struct run *r, uint32_t tier, enum nf_background_kind kind,
 
     if (!rc)
         rc = sample(&f, take_bandwidth, b);
-    nf_background_stop(b, NULL);
+    rc = stop_traffic(b, NULL, rc);
     f.traffic_bps = f.value;
     return rc ? rc : keep(r, &f);
 }
@@ -279,14 +297,14 @@ static int loaded(struct run *r, uint32_t tier, struct nf_chase *c, enum nf_back
     struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "loaded", .unit = "ns", .locality = "tlb-local",
                                .threads = threads, .offered = share,
                                .traffic = threads ? nf_background_kind_name(kind) : "",
-                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = SET_BYTES, .parallelism = 1};
+                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = r->set_bytes, .parallelism = 1};
     struct nf_background *b = NULL;
     int rc = threads ? start_traffic(r, tier, kind, threads, share, r->o->cpu, &b) : 0;
 
     if (!rc)
         rc = sample(&f, take_chase, c);
     if (b)
-        nf_background_stop(b, &f.traffic_bps);
+        rc = stop_traffic(b, &f.traffic_bps, rc);
     return rc ? rc : keep(r, &f);
 }
 
@@ -301,10 +319,10 @@ static int loaded_curves(struct run *r, uint32_t tier)
         return 0;
     }
     progress(r, tier, "latency beside traffic");
-    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, SET_BYTES, &c);
+    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, r->set_bytes, &c);
     if (rc)
         return rc;
-    nf_chase_link(c, SET_BYTES, true);
+    nf_chase_link(c, r->set_bytes, true);
     rc = loaded(r, tier, c, NF_BACKGROUND_READ, 0, 0);
     for (int kind = 0; kind < NF_BACKGROUND_KINDS; kind++)
         for (size_t i = 0; i < sizeof offers / sizeof *offers && !rc; i++)
@@ -389,10 +407,10 @@ static int lines(struct run *r, uint32_t tier)
     if (injects(r, tier))
         return 0;
     progress(r, tier, "fetches under way, flushes");
-    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, SET_BYTES, &c);
+    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, r->set_bytes, &c);
     if (rc)
         return rc;
-    nf_chase_link(c, SET_BYTES, true);
+    nf_chase_link(c, r->set_bytes, true);
     rc = sample(&latency, take_chase, c);
     l.latency_ns = latency.value;
     l.memory = nf_chase_memory(c, &l.bytes);
@@ -423,6 +441,15 @@ static int take_copy(void *context, double *bps)
     return 0;
 }
 
+static int prove_both(const struct nf_tier *from, const struct nf_tier *to, void *const memory[2])
+{
+    int rc = nf_tier_verify(from, memory[0], COPY_BYTES);
+
+    if (!rc)
+        rc = nf_tier_verify(to, memory[1], COPY_BYTES);
+    return rc ? nf_fail_in(rc, "copying from '%s' to '%s'", from->name, to->name) : 0;
+}
+
 static int copy(struct run *r, uint32_t from, uint32_t to)
 {
     struct nf_tier_figure f = {.tier = from, .to_tier = (int)to, .what = "copy", .unit = "B/s", .traffic = "",
@@ -442,10 +469,12 @@ static int copy(struct run *r, uint32_t from, uint32_t to)
         c.from.piece[from] = (struct nf_extent){memory[0], COPY_BYTES};
         c.to = memory[1];
         memset(memory[0], 1, COPY_BYTES);
-        rc = sample(&f, take_copy, &c);
+        rc = prove_both(&tiers[from], &tiers[to], memory);
     }
     if (!rc)
-        rc = nf_tier_verify(&tiers[to], memory[1], COPY_BYTES);
+        rc = sample(&f, take_copy, &c);
+    if (!rc)
+        rc = prove_both(&tiers[from], &tiers[to], memory);
     if (memory[1])
         tiers[to].ops->unmap(tiers[to].state, memory[1], COPY_BYTES);
     if (memory[0])
@@ -487,7 +516,11 @@ static int migrate(struct run *r, uint32_t from, uint32_t to)
     rc = t->ops->map(t->state, MIGRATE_BYTES, &m.memory);
     if (rc)
         return rc;
-    rc = sample(&f, take_migration, &m);
+    rc = nf_tier_verify(t, m.memory, MIGRATE_BYTES);
+    if (!rc)
+        rc = sample(&f, take_migration, &m);
+    if (!rc)
+        rc = nf_tier_verify(t, m.memory, MIGRATE_BYTES);
     t->ops->unmap(t->state, m.memory, MIGRATE_BYTES);
     return rc ? rc : keep(r, &f);
 }
@@ -573,7 +606,7 @@ static int measure(struct run *r)
 
 int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_tier_figures *out)
 {
-    struct run r = {.o = o, .out = out};
+    struct run r = {.o = o, .out = out, .set_bytes = o->set_bytes ? o->set_bytes : SET_BYTES};
     size_t begun = out->list.n;
     struct nf_pin pin;
     int rc = nf_pin_init(&pin, o->cpu);
@@ -582,6 +615,8 @@ int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_t
         return rc;
     r.allowed = pin.before;
     rc = measure(&r);
+    if (rc)
+        out->list.n = begun;
     note_llc(&r, begun);
     nf_pin_deinit(&pin);
     if (!o->quiet)

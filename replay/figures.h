@@ -44,9 +44,10 @@ struct nf_tier_figures_options {
     uint32_t n_tiers;
     struct nf_tier_local local;
     uint64_t llc_bytes;
+    uint64_t set_bytes;    /* of a chase, the largest; 0: 256 MiB */
     int cpu;               /* the initiator, where all of it is measured */
     bool quiet;
 };
-/* Appends. What this machine cannot show (huge pages, a second CPU, a second node) is left out, said once in words.
+/* Appends all, or nothing when it fails. What this machine cannot show (huge pages, a second CPU, a second node) is left out, said once in words.
  * 0, -EXDEV where memory is not where its tier says (cause set; no figure then), -errno (cause set). */
 int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_tier_figures *out);

@@ -284,6 +284,14 @@ static uint64_t working_set(const struct nf_measure_options *o)
     return bytes / NF_CHASE_LOCAL_BYTES * NF_CHASE_LOCAL_BYTES;
 }
 
+/* Every page is where the tier says. Before and after whatever is measured: a number of memory somewhere else is none. */
+static int prove(const struct bench *b)
+{
+    int rc = nf_tier_verify(b->tier, b->memory, b->bytes);
+
+    return rc ? nf_fail_in(rc, "measuring tier '%s'", b->tier->name) : 0;
+}
+
 static int bench_init(struct bench *b, struct nf_tier *tier, uint32_t number, const struct nf_measure_options *options,
                       struct nf_samples *samples, struct nf_pin *pin)
 {
@@ -300,7 +308,7 @@ static int bench_init(struct bench *b, struct nf_tier *tier, uint32_t number, co
     if (rc)
         return nf_fail_in(rc, "measuring tier '%s'", tier->name);
     b->memory = memory;
-    return 0;
+    return prove(b);
 }
 
 static void bench_deinit(struct bench *b, struct nf_pin *pin)
@@ -344,17 +352,25 @@ static int measure_all(struct bench *b, struct nf_measured *out)
 int nf_measure_tier(struct nf_tier *tier, uint32_t number, const struct nf_measure_options *options,
                     struct nf_measured *out, struct nf_samples *samples)
 {
+    struct nf_measured m = {0};
     struct nf_pin pin = {.cpu = -1};
+    size_t begun = samples->list.n;
     struct bench b;
     int rc = bench_init(&b, tier, number, options, samples, &pin);
 
     *out = (struct nf_measured){.working_set_bytes = b.bytes};
     if (!rc)
-        rc = measure_all(&b, out);
-    if (!rc) {
-        out->latency_ns = out->chain_ns[0];
-        out->parallelism.stream = out->read_bps * out->latency_ns * 1e-9 / NF_LINE_BYTES;
-        out->parallelism.gather = out->gather_bps * out->latency_ns * 1e-9 / NF_LINE_BYTES;
+        rc = measure_all(&b, &m);
+    if (!rc)
+        rc = prove(&b);
+    if (rc) {
+        samples->list.n = begun;
+    } else {
+        m.working_set_bytes = b.bytes;
+        m.latency_ns = m.chain_ns[0];
+        m.parallelism.stream = m.read_bps * m.latency_ns * 1e-9 / NF_LINE_BYTES;
+        m.parallelism.gather = m.gather_bps * m.latency_ns * 1e-9 / NF_LINE_BYTES;
+        *out = m;
     }
     bench_deinit(&b, &pin);
     return rc;
@@ -462,11 +478,19 @@ int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *option
                    struct nf_samples *samples)
 {
     struct nf_pin pin = {.cpu = -1};
+    size_t begun = samples->list.n;
+    uint64_t knee = 0;
     struct bench b;
     int rc = bench_init(&b, near, 0, options, samples, &pin);
 
     if (!rc)
-        rc = measure_knee(&b, llc_bytes, NULL);
+        rc = measure_knee(&b, &knee, NULL);
+    if (!rc)
+        rc = prove(&b);
+    if (rc)
+        samples->list.n = begun;
+    else
+        *llc_bytes = knee;
     bench_deinit(&b, &pin);
     return rc;
 }
@@ -490,8 +514,6 @@ int nf_chase_new(struct nf_tier *tier, int cpu, uint64_t bytes, struct nf_chase 
     c->options = (struct nf_measure_options){.cpu = cpu, .working_set_bytes = bytes, .quiet = true};
     c->pin.cpu = -1;
     rc = bench_init(&c->b, tier, 0, &c->options, NULL, &c->pin);
-    if (!rc)
-        rc = nf_chase_prove(c);
     if (rc)
         nf_chase_free(c);
     else
@@ -531,5 +553,5 @@ int nf_chase_knee(struct nf_chase *c, uint64_t *llc_bytes, double knees[NF_MEASU
 
 int nf_chase_prove(struct nf_chase *c)
 {
-    return nf_tier_verify(c->b.tier, c->b.memory, c->b.bytes);
+    return prove(&c->b);
 }

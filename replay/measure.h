@@ -43,7 +43,8 @@ struct nf_measure_options {
 /* Runs of every figure: medians over fewer are not trusted here (a guest loses 6-9 % of its time in bursts). */
 enum { NF_MEASURE_RUNS = 9 };
 
-/* number: of the tier, for the samples, which are appended. 0 or -errno (cause set). Takes one to two seconds. */
+/* number: of the tier, for the samples, which are appended. Where its memory is is proved before and after. 0, -EXDEV (it is elsewhere) or
+ * -errno, with the cause set: then there is no number and no sample. Takes one to two seconds. */
 int nf_measure_tier(struct nf_tier *tier, uint32_t number, const struct nf_measure_options *options,
                     struct nf_measured *out, struct nf_samples *samples);
 
@@ -52,7 +53,7 @@ int nf_measure_tier(struct nf_tier *tier, uint32_t number, const struct nf_measu
  * (isotonic regression), and the half-way point between the lowest and the highest is interpolated over the logarithm
  * of the size. Where the lowest is a second-level hit, half-way lies above what a last-level hit costs. When the
  * highest is less than 1.5 times the lowest there is no knee, and the effective LLC is the second-level cache. Local
- * memory only (nothing may be injected: -EINVAL). About two seconds. */
+ * memory only (nothing may be injected: -EINVAL); proved as above. About two seconds. */
 int nf_measure_llc(struct nf_tier *near, const struct nf_measure_options *options, uint64_t *llc_bytes,
                    struct nf_samples *samples);
 

@@ -188,6 +188,15 @@ struct attempt {
     struct nf_engine_config c;
 };
 
+/* What contended was not where it should be: the trial ran beside something else. */
+static void refute(struct nf_trial *trial, const char *why)
+{
+    if (trial->status == NF_TRIAL_FAILED)
+        return;
+    trial->status = NF_TRIAL_FAILED;
+    snprintf(trial->message, sizeof trial->message, "%s", why);
+}
+
 static int attempt(void *context, _Atomic uint32_t *asked, struct nf_trial *trial)
 {
     struct attempt *a = context;
@@ -200,7 +209,7 @@ static int attempt(void *context, _Atomic uint32_t *asked, struct nf_trial *tria
     const struct nf_batches *batches = a->t->variant == NF_FACTOR_UNFILTERED ? &s->factors.batches : &s->batches;
     unsigned reads = batches->reads;
     double bps = 0;
-    int rc;
+    int rc, stopped;
 
     nf_interference_read("", s->cpus, s->n_cpus, &before);
     c->pool.asked = asked;
@@ -209,7 +218,9 @@ static int attempt(void *context, _Atomic uint32_t *asked, struct nf_trial *tria
     rc = start_background(s, a->t, &background);
     if (!rc)
         rc = c->pool.policy->recompute ? run_varied(s, c, trial) : nf_trial_run(c, trial);
-    nf_background_stop(background, &bps);
+    stopped = nf_background_stop(background, &bps);
+    if (!rc && stopped)
+        refute(trial, nf_error_text(stopped));
     trial->background_bps = bps;
     trial->batches = batches->reads - reads;
     if (!rc && contenders && trial->status == NF_TRIAL_OK && !*trial->message)

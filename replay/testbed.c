@@ -309,8 +309,8 @@ static int record_tier(const struct nf_testbed *t, struct nf_study *study, uint3
     int rc = nf_study_query(study,
                             "INSERT INTO tier(testbed_id, number, name, provider, spec, target_latency_ns, "
                             "target_read_bps, latency_ns, read_bps, write_bps, stream_parallelism, "
-                            "gather_parallelism, evidence, node) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
-                            "?12, ?13, ?14)",
+                            "gather_parallelism, evidence, node, proved) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
+                            "?12, ?13, ?14, ?15)",
                             &q);
 
     if (rc)
@@ -329,6 +329,7 @@ static int record_tier(const struct nf_testbed *t, struct nf_study *study, uint3
     nf_query_bind_f64(q, 12, m->parallelism.gather);
     nf_query_bind_i64(q, 13, tier->facts.evidence);
     nf_query_bind_i64(q, 14, tier->facts.node);
+    nf_query_bind_i64(q, 15, !tier->facts.unproved);
     return nf_query_run(q);
 }
 

@@ -73,11 +73,11 @@ static int copy_parts(struct nf_study *from, int64_t id, struct nf_study *to, in
 {
     int rc = copy_rows(from, id,
                        "SELECT number, name, provider, spec, target_latency_ns, target_read_bps, latency_ns, read_bps, write_bps, "
-                       "stream_parallelism, gather_parallelism, evidence, node FROM tier WHERE testbed_id = ?1 ORDER BY number",
+                       "stream_parallelism, gather_parallelism, evidence, node, proved FROM tier WHERE testbed_id = ?1 ORDER BY number",
                        to, as,
                        "INSERT INTO tier(number, name, provider, spec, target_latency_ns, target_read_bps, latency_ns, read_bps, "
-                       "write_bps, stream_parallelism, gather_parallelism, evidence, node, testbed_id) "
-                       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)");
+                       "write_bps, stream_parallelism, gather_parallelism, evidence, node, proved, testbed_id) "
+                       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)");
 
     if (!rc)
         rc = copy_rows(from, id,

@@ -540,7 +540,10 @@ static double achieved(struct job *job, const struct injected *i, const struct f
         fprintf(stderr, "replay: %s\n", nf_error_text(0));
     else if (!run(&c, &t))
         bps = (double)(t.tier[1].charged_bytes + t.pool.tier[1].charged_bytes) / (double)t.wall_ns * 1e9;
-    nf_background_stop(background, &beside);
+    if (nf_background_stop(background, &beside)) {
+        fprintf(stderr, "replay: %s\n", nf_error_text(0));
+        bps = -1;
+    }
     nf_trial_deinit(&t);
     return bps < 0 ? -1 : bps + beside;
 }

@@ -107,7 +107,9 @@ static double bandwidth_of(struct state *s, enum nf_background_kind kind)
     if (rc)
         return failed(rc);
     nanosleep(&sample, NULL);
-    nf_background_stop(b, &bps);
+    rc = nf_background_stop(b, &bps);
+    if (rc)
+        return failed(rc);
     /* Of the traffic of plain stores the fetches, as many as there are writes, are not payload. */
     return bps / 1e9 * (kind == NF_BACKGROUND_READ || kind == NF_BACKGROUND_STREAM_OUT ? 1 : share);
 }

@@ -95,6 +95,22 @@ static void test_memory(void **state)
     nf_tier_close(&t); /* a closed one is like a zeroed one */
 }
 
+/* A provider says whether its pages can be shown to be where they are; who has no verify cannot. */
+static void test_admits(void **state)
+{
+    const struct nf_tier_ops *p = provider_of(state);
+    struct nf_tier t;
+
+    open_or_skip(p, &t);
+    if (!p->verify)
+        assert_true(t.facts.unproved);
+    if (!strcmp(p->name, "numa") || !strcmp(p->name, "dax") || !strcmp(p->name, "file"))
+        assert_false(t.facts.unproved);
+    if (!strcmp(p->name, "emulated"))
+        assert_true(t.facts.unproved == (t.facts.node < 0));
+    nf_tier_close(&t);
+}
+
 static void test_charge(void **state)
 {
     const struct nf_tier_ops *p = provider_of(state);
@@ -776,7 +792,7 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void **);
     } each[] = {
-        {"declares itself", test_declares}, {"memory", test_memory}, {"charge", test_charge},
+        {"declares itself", test_declares}, {"memory", test_memory}, {"admits what it cannot prove", test_admits}, {"charge", test_charge},
         {"refuses unknown options", test_options}, {"pages and nodes", test_pages_and_nodes},
     };
     static const struct CMUnitTest once[] = {

@@ -124,7 +124,9 @@ def proof():
     study, _ = captured(steps=6)
     result = boot('A', '6.12', '''
 cp job.nf /tmp/job.nf && cd /tmp
-nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy all-near --near 100% --mode asap --blocks 1 --steps 3000 &
+tiers="--tier numa:node=0 --tier numa:node=1 --policy all-near --near 100% --mode asap --blocks 1"
+nearfar replay -q job.nf $tiers --steps 2 || exit 1
+nearfar replay -q job.nf $tiers --reuse-testbed --steps 3000 &
 pid=$!
 n=0
 while [ $n -lt 400 ]; do
