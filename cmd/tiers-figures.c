@@ -15,6 +15,7 @@ static const struct nf_column columns[] = {
     {"what", "what", NF_COLUMN_TEXT},
     {"traffic", "traffic", NF_COLUMN_TEXT},
     {"threads", "threads", NF_COLUMN_INTEGER},
+    {"traffic_cpus", "on CPUs", NF_COLUMN_TEXT},
     {"offered", "offered", NF_COLUMN_TEXT},
     {"traffic_bytes_per_s", "traffic/s", NF_COLUMN_BYTES},
     {"ns", "time", NF_COLUMN_NS},
@@ -62,6 +63,7 @@ static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, stru
     nf_table_text(t, f->what);
     nf_table_text(t, f->traffic);
     nf_table_integer(t, f->threads);
+    nf_table_text(t, f->traffic_cpus);
     if (f->offered > 0)
         snprintf(offered, sizeof offered, "%.0f %%", 100 * f->offered);
     nf_table_text(t, offered);

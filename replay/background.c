@@ -18,8 +18,10 @@
 #include "replay/pace.h"
 #include "replay/pin.h"
 
-enum { PIECE = 65536 /* as the replay's chunks are: neither side of a shared queue waits for a longer one */ };
+enum { WHOLE_BUFFERS = 4, PIECE = 65536 /* as the replay's chunks are: neither side of a shared queue waits for a longer one */ };
 static const uint64_t LEAST_BYTES = 64ull << 20; /* beyond what one core reaches of most last-level caches */
+/* Eight threads in one cache of 32 MiB, as on CPUs that have several of those, still go through four times that. */
+static const uint64_t SHARED_LEAST_BYTES = 16ull << 20;
 /* A thread that was held up catches up on this much of its schedule, and is forgiven the rest: a long burst at full
  * speed would be contention nobody asked for. */
 static const uint64_t CATCH_UP_NS = 5000000;
@@ -203,16 +205,21 @@ struct nf_background {
     struct worker worker[NF_BACKGROUND_MAX];
 };
 
-static uint64_t buffer_bytes(uint64_t llc_bytes)
+/* Of one of n threads. Each alone misses a cache of that size; beyond a few they share it, and so what it takes to miss it: a
+ * hundred times as much would take seconds to touch. */
+static uint64_t buffer_bytes(size_t n, uint64_t llc_bytes)
 {
     uint64_t bytes = 4 * llc_bytes > LEAST_BYTES ? 4 * llc_bytes : LEAST_BYTES;
 
+    if (n > WHOLE_BUFFERS)
+        bytes = bytes * WHOLE_BUFFERS / n;
+    bytes = bytes > SHARED_LEAST_BYTES ? bytes : SHARED_LEAST_BYTES;
     return (bytes + 2 * PIECE - 1) / (2 * PIECE) * (2 * PIECE);
 }
 
 uint64_t nf_background_bytes(size_t n, uint64_t llc_bytes)
 {
-    return n * buffer_bytes(llc_bytes);
+    return n * buffer_bytes(n, llc_bytes);
 }
 
 static bool stopping(const struct nf_background *b)
@@ -245,11 +252,8 @@ static void *work(void *arg)
     unsigned reads = kinds[w->kind].reads, of_turn = reads + kinds[w->kind].writes, turn = 0;
     struct nf_background_flow flow;
     struct nf_pace pace;
-    struct nf_pin pin;
     uint64_t start, carried, half = w->bytes / 2, at[NF_RW_COUNT] = {0};
 
-    if (nf_pin_init(&pin, w->cpu))
-        nf_warn("the background is not pinned: %s", nf_error_text(0));
     nf_pace_init(&pace);
     atomic_fetch_add(&b->running, 1);
     start = nf_pace_now(&pace);
@@ -269,36 +273,7 @@ static void *work(void *arg)
     }
     w->ns = nf_pace_now(&pace) - start;
     atomic_store(&w->moved, flow.bytes);
-    nf_pin_deinit(&pin);
     return NULL;
-}
-
-static bool is_taken(int cpu, const struct nf_background *b, const struct nf_background_where *where)
-{
-    for (uint32_t i = 0; i < where->n_taken; i++) {
-        if (where->taken[i] == cpu)
-            return true;
-    }
-    for (uint32_t i = 0; i < b->n; i++) {
-        if (b->worker[i].cpu == cpu)
-            return true;
-    }
-    return false;
-}
-
-/* From the highest number down: the replay and its mover take low ones, and siblings of a core are numbered far apart
- * on most machines. */
-static int free_cpu(const struct nf_background *b, const struct nf_background_where *where)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof set, &set))
-        return -1;
-    for (int i = CPU_SETSIZE - 1; i >= 0; i--) {
-        if (CPU_ISSET(i, &set) && !is_taken(i, b, where))
-            return i;
-    }
-    return -1;
 }
 
 static int no_cpu(size_t n, size_t taken)
@@ -312,6 +287,24 @@ int nf_background_probe(size_t n, size_t n_taken)
     return n + n_taken <= (size_t)nf_pin_cpus() ? 0 : no_cpu(n, n_taken);
 }
 
+/* Born on its CPU: who starts it may be held on another one. */
+static int create(struct worker *w)
+{
+    pthread_attr_t attributes;
+    cpu_set_t one;
+    int rc = pthread_attr_init(&attributes);
+
+    if (rc)
+        return rc;
+    CPU_ZERO(&one);
+    CPU_SET(w->cpu, &one);
+    rc = pthread_attr_setaffinity_np(&attributes, sizeof one, &one);
+    if (!rc)
+        rc = pthread_create(&w->thread, &attributes, work, w);
+    pthread_attr_destroy(&attributes);
+    return rc;
+}
+
 static int prove(const struct worker *w)
 {
     int rc = nf_tier_verify(w->tier, w->memory, w->bytes);
@@ -319,8 +312,9 @@ static int prove(const struct worker *w)
     return rc ? nf_fail_in(rc, "memory of a background on %s", w->tier->name) : 0;
 }
 
+/* n: all there will be. */
 static int add_worker(struct nf_background *b, const struct nf_background_spec *spec,
-                      const struct nf_background_where *where, size_t n)
+                      const struct nf_background_where *where, size_t n, int cpu)
 {
     struct worker *w = &b->worker[b->n];
     void *memory;
@@ -329,12 +323,9 @@ static int add_worker(struct nf_background *b, const struct nf_background_spec *
     w->of = b;
     w->kind = spec->kind;
     w->bps = (double)spec->bps;
-    w->cpu = -1;
+    w->cpu = cpu;
     w->tier = find_tier(spec->tier, where->tiers, where->n_tiers);
-    w->bytes = buffer_bytes(where->llc_bytes);
-    w->cpu = free_cpu(b, where);
-    if (w->cpu < 0)
-        return no_cpu(n, where->n_taken);
+    w->bytes = buffer_bytes(n, where->llc_bytes);
     if (spec->share > 0)
         w->bps = spec->share * where->read_bps[w->tier - where->tiers];
     rc = w->tier->ops->map(w->tier->state, w->bytes, &memory);
@@ -346,7 +337,7 @@ static int add_worker(struct nf_background *b, const struct nf_background_spec *
     rc = prove(w);
     if (rc)
         return rc;
-    rc = -pthread_create(&w->thread, NULL, work, w);
+    rc = -create(w);
     w->started = !rc;
     return rc ? nf_fail(rc, "cannot start a background on %s: %s", spec->tier, strerror(-rc)) : 0;
 }
@@ -354,10 +345,13 @@ static int add_worker(struct nf_background *b, const struct nf_background_spec *
 static int start(struct nf_background *b, const struct nf_background_spec *specs, size_t n,
                  const struct nf_background_where *where)
 {
-    int rc = nf_background_check(specs, n, where->tiers, where->n_tiers);
+    int rc = nf_background_check(specs, n, where->tiers, where->n_tiers), cpus[NF_BACKGROUND_MAX];
 
+    if (!rc && nf_pin_beside("", where->allowed, where->n_taken ? where->taken[0] : where->cpu, where->taken, where->n_taken, (unsigned)n,
+                             cpus) < n)
+        rc = no_cpu(n, where->n_taken);
     for (size_t i = 0; i < n && !rc; i++)
-        rc = add_worker(b, &specs[i], where, n);
+        rc = add_worker(b, &specs[i], where, n, cpus[i]);
     while (!rc && atomic_load(&b->running) < n)
         sched_yield();
     return rc;
@@ -401,6 +395,13 @@ int nf_background_start_hog(const int *taken, uint32_t n_taken, uint64_t llc_byt
     else
         *out = b;
     return rc;
+}
+
+unsigned nf_background_cpus(const struct nf_background *b, int *cpus)
+{
+    for (uint32_t i = 0; i < b->n; i++)
+        cpus[i] = b->worker[i].cpu;
+    return b->n;
 }
 
 uint64_t nf_background_moved(const struct nf_background *b)

@@ -1,6 +1,7 @@
 #pragma once
 /* Contention: threads on other CPUs that read and write the memory of a tier at a set rate, as the other hosts of a
  * memory pool or a stranger's job would. The bandwidth hog is the one that asks for all it can get. */
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,7 +31,7 @@ struct nf_background_spec {
     uint64_t bps;  /* 0, and share 0: unpaced */
     char tier[32]; /* name */
 };
-enum { NF_BACKGROUND_MAX = 8 };
+enum { NF_BACKGROUND_MAX = 256 }; /* a thread on each CPU of a large socket */
 
 /* "read:50%@far,mixed:2G@near,write:max@far": kind, rate, tier. A rate is a share of the tier's bandwidth, bytes per
  * second ("2GB", "2GB/s"), or max: as fast as it goes. At most max of them. 0 or -EINVAL (cause set). */
@@ -62,7 +63,9 @@ struct nf_background_where {
     uint32_t n_tiers;
     const int *taken;            /* CPUs that the threads must keep off */
     uint32_t n_taken;
-    uint64_t llc_bytes;          /* each buffer is four times that, at least 64 MiB */
+    uint64_t llc_bytes;          /* each buffer is four times that, at least 64 MiB; more than four share four's, at least 16 MiB each */
+    int cpu;                     /* beside which they run, the first on it, where nobody took one; else beside taken[0] */
+    const cpu_set_t *allowed;    /* where they may run; NULL: where the caller may */
 };
 
 /* 0, or -ENODEV (cause set) when n threads find no CPU each beside n_taken busy ones. */
@@ -71,13 +74,15 @@ int nf_background_probe(size_t n, size_t n_taken);
 int nf_background_check(const struct nf_background_spec *specs, size_t n, const struct nf_tier *tiers, uint32_t n_tiers);
 /* Bytes that n specs map. */
 uint64_t nf_background_bytes(size_t n, uint64_t llc_bytes);
-/* One thread per spec, each on a CPU of its own, memory faulted, all running when this returns.
+/* One thread per spec, each on a CPU of its own (on the node of the one beside which they run first, its core's sibling last), memory faulted, all running when this returns.
  * 0, -EINVAL (no such tier), -ENODEV (no CPU left), -errno, with the cause set. */
 int nf_background_start(const struct nf_background_spec *specs, size_t n, const struct nf_background_where *where,
                         struct nf_background **out);
 /* The bandwidth hog: reads and writes memory that belongs to no tier, unpaced, off the taken CPUs. The same for a replay
  * and for the real job, so that the two can be held against each other. Errors as above. */
 int nf_background_start_hog(const int *taken, uint32_t n_taken, uint64_t llc_bytes, struct nf_background **out);
+/* Where they run, in the order of the specs: how many. cpus: room for as many as were started. */
+unsigned nf_background_cpus(const struct nf_background *b, int *cpus);
 /* Traffic of all threads since they began; while they run. */
 uint64_t nf_background_moved(const struct nf_background *b);
 /* Ends the threads, proves once more where their memory is, and frees all of it whatever comes. *bps: traffic per second, start to

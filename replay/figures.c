@@ -20,6 +20,7 @@
 #include "replay/background.h"
 #include "replay/flush.h"
 #include "replay/measure.h"
+#include "replay/memory.h"
 #include "replay/pages.h"
 #include "replay/pin.h"
 
@@ -82,7 +83,7 @@ struct run {
     struct nf_tier_figures *out;
     uint64_t set_bytes;
     cpu_set_t allowed; /* before this was pinned */
-    bool said_huge, said_load, said_nodes, said_injects, said_flush;
+    bool said_huge, said_load, said_nodes, said_injects, said_flush, said_threads;
 };
 
 static int keep(struct run *r, const struct nf_tier_figure *f)
@@ -213,30 +214,32 @@ static int latencies(struct run *r, uint32_t number)
 
 /* --- traffic --- */
 
+unsigned nf_figures_more_threads(unsigned threads, unsigned most)
+{
+    return threads >= most ? 0 : 2 * threads < most ? 2 * threads : most;
+}
+
 static int start_traffic(const struct run *r, uint32_t tier, enum nf_background_kind kind, unsigned threads,
                          double share, int taken, struct nf_background **out)
 {
     struct nf_background_spec specs[NF_BACKGROUND_MAX] = {{0}};
     struct nf_background_where where = {.tiers = r->o->tiers, .read_bps = r->o->read_bps, .n_tiers = r->o->n_tiers,
-                                        .taken = &taken, .n_taken = taken >= 0, .llc_bytes = r->o->llc_bytes};
-
-    cpu_set_t pinned;
-    int rc;
+                                        .taken = &taken, .n_taken = taken >= 0, .llc_bytes = r->o->llc_bytes,
+                                        .cpu = r->o->cpu, .allowed = &r->allowed};
 
     for (unsigned i = 0; i < threads; i++) {
         specs[i] = (struct nf_background_spec){.kind = kind, .share = share};
         snprintf(specs[i].tier, sizeof specs[i].tier, "%s", r->o->tiers[tier].name);
     }
-    /* Its threads go where this one might, which a chase holds on one CPU. */
-    if (sched_getaffinity(0, sizeof pinned, &pinned) || sched_setaffinity(0, sizeof r->allowed, &r->allowed))
-        return nf_fail(-errno, "cannot give the traffic its CPUs: %s", strerror(errno));
-    rc = nf_background_start(specs, threads, &where, out);
-    if (!rc && sched_setaffinity(0, sizeof pinned, &pinned)) {
-        rc = nf_fail(-errno, "cannot pin the chase again: %s", strerror(errno));
-        nf_background_stop(*out, NULL);
-        *out = NULL;
-    }
-    return rc;
+    return nf_background_start(specs, threads, &where, out);
+}
+
+/* For the figure: where its traffic came from. */
+static void note_cpus(const struct nf_background *b, struct nf_tier_figure *f)
+{
+    int cpus[NF_BACKGROUND_MAX];
+
+    nf_pin_list(cpus, nf_background_cpus(b, cpus), f->traffic_cpus, sizeof f->traffic_cpus);
 }
 
 /* What failed first counts. */
@@ -270,21 +273,37 @@ static int bandwidth(struct run *r, uint32_t tier, enum nf_background_kind kind,
     struct nf_background *b = NULL;
     int rc = start_traffic(r, tier, kind, threads, 0, -1, &b);
 
-    if (!rc)
+    if (!rc) {
+        note_cpus(b, &f);
         rc = sample(&f, take_bandwidth, b);
+    }
     rc = stop_traffic(b, NULL, rc);
     f.traffic_bps = f.value;
     return rc ? rc : keep(r, &f);
 }
 
+/* All that the initiator's node has, whose buffers leave as much again of the memory that is there; `left`: CPUs to spare. */
+static unsigned threads_there_are(struct run *r, unsigned left)
+{
+    unsigned cpus = nf_pin_node_cpus("", &r->allowed, r->o->cpu), n;
+
+    cpus = cpus > left ? cpus : (unsigned)CPU_COUNT(&r->allowed);
+    cpus = cpus > left ? cpus - left : 0;
+    for (n = cpus < NF_BACKGROUND_MAX ? cpus : NF_BACKGROUND_MAX; n > 1 && traffic_set(r, n) > nf_memory_available() / 2;)
+        n--;
+    if (n < cpus)
+        once(&r->said_threads, "traffic is of fewer threads than the node has CPUs: %s", "their buffers would take more than half of the memory there is, or there are too many CPUs");
+    return n;
+}
+
 static int bandwidths(struct run *r, uint32_t tier)
 {
-    unsigned cpus = (unsigned)CPU_COUNT(&r->allowed), most = cpus < NF_BACKGROUND_MAX ? cpus : NF_BACKGROUND_MAX;
+    unsigned most = threads_there_are(r, 0);
     int rc = 0;
 
     progress(r, tier, "bandwidth by mix and threads");
     for (int kind = 0; kind < NF_BACKGROUND_KINDS; kind++)
-        for (unsigned threads = 1; threads <= most && !rc; threads *= 2)
+        for (unsigned threads = 1; threads && !rc; threads = nf_figures_more_threads(threads, most))
             rc = bandwidth(r, tier, kind, threads);
     return rc;
 }
@@ -301,6 +320,8 @@ static int loaded(struct run *r, uint32_t tier, struct nf_chase *c, enum nf_back
     struct nf_background *b = NULL;
     int rc = threads ? start_traffic(r, tier, kind, threads, share, r->o->cpu, &b) : 0;
 
+    if (b)
+        note_cpus(b, &f);
     if (!rc)
         rc = sample(&f, take_chase, c);
     if (b)
@@ -310,11 +331,11 @@ static int loaded(struct run *r, uint32_t tier, struct nf_chase *c, enum nf_back
 
 static int loaded_curves(struct run *r, uint32_t tier)
 {
-    int others = CPU_COUNT(&r->allowed) - 1, rc;
-    unsigned threads = others < NF_BACKGROUND_MAX ? (unsigned)others : NF_BACKGROUND_MAX;
+    unsigned threads = threads_there_are(r, 1);
     struct nf_chase *c = NULL;
+    int rc;
 
-    if (others < 1) {
+    if (!threads) {
         once(&r->said_load, "loaded latency is left out: %s", "this process may use one CPU only");
         return 0;
     }

@@ -22,6 +22,7 @@ struct nf_tier_figure {
     unsigned threads;
     double offered;           /* share of the tier's read bandwidth asked of each thread; 0: all it can get */
     double traffic_bps;
+    char traffic_cpus[256];   /* where its threads ran: "1-7,12"; "": none */
     const char *page;         /* "4k", "2m", "1g", "4k or more", "as mapped" */
     const char *locality;     /* "tlb-local", "random", "" */
     uint64_t working_set_bytes;
@@ -37,6 +38,9 @@ struct nf_tier_figures {
 /* Whether the last window of n samples may stand: coefficient of variation below 5 %, the line through it rising or
  * falling by less than 3 % of the mean over the window, its median within 10 % of that of the window before. */
 bool nf_gate_passed(const double *sample, unsigned n);
+
+/* The next number of threads after `threads` that bandwidth is measured with, of at most `most`: 1, 2, 4, ... and all. 0: that was all. */
+unsigned nf_figures_more_threads(unsigned threads, unsigned most);
 
 struct nf_tier_figures_options {
     struct nf_tier *tiers; /* opened, near first; measured already: */

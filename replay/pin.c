@@ -99,41 +99,76 @@ static int node_of(const char *root, int cpu)
     return node;
 }
 
+/* Where a CPU stands; -1: not told. */
+struct place {
+    int node, core, package;
+};
+
+static struct place place_of(const char *root, int cpu)
+{
+    return (struct place){node_of(root, cpu), cpu_number(root, cpu, "topology/core_id"),
+                          cpu_number(root, cpu, "topology/physical_package_id")};
+}
+
+static bool same_core(const struct place *a, const struct place *b)
+{
+    return a->core >= 0 && a->core == b->core && a->package == b->package;
+}
+
 bool nf_pin_shares_core(const char *root, int cpu, const int *cpus, unsigned n)
 {
-    int core = cpu_number(root, cpu, "topology/core_id"), package = cpu_number(root, cpu, "topology/physical_package_id");
+    struct place here = place_of(root, cpu), there;
 
     for (unsigned i = 0; i < n; i++) {
-        if (cpus[i] == cpu || (core >= 0 && cpu_number(root, cpus[i], "topology/core_id") == core &&
-                               cpu_number(root, cpus[i], "topology/physical_package_id") == package))
+        there = place_of(root, cpus[i]);
+        if (cpus[i] == cpu || same_core(&here, &there))
             return true;
     }
     return false;
 }
 
-/* Lower is better. */
-static int cost_of(const char *root, int cpu, const int *cpus, unsigned n)
+/* NULL: this process's. */
+static cpu_set_t allowed_or_mine(const cpu_set_t *allowed)
 {
-    int cost = node_of(root, cpu) != node_of(root, cpus[0]) ? 2 : 0;
+    cpu_set_t set;
+
+    if (allowed)
+        return *allowed;
+    if (sched_getaffinity(0, sizeof set, &set))
+        CPU_ZERO(&set);
+    return set;
+}
+
+/* Lower is better. */
+static int cost_of(const struct place *places, int cpu, const int *cpus, unsigned n)
+{
+    int cost = places[cpu].node != places[cpus[0]].node ? 2 : 0;
 
     /* A sibling halves both: worse than another node. */
-    return nf_pin_shares_core(root, cpu, cpus, n) ? cost + 4 : cost;
+    for (unsigned i = 0; i < n; i++) {
+        if (same_core(&places[cpu], &places[cpus[i]]))
+            return cost + 4;
+    }
+    return cost;
 }
 
 unsigned nf_pin_team(const char *root, const cpu_set_t *allowed, int first, unsigned n, int *cpus)
 {
-    cpu_set_t left;
+    struct place places[CPU_SETSIZE];
+    cpu_set_t left = allowed_or_mine(allowed);
     unsigned found = 1;
 
     if (!n)
         return 0;
-    if (allowed)
-        left = *allowed;
-    else if (sched_getaffinity(0, sizeof left, &left))
-        CPU_ZERO(&left);
     cpus[0] = first;
-    if (first >= 0 && first < CPU_SETSIZE)
-        CPU_CLR(first, &left);
+    if (first < 0 || first >= CPU_SETSIZE)
+        return 1;
+    CPU_SET(first, &left);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &left))
+            places[cpu] = place_of(root, cpu);
+    }
+    CPU_CLR(first, &left);
     while (found < n && CPU_COUNT(&left)) {
         int best = -1, best_cost = 0;
 
@@ -142,7 +177,7 @@ unsigned nf_pin_team(const char *root, const cpu_set_t *allowed, int first, unsi
 
             if (!CPU_ISSET(cpu, &left))
                 continue;
-            cost = cost_of(root, cpu, cpus, found);
+            cost = cost_of(places, cpu, cpus, found);
             if (best < 0 || cost < best_cost) {
                 best = cpu;
                 best_cost = cost;
@@ -154,4 +189,57 @@ unsigned nf_pin_team(const char *root, const cpu_set_t *allowed, int first, unsi
         cpus[found++] = best;
     }
     return found;
+}
+
+static bool is_among(int cpu, const int *cpus, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (cpus[i] == cpu)
+            return true;
+    }
+    return false;
+}
+
+unsigned nf_pin_beside(const char *root, const cpu_set_t *allowed, int cpu, const int *taken, unsigned n_taken, unsigned n, int *cpus)
+{
+    int team[CPU_SETSIZE];
+    unsigned all = nf_pin_team(root, allowed, cpu, CPU_SETSIZE, team), found = 0;
+
+    for (unsigned i = 0; i < all && found < n; i++) {
+        if (!is_among(team[i], taken, n_taken))
+            cpus[found++] = team[i];
+    }
+    return found;
+}
+
+unsigned nf_pin_node_cpus(const char *root, const cpu_set_t *allowed, int cpu)
+{
+    cpu_set_t set = allowed_or_mine(allowed);
+    int node = node_of(root, cpu);
+    unsigned n = 0;
+
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        n += CPU_ISSET(i, &set) && node_of(root, i) == node;
+    return n;
+}
+
+void nf_pin_list(const int *cpus, unsigned n, char *text, size_t size)
+{
+    cpu_set_t set;
+    size_t at = 0;
+
+    CPU_ZERO(&set);
+    for (unsigned i = 0; i < n; i++) {
+        if (cpus[i] >= 0 && cpus[i] < CPU_SETSIZE)
+            CPU_SET(cpus[i], &set);
+    }
+    text[0] = '\0';
+    for (int cpu = 0, last; cpu < CPU_SETSIZE && at < size; cpu = last + 1) {
+        last = cpu;
+        if (!CPU_ISSET(cpu, &set))
+            continue;
+        while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set))
+            last++;
+        at += (size_t)snprintf(text + at, size - at, last > cpu ? "%s%d-%d" : "%s%d", at ? "," : "", cpu, last);
+    }
 }

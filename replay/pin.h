@@ -2,6 +2,7 @@
 /* Keeping the calling thread on one CPU while it measures. */
 #include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct nf_pin {
     cpu_set_t before;
@@ -29,3 +30,10 @@ int nf_pin_other(int cpu);
  * per physical core before their siblings, by number within each. Below `root` ("" for this machine) at /sys; allowed: NULL,
  * or the CPUs to choose from instead of this process's. Returns how many were found, at most n. */
 unsigned nf_pin_team(const char *root, const cpu_set_t *allowed, int first, unsigned n, int *cpus);
+/* The CPUs for n threads beside others: of the team of `cpu` those that are not taken, in its order. `cpu` itself is the first where
+ * nobody took it. root, allowed: as above. Returns how many were found, at most n. */
+unsigned nf_pin_beside(const char *root, const cpu_set_t *allowed, int cpu, const int *taken, unsigned n_taken, unsigned n, int *cpus);
+/* How many of the allowed CPUs are on the node of `cpu`; all, where nodes are not told. */
+unsigned nf_pin_node_cpus(const char *root, const cpu_set_t *allowed, int cpu);
+/* "0-3,8": n CPUs in the order of their numbers, cut where `size` ends. */
+void nf_pin_list(const int *cpus, unsigned n, char *text, size_t size);

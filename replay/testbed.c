@@ -367,8 +367,9 @@ static int record_figure(const struct nf_testbed *t, struct nf_study *study, con
         return nf_fail(-ENOMEM, "out of memory");
     rc = nf_study_query(study,
                         "INSERT INTO tier_figure(testbed_id, tier_number, to_tier, what, value, unit, stable, traffic, threads, "
-                        "offered, traffic_bps, page, locality, working_set_bytes, llc_bytes, parallelism, cpu, governor, samples) "
-                        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+                        "offered, traffic_bps, page, locality, working_set_bytes, llc_bytes, parallelism, cpu, governor, samples, "
+                        "traffic_cpus) "
+                        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
                         &q);
     if (!rc) {
         nf_query_bind_i64(q, 1, t->id);
@@ -390,6 +391,7 @@ static int record_figure(const struct nf_testbed *t, struct nf_study *study, con
         nf_query_bind_i64(q, 17, t->cpu);
         nf_query_bind_text(q, 18, t->governor);
         nf_query_bind_text(q, 19, samples.data);
+        nf_query_bind_text(q, 20, f->traffic_cpus);
         rc = nf_query_run(q);
     }
     nf_buf_deinit(&samples);

@@ -89,12 +89,12 @@ static int copy_parts(struct nf_study *from, int64_t id, struct nf_study *to, in
     if (!rc)
         rc = copy_rows(from, id,
                        "SELECT tier_number, to_tier, what, value, unit, stable, traffic, threads, offered, traffic_bps, page, locality, "
-                       "working_set_bytes, llc_bytes, parallelism, cpu, governor, samples FROM tier_figure WHERE testbed_id = ?1 "
+                       "working_set_bytes, llc_bytes, parallelism, cpu, governor, samples, traffic_cpus FROM tier_figure WHERE testbed_id = ?1 "
                        "ORDER BY id",
                        to, as,
                        "INSERT INTO tier_figure(tier_number, to_tier, what, value, unit, stable, traffic, threads, offered, traffic_bps, "
-                       "page, locality, working_set_bytes, llc_bytes, parallelism, cpu, governor, samples, testbed_id) "
-                       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)");
+                       "page, locality, working_set_bytes, llc_bytes, parallelism, cpu, governor, samples, traffic_cpus, testbed_id) "
+                       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)");
     return rc;
 }
 

@@ -94,7 +94,7 @@ static double bandwidth_of(struct state *s, enum nf_background_kind kind)
 {
     const struct timespec sample = {.tv_nsec = (long)s->sample_ns};
     struct nf_background_spec specs[NF_BACKGROUND_MAX] = {{0}};
-    struct nf_background_where where = {.tiers = &s->tier, .n_tiers = 1, .llc_bytes = s->bytes / 4};
+    struct nf_background_where where = {.tiers = &s->tier, .n_tiers = 1, .llc_bytes = s->bytes / 4, .cpu = s->cpu};
     struct nf_background *b = NULL;
     double bps = 0, share = nf_background_read_share(kind);
     int rc;

@@ -2,6 +2,7 @@
 kept in a testbed file, and a picture of the loaded-latency curves."""
 import json
 import os
+import pathlib
 import shutil
 import time
 
@@ -46,6 +47,11 @@ check(all(f['governor'] and f['llc_bytes'] > 0 and (f['parallelism'] == 1) == (f
 seen = {f['page']: f['bytes'] for f in figures if f['what'] == 'llc'}
 wrong = [f for f in figures if f['tier'] in ('near', 'far') and f['llc_bytes'] != seen[f['page']]]
 check(not wrong, f'each beside the cache as its own pages show it: {seen}, {wrong[:2]}')
+busy = [f for f in figures if f['what'] in ('bandwidth', 'loaded') and f['threads']]
+wide = max(f['threads'] for f in of['bandwidth'])
+check(wide == len(allowed) or len(list(pathlib.Path('/sys/devices/system/node').glob('node[0-9]*'))) > 1, f'bandwidth of as many threads as there are CPUs here, on one node: {wide}')
+check(all(f['traffic_cpus'] for f in busy) and {f['traffic_cpus'] for f in busy if f['threads'] == 1 and f['what'] == 'bandwidth'} ==
+      {str(figures[0]['cpu'])}, f'where traffic ran: {sorted({f["traffic_cpus"] for f in busy})}')
 kept = rows('testbed.nf', 'SELECT what, samples, stable, working_set_bytes, llc_bytes, page, cpu, governor FROM tier_figure')
 check(len(kept) == len(figures) and whole('testbed.nf'), f'{len(kept)} figures kept')
 for what, samples, stable, working_set, llc, page, cpu, governor in kept:

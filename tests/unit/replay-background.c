@@ -204,7 +204,7 @@ static void keeps_its_rate(void **state)
 {
     const struct nf_background_spec spec = {.kind = NF_BACKGROUND_MIXED, .share = 0.5, .tier = "far"};
     int taken = sched_getcpu();
-    const struct nf_background_where where = {tiers, tier_bps, 2, &taken, 1, 1 << 20};
+    const struct nf_background_where where = {.tiers = tiers, .read_bps = tier_bps, .n_tiers = 2, .taken = &taken, .n_taken = 1, .llc_bytes = 1 << 20};
     double bps = 0;
 
     need_cpus(2);
@@ -247,7 +247,7 @@ static void refuses_in_words(void **state)
     const struct nf_background_spec nowhere = {.kind = NF_BACKGROUND_READ, .share = 0.5, .tier = "away"};
     const struct nf_background_spec far = {.kind = NF_BACKGROUND_READ, .share = 0.5, .tier = "far"};
     int taken = sched_getcpu();
-    const struct nf_background_where where = {tiers, tier_bps, 2, &taken, 1, 1 << 20};
+    const struct nf_background_where where = {.tiers = tiers, .read_bps = tier_bps, .n_tiers = 2, .taken = &taken, .n_taken = 1, .llc_bytes = 1 << 20};
     struct nf_background *b;
     struct nf_pin pin;
 

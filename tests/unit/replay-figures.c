@@ -56,11 +56,29 @@ static void test_nothing(void **state)
     assert_false(nf_gate_passed(zero, NF_GATE_WINDOW));
 }
 
+/* 1, 2, 4, ... and all that there are, once. */
+static void test_threads(void **state)
+{
+    static const unsigned of_six[] = {1, 2, 4, 6}, of_eight[] = {1, 2, 4, 8}, of_one[] = {1};
+    static const struct {
+        const unsigned *want;
+        unsigned n, most;
+    } cases[] = {{of_six, 4, 6}, {of_eight, 4, 8}, {of_one, 1, 1}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned threads = 1;
+
+        for (unsigned k = 0; k < cases[i].n; k++, threads = nf_figures_more_threads(threads, cases[i].most))
+            assert_int_equal(threads, cases[i].want[k]);
+        assert_int_equal(threads, 0);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_too_few), cmocka_unit_test(test_scatter), cmocka_unit_test(test_trend),
-        cmocka_unit_test(test_drift), cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_drift), cmocka_unit_test(test_nothing), cmocka_unit_test(test_threads),
     };
 
     return cmocka_run_group_tests_name("figures", tests, NULL, NULL);

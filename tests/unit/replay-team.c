@@ -169,16 +169,23 @@ static void make_machine(void)
     }
 }
 
-static void cores_of_one_cluster_come_first(void **state)
+static cpu_set_t sixteen(void)
 {
-    static const int want[8] = {2, 3, 0, 1, 4, 5, 6, 7};
     cpu_set_t all;
-    int cpus[17];
 
-    make_machine();
     CPU_ZERO(&all);
     for (int i = 0; i < 16; i++)
         CPU_SET(i, &all);
+    return all;
+}
+
+static void cores_of_one_cluster_come_first(void **state)
+{
+    static const int want[8] = {2, 3, 0, 1, 4, 5, 6, 7};
+    cpu_set_t all = sixteen();
+    int cpus[17];
+
+    make_machine();
     assert_int_equal(nf_pin_team(root, &all, 2, 8, cpus), 8);
     for (int i = 0; i < 8; i++)
         assert_int_equal(cpus[i], want[i]);
@@ -194,6 +201,40 @@ static void cores_of_one_cluster_come_first(void **state)
     CPU_CLR(11, &all);
     assert_int_equal(nf_pin_team(root, &all, 2, 2, cpus), 2);
     assert_int_equal(cpus[1], 0);
+}
+
+/* Traffic runs on the initiator's node before others, on its core's other thread last, and never where somebody is. */
+static void others_go_beside(void **state)
+{
+    static const int alone[5] = {6, 7, 0, 1, 2}, beside[9] = {7, 0, 1, 2, 3, 4, 5, 14, 15};
+    const int taken[] = {6};
+    cpu_set_t all = sixteen();
+    int cpus[16];
+
+    make_machine();
+    assert_int_equal(nf_pin_beside(root, &all, 6, NULL, 0, 5, cpus), 5);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(cpus[i], alone[i]);
+    assert_int_equal(nf_pin_beside(root, &all, 6, taken, 1, 9, cpus), 9);
+    for (int i = 0; i < 9; i++)
+        assert_int_equal(cpus[i], beside[i]);
+    assert_int_equal(nf_pin_beside(root, &all, 6, taken, 1, 16, cpus), 15);
+    assert_int_equal(nf_pin_node_cpus(root, &all, 6), 4);
+    CPU_CLR(15, &all);
+    assert_int_equal(nf_pin_node_cpus(root, &all, 6), 3);
+    assert_int_equal(nf_pin_beside(root, &all, 6, taken, 1, 16, cpus), 14);
+}
+
+static void lists_name_cpus(void **state)
+{
+    char text[16];
+
+    nf_pin_list((const int[]){5, 3, 4, 9, 0}, 5, text, sizeof text);
+    assert_string_equal(text, "0,3-5,9");
+    nf_pin_list(NULL, 0, text, sizeof text);
+    assert_string_equal(text, "");
+    nf_pin_list((const int[]){1, 3, 5, 7, 9, 11, 13, 15}, 8, text, sizeof text); /* too many for it */
+    assert_string_equal(text, "1,3,5,7,9,11,13");
 }
 
 static void unknown_topology_counts_on(void **state)
@@ -432,6 +473,8 @@ int main(void)
         cmocka_unit_test(threads_work_at_the_same_time),
         cmocka_unit_test(threads_are_born_on_their_cpus),
         cmocka_unit_test_teardown(cores_of_one_cluster_come_first, remove_root),
+        cmocka_unit_test_teardown(others_go_beside, remove_root),
+        cmocka_unit_test(lists_name_cpus),
         cmocka_unit_test(unknown_topology_counts_on),
         cmocka_unit_test(parts_touch_every_word_once),
         cmocka_unit_test(known_parallelism_limits_a_gather),

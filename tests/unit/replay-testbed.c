@@ -125,7 +125,7 @@ static void the_cache_is_measured_where_it_is(void **state)
 static void traffic_is_where_it_is(void **state)
 {
     const struct nf_background_spec spec = {.kind = NF_BACKGROUND_READ, .tier = "far"};
-    const struct nf_background_where where = {.tiers = tiers, .n_tiers = 2, .llc_bytes = 1 << 20};
+    const struct nf_background_where where = {.tiers = tiers, .n_tiers = 2, .llc_bytes = 1 << 20, .cpu = sched_getcpu()};
     struct nf_background *b = NULL;
 
     begin(1);
