@@ -23,15 +23,14 @@
 #include "replay/memory.h"
 #include "replay/pages.h"
 #include "replay/pin.h"
+#include "replay/working-set.h"
 
 enum {
     COPY_BYTES = 32 << 20,   /* more than caches keep of a copy, less than a second of a slow tier */
     MIGRATE_BYTES = 1 << 20, /* 256 pages a call, as kernel tiering moves them */
     INTERVAL_NS = 10000000,  /* of a bandwidth sample: 150 pieces of 64 KiB at 1 GB/s */
 };
-/* As the chase of a tier has it: beyond what one core reaches of today's caches. */
-static const uint64_t SET_BYTES = 256ull << 20;
-/* Smaller ones on the way to it, in and around caches. */
+/* On the way to the working set that is memory's, in and around caches. */
 static const uint64_t sets[] = {512 << 10, 2 << 20, 8 << 20, 32 << 20, 128 << 20};
 static const double offers[] = {0.1, 0.25, 0.5, 0.75, 0};
 /* Of Mess: window 7, CV < 5 %, trend < 3 %, drift < 10 %; unlike there nothing is accepted for lack of patience. */
@@ -81,13 +80,15 @@ static int sample(struct nf_tier_figure *f, int (*take)(void *context, double *v
 struct run {
     const struct nf_tier_figures_options *o;
     struct nf_tier_figures *out;
-    uint64_t set_bytes;
+    struct nf_working_set set; /* of the tier that is measured now: what a chase goes through to be in memory */
     cpu_set_t allowed; /* before this was pinned */
     bool said_huge, said_load, said_nodes, said_injects, said_flush, said_threads;
 };
 
-static int keep(struct run *r, const struct nf_tier_figure *f)
+/* A chase that may have been answered by a cache is nothing that stands. */
+static int keep(struct run *r, struct nf_tier_figure *f)
 {
+    f->stable = f->stable && !(r->set.cached && f->parallelism && f->working_set_bytes == r->set.bytes);
     return nf_array_push(&r->out->list, *f) ? nf_fail(-ENOMEM, "out of memory for figures") : 0;
 }
 
@@ -137,9 +138,9 @@ static int latencies_of(struct run *r, uint32_t tier, struct nf_chase *c, const 
 {
     int rc = 0;
 
-    for (size_t i = 0; i < sizeof sets / sizeof *sets && sets[i] < r->set_bytes && !rc; i++)
+    for (size_t i = 0; i < sizeof sets / sizeof *sets && sets[i] < r->set.bytes && !rc; i++)
         rc = latencies_over(r, tier, c, page, sets[i]);
-    return rc ? rc : latencies_over(r, tier, c, page, r->set_bytes);
+    return rc ? rc : latencies_over(r, tier, c, page, r->set.bytes);
 }
 
 /* What waits for an injected delay says nothing about the caches, nor about fetches under way: those are assumed of it. */
@@ -158,7 +159,7 @@ static bool injects(struct run *r, uint32_t tier)
 static int llc(struct run *r, uint32_t tier, struct nf_chase *c, const char *page)
 {
     struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "llc", .unit = "B", .traffic = "", .page = page,
-                               .locality = "tlb-local", .working_set_bytes = r->set_bytes, .parallelism = 1, .n = NF_MEASURE_RUNS};
+                               .locality = "tlb-local", .working_set_bytes = r->set.bytes, .parallelism = 1, .n = NF_MEASURE_RUNS};
     uint64_t bytes;
     int rc;
 
@@ -178,7 +179,7 @@ static int latency(struct run *r, uint32_t number, struct nf_tier *tier, const c
     int rc;
 
     progress(r, number, page);
-    rc = nf_chase_new(tier, r->o->cpu, r->set_bytes, &c);
+    rc = nf_chase_new(tier, r->o->cpu, r->set.bytes, &c);
     if (rc)
         return rc;
     rc = latencies_of(r, number, c, page);
@@ -316,7 +317,7 @@ static int loaded(struct run *r, uint32_t tier, struct nf_chase *c, enum nf_back
     struct nf_tier_figure f = {.tier = tier, .to_tier = -1, .what = "loaded", .unit = "ns", .locality = "tlb-local",
                                .threads = threads, .offered = share,
                                .traffic = threads ? nf_background_kind_name(kind) : "",
-                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = r->set_bytes, .parallelism = 1};
+                               .page = page_of(&r->o->tiers[tier]), .working_set_bytes = r->set.bytes, .parallelism = 1};
     struct nf_background *b = NULL;
     int rc = threads ? start_traffic(r, tier, kind, threads, share, r->o->cpu, &b) : 0;
 
@@ -340,10 +341,10 @@ static int loaded_curves(struct run *r, uint32_t tier)
         return 0;
     }
     progress(r, tier, "latency beside traffic");
-    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, r->set_bytes, &c);
+    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, r->set.bytes, &c);
     if (rc)
         return rc;
-    nf_chase_link(c, r->set_bytes, true);
+    nf_chase_link(c, r->set.bytes, true);
     rc = loaded(r, tier, c, NF_BACKGROUND_READ, 0, 0);
     for (int kind = 0; kind < NF_BACKGROUND_KINDS; kind++)
         for (size_t i = 0; i < sizeof offers / sizeof *offers && !rc; i++)
@@ -428,10 +429,10 @@ static int lines(struct run *r, uint32_t tier)
     if (injects(r, tier))
         return 0;
     progress(r, tier, "fetches under way, flushes");
-    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, r->set_bytes, &c);
+    rc = nf_chase_new(&r->o->tiers[tier], r->o->cpu, r->set.bytes, &c);
     if (rc)
         return rc;
-    nf_chase_link(c, r->set_bytes, true);
+    nf_chase_link(c, r->set.bytes, true);
     rc = sample(&latency, take_chase, c);
     l.latency_ns = latency.value;
     l.memory = nf_chase_memory(c, &l.bytes);
@@ -610,6 +611,9 @@ static int measure(struct run *r)
     int rc = 0;
 
     for (uint32_t i = 0; i < o->n_tiers && !rc; i++) {
+        r->set = nf_working_set_of(&o->tiers[i], o->cpu);
+        if (o->set_bytes)
+            r->set = (struct nf_working_set){.bytes = o->set_bytes};
         rc = latencies(r, i);
         if (!rc)
             rc = bandwidths(r, i);
@@ -627,7 +631,7 @@ static int measure(struct run *r)
 
 int nf_tier_figures_measure(const struct nf_tier_figures_options *o, struct nf_tier_figures *out)
 {
-    struct run r = {.o = o, .out = out, .set_bytes = o->set_bytes ? o->set_bytes : SET_BYTES};
+    struct run r = {.o = o, .out = out};
     size_t begun = out->list.n;
     struct nf_pin pin;
     int rc = nf_pin_init(&pin, o->cpu);

@@ -48,7 +48,7 @@ struct nf_tier_figures_options {
     uint32_t n_tiers;
     struct nf_tier_local local;
     uint64_t llc_bytes;
-    uint64_t set_bytes;    /* of a chase, the largest; 0: 256 MiB */
+    uint64_t set_bytes;    /* of a chase, the largest; 0: nf_working_set_of, and what is smaller than it should be is not stable */
     int cpu;               /* the initiator, where all of it is measured */
     bool quiet;
 };

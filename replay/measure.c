@@ -15,6 +15,7 @@
 #include "replay/kernel.h"
 #include "replay/pace.h"
 #include "replay/pin.h"
+#include "replay/working-set.h"
 
 enum {
     /* A run is so many pieces of 50 to 300 us, timed one by one, and their median is its value: where others run too, a
@@ -31,8 +32,6 @@ enum {
     KNEE_SIZES_MAX = 40,
 };
 _Static_assert(PIECES * STRETCH_STEPS == NF_CHASE_RUN_ACCESSES, "the header says how many");
-/* Twice what any one core reaches of today's last-level caches (96 MiB), and then some. */
-static const uint64_t WORKING_SET_DEFAULT = 256ull << 20;
 /* Reaching the steady state of a large working set is bounded: after this the cache holds what it will. */
 static const uint64_t WARM_UP_NS = 150000000;
 static const double KNEE_RATIO_LEAST = 1.5;
@@ -272,9 +271,9 @@ static uint64_t reported_cache(int name, uint64_t otherwise)
     return bytes > 0 ? (uint64_t)bytes : otherwise;
 }
 
-static uint64_t working_set(const struct nf_measure_options *o)
+static uint64_t working_set(const struct nf_measure_options *o, const struct nf_tier *tier, int cpu)
 {
-    uint64_t bytes = o->working_set_bytes ? o->working_set_bytes : WORKING_SET_DEFAULT;
+    uint64_t bytes = o->working_set_bytes ? o->working_set_bytes : nf_working_set_of(tier, cpu).bytes;
 
     /* Line numbers are 32 bits wide in a gather. */
     if (bytes > (uint64_t)UINT32_MAX * NF_LINE_BYTES)
@@ -299,7 +298,7 @@ static int bench_init(struct bench *b, struct nf_tier *tier, uint32_t number, co
     int rc = nf_pin_init(pin, options->cpu);
 
     *b = (struct bench){.tier = tier, .number = number, .options = options, .samples = samples,
-                        .kernels = nf_kernels_best(), .bytes = working_set(options)};
+                        .kernels = nf_kernels_best(), .bytes = working_set(options, tier, pin->cpu)};
     if (rc)
         return rc;
     b->injects = tier->facts.target_latency_ns > 0 || tier->facts.target_bps > 0;

@@ -35,7 +35,7 @@ struct nf_measured {
 
 struct nf_measure_options {
     int cpu;                       /* to run on; -1: wherever the thread is now */
-    uint64_t working_set_bytes;    /* 0: 256 MiB; pass four times the effective LLC where that is more */
+    uint64_t working_set_bytes;    /* 0: nf_working_set_of; pass four times the effective LLC where that is more */
     struct nf_parallelism assumed; /* k charged by a tier that injects: what local memory had; at least 1 */
     bool quiet;                    /* no progress line */
 };
@@ -65,7 +65,7 @@ uint64_t nf_measure_knee(const uint64_t *sizes, double *latency_ns, uint32_t n, 
 enum { NF_CHASE_LOCAL_BYTES = 65536 };
 /* A pointer chase that is measured again and again, under conditions that are the caller's to change. */
 struct nf_chase;
-/* Pins the calling thread, maps `bytes` on the tier (0: the default working set) and proves where they are.
+/* Pins the calling thread, maps `bytes` on the tier (0: as above) and proves where they are.
  * 0 or -errno (cause set). */
 int nf_chase_new(struct nf_tier *tier, int cpu, uint64_t bytes, struct nf_chase **out);
 /* NULL is fine. Returns NULL. */

@@ -14,6 +14,7 @@
 #include "replay/environment.h"
 #include "replay/kernel.h"
 #include "replay/pin.h"
+#include "replay/working-set.h"
 
 /* --- opening --- */
 
@@ -182,6 +183,19 @@ static int load_k(struct nf_testbed *t, const struct nf_testbed_options *o)
 
 /* --- measuring --- */
 
+static int measure_tier(struct nf_testbed *t, uint32_t number, struct nf_measure_options *m)
+{
+    struct nf_working_set set = nf_working_set_of(&t->tiers[number], t->cpu);
+    char have[NF_UNITS_TEXT], cache[NF_UNITS_TEXT];
+
+    m->working_set_bytes = 4 * t->llc_bytes > set.bytes ? 4 * t->llc_bytes : set.bytes;
+    if (set.cached)
+        nf_warn("tier '%s': there is memory for a working set of %s only, and the last-level cache is said to hold %s: what is measured "
+                "may be the cache", t->tiers[number].name, nf_format_bytes(have, (double)m->working_set_bytes),
+                nf_format_bytes(cache, (double)set.reported_bytes));
+    return nf_measure_tier(&t->tiers[number], number, m, &t->measured[number], &t->samples);
+}
+
 static int measure_near(struct nf_testbed *t, const struct nf_testbed_options *o, struct nf_measure_options *m)
 {
     int rc = 0;
@@ -189,10 +203,7 @@ static int measure_near(struct nf_testbed *t, const struct nf_testbed_options *o
     t->llc_bytes = o->llc_bytes;
     if (!t->llc_bytes)
         rc = nf_measure_llc(&t->tiers[0], m, &t->llc_bytes, &t->samples);
-    m->working_set_bytes = 0;
-    if (!rc && 4 * t->llc_bytes > 256ull << 20) /* more than the default */
-        m->working_set_bytes = 4 * t->llc_bytes;
-    return rc ? rc : nf_measure_tier(&t->tiers[0], 0, m, &t->measured[0], &t->samples);
+    return rc ? rc : measure_tier(t, 0, m);
 }
 
 static struct nf_tier_local local_of(const struct nf_testbed *t)
@@ -247,7 +258,7 @@ static int open_and_measure(struct nf_testbed *t, const struct nf_testbed_option
         rc = load_k(t, o);
     m.assumed = t->measured[0].parallelism;
     for (uint32_t i = 1; i < t->n_tiers && rc >= 0 && !known; i++)
-        rc = nf_measure_tier(&t->tiers[i], i, &m, &t->measured[i], &t->samples);
+        rc = measure_tier(t, i, &m);
     return rc < 0 ? rc : 0;
 }
 
