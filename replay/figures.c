@@ -27,7 +27,7 @@
 
 enum {
     COPY_BYTES = 32 << 20,   /* more than caches keep of a copy, less than a second of a slow tier */
-    MIGRATE_BYTES = 1 << 20, /* 256 pages a call, as kernel tiering moves them */
+    MIGRATE_BYTES = 2 << 20, /* a huge page where the tier has them: less would be base pages; else 512 a call */
     INTERVAL_NS = 10000000,  /* of a bandwidth sample: 150 pieces of 64 KiB at 1 GB/s */
 };
 /* On the way to the working set that is memory's, in and around caches. */
@@ -82,7 +82,7 @@ struct run {
     struct nf_tier_figures *out;
     struct nf_working_set set; /* of the tier that is measured now: what a chase goes through to be in memory */
     cpu_set_t allowed; /* before this was pinned */
-    bool said_huge, said_load, said_nodes, said_injects, said_flush, said_threads;
+    bool said_huge, said_load, said_nodes, said_injects[NF_TIER_MAX], said_flush, said_threads;
 };
 
 /* A chase that may have been answered by a cache is nothing that stands. */
@@ -150,7 +150,7 @@ static bool injects(struct run *r, uint32_t tier)
 
     if (!(f->target_latency_ns > 0 || f->target_bps > 0))
         return false;
-    once(&r->said_injects, "the effective LLC, k, flushes and fences are left out of tier '%s': it injects its delay",
+    once(&r->said_injects[tier], "the effective LLC, k, flushes and fences are left out of tier '%s': it injects its delay",
          r->o->tiers[tier].name);
     return true;
 }
@@ -542,7 +542,11 @@ static int migrate(struct run *r, uint32_t from, uint32_t to)
     if (!rc)
         rc = sample(&f, take_migration, &m);
     if (!rc)
-        rc = nf_tier_verify(t, m.memory, MIGRATE_BYTES);
+        rc = nf_binding_verify(m.memory, MIGRATE_BYTES, m.from);
+    if (!rc && nf_tier_verify_page_size(t, m.memory, MIGRATE_BYTES)) { /* a kernel that splits what it moves */
+        f.page = "4k";
+        nf_error_clear();
+    }
     t->ops->unmap(t->state, m.memory, MIGRATE_BYTES);
     return rc ? rc : keep(r, &f);
 }

@@ -325,12 +325,14 @@ done''', [CONFORMANCE, MAKE_EXT4])
 def figures():
     """Every figure of two nodes, the kernel's page migration between them included, each way and proved."""
     result = boot('A', '6.12', '''
-nearfar tiers --figures --json --tier numa:node=0 --tier numa:node=1 -o /tmp/testbed.nf >$OUT/figures.json || exit 1
+nearfar tiers --figures --json --tier numa:node=0 --tier numa:node=1,page=thp -o /tmp/testbed.nf >$OUT/figures.json || exit 1
 cp /tmp/testbed.nf $OUT/''', timeout_s=400)
     found = json.loads(result.text('figures.json'))
     for what in 'copy', 'migrate':
         between = [f['tier'] for f in found if f['what'] == what]
         check(between == ['near to far', 'far to near'], f'{what}: {between}')
+    moved = {f['tier']: f['page'] for f in found if f['what'] == 'migrate'}
+    check(moved == {'near to far': '4k', 'far to near': '2m'}, f'of the pages that there are: {moved}')
     check({f['page'] for f in found if f['what'] == 'latency'} == {'4k', '2m'}, 'latency on pages of both sizes')
     kept = rows(result, 'testbed.nf', 'SELECT count(*), min(json_array_length(samples)) FROM tier_figure')
     check(kept[0][0] == len(found) and kept[0][1] >= 7, f'all of them kept with their samples: {kept}')

@@ -5,8 +5,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -35,6 +37,23 @@ static struct {
     unsigned looks, wrong_at; /* the look at which a page is elsewhere; 0: never */
     size_t mapped;            /* bytes that are still mapped */
 } pages;
+
+static cpu_set_t all_cpus;
+
+/* Traffic of one thread, and none beside a chase: what takes a second in a quiet hour. */
+static int on_one_cpu(void **state)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    return sched_getaffinity(0, sizeof all_cpus, &all_cpus) || sched_setaffinity(0, sizeof one, &one);
+}
+
+static int on_all_cpus(void **state)
+{
+    return sched_setaffinity(0, sizeof all_cpus, &all_cpus);
+}
 
 static int map(void *tier, size_t bytes, void **memory)
 {
@@ -144,34 +163,61 @@ static int measure_figures(struct nf_tier_figures *out)
     return nf_tier_figures_measure(&o, out);
 }
 
-/* Each look that is taken, of the first figures, of those in the middle, of the last, takes all of them with it. */
+/* Looks at a tier: of its chase, of the traffic of each mix, of its lines, each before and after. */
+enum { LOOKS = 2 * (1 + NF_BACKGROUND_KINDS + 1), LOOKS_OF_COPIES = 8 };
+
 static void figures_are_of_where_it_is(void **state)
 {
+    static const unsigned wrong_at[] = {1, 2, 3, 4, LOOKS};
     struct nf_tier_figures figures = {0};
-    unsigned looks, of_a_tier;
+    size_t kept;
 
     begin(0);
     assert_int_equal(measure_figures(&figures), 0);
-    looks = pages.looks;
-    assert_true(figures.list.n > 40);
-    for (size_t i = 0; i < figures.list.n; i++) {
+    assert_int_equal(pages.looks, 2 * LOOKS + LOOKS_OF_COPIES);
+    kept = figures.list.n;
+    assert_true(kept > 40);
+    for (size_t i = 0; i < kept; i++) {
         const struct nf_tier_figure *f = &figures.list.v[i];
 
         assert_true(f->value > 0 && f->llc_bytes > 0 && f->n >= NF_GATE_WINDOW);
         assert_string_equal(f->page, strcmp(f->what, "fault") ? "as mapped" : "4k");
     }
-    /* Between tiers each copy looks at both sides before and after. */
-    of_a_tier = (looks - 8) / 2;
-    assert_int_equal(looks, 2 * of_a_tier + 8);
-    /* Of the chase before and after, of the first traffic before and after, of the last lines, of a copy. */
-    for (unsigned i = 0; i < 6; i++) {
-        const unsigned wrong_at[] = {1, 2, 3, 4, of_a_tier, looks - 5};
-        size_t kept = figures.list.n;
-
+    /* One look is enough, and takes all figures with it. */
+    for (size_t i = 0; i < sizeof wrong_at / sizeof *wrong_at; i++) {
         begin(wrong_at[i]);
         refused(measure_figures(&figures), "near");
         assert_int_equal(figures.list.n, kept);
     }
+    nf_array_free(&figures.list);
+}
+
+/* What a tier cannot show is told of each; the copies between them are proved on both sides, before and after. */
+static void what_is_left_out_is_told_of_each_tier(void **state)
+{
+    enum { LOOKS_INJECTED = LOOKS - 2 /* no lines */ };
+    struct nf_tier_figures figures = {0};
+    char said[4096] = "";
+    FILE *to = tmpfile();
+    int before = dup(STDERR_FILENO), rc;
+
+    assert_true(to && before >= 0);
+    begin(2 * LOOKS_INJECTED + 4);
+    tiers[0].facts.target_latency_ns = tiers[1].facts.target_latency_ns = 1;
+    fflush(stderr);
+    assert_true(dup2(fileno(to), STDERR_FILENO) >= 0);
+    rc = measure_figures(&figures);
+    fflush(stderr);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    tiers[0].facts.target_latency_ns = tiers[1].facts.target_latency_ns = 0;
+    rewind(to);
+    said[fread(said, 1, sizeof said - 1, to)] = '\0';
+    fclose(to);
+    refused(rc, "copying from 'near' to 'far'");
+    assert_int_equal(figures.list.n, 0);
+    if (!strstr(said, "left out of tier 'near': it injects") || !strstr(said, "left out of tier 'far': it injects"))
+        fail_msg("'%s'", said);
     nf_array_free(&figures.list);
 }
 
@@ -180,7 +226,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(its_weakest_tier_counts),        cmocka_unit_test(a_tier_is_measured_where_it_is),
         cmocka_unit_test(the_cache_is_measured_where_it_is), cmocka_unit_test(traffic_is_where_it_is),
-        cmocka_unit_test(figures_are_of_where_it_is),
+        cmocka_unit_test_setup_teardown(figures_are_of_where_it_is, on_one_cpu, on_all_cpus),
+        cmocka_unit_test_setup_teardown(what_is_left_out_is_told_of_each_tier, on_one_cpu, on_all_cpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
