@@ -84,15 +84,16 @@ static void row(const struct nf_testbed *b, const struct nf_tier_figure *f, stru
     nf_table_text(t, f->stable ? "stable" : "unstable");
 }
 
-int nf_tiers_print_figures(const struct nf_testbed *b, enum nf_table_format format)
+int nf_tiers_print_figures(const struct nf_testbed *beds, size_t n, enum nf_table_format format)
 {
     struct nf_table *t = nf_table_new(columns, sizeof columns / sizeof *columns);
     int rc;
 
     if (!t)
         return nf_fail(-ENOMEM, "no memory");
-    for (size_t i = 0; i < b->figures.list.n; i++)
-        row(b, &b->figures.list.v[i], t);
+    for (const struct nf_testbed *b = beds; b < beds + n; b++)
+        for (size_t i = 0; i < b->figures.list.n; i++)
+            row(b, &b->figures.list.v[i], t);
     rc = nf_table_print(t, format, stdout);
     nf_table_free(t);
     return rc;

@@ -6,7 +6,7 @@
 /* "proved", or "unproved": where the tier's pages are nobody can show. */
 const char *nf_tiers_placement(const struct nf_tier *t);
 /* 0 or -errno (cause set). */
-int nf_tiers_print_figures(const struct nf_testbed *t, enum nf_table_format format);
+int nf_tiers_print_figures(const struct nf_testbed *beds, size_t n, enum nf_table_format format);
 /* By the ending of path, .svg, .png or .pdf. 0, -EINVAL (another ending, no curve), -ENOENT (no gnuplot), -errno (cause
  * set). */
 int nf_tiers_plot(const struct nf_testbed *t, const char *path);

@@ -8,7 +8,7 @@
 
 #include "core/base/error.h"
 #include "live/plan.h"
-#include "pool/nodes.h"
+#include "pool/node-order.h"
 
 const char *const nf_live_rule_names[NF_LIVE_RULES + 1] = {"near", "far", "interleave", "weighted", "preferred-many", "first-touch", NULL};
 
@@ -52,21 +52,13 @@ static int add_tier(struct tiers *t, const char *spec)
 
 static int add_nodes(struct tiers *t)
 {
-    struct nf_node nodes[NF_NODES_MAX];
-    int n = nf_nodes_list("/sys", nodes, NF_NODES_MAX), local = nf_binding_local_node(), rc;
+    int nodes[NF_TIER_MAX], local = nf_binding_local_node(), n = nf_node_order("/sys", local < 0 ? 0 : local, nodes, NF_TIER_MAX);
+    int rc = n < 0 ? n : 0;
     char spec[32];
 
-    if (n < 0)
-        return n;
-    snprintf(spec, sizeof spec, "numa:node=%d", local < 0 ? 0 : local);
-    rc = add_tier(t, spec);
-    for (int pass = 0; pass < 2; pass++) {
-        for (int i = 0; i < n && !rc && t->n < NF_TIER_MAX; i++) {
-            if (nodes[i].number == t->node[0] || nodes[i].has_cpu != (pass == 1))
-                continue;
-            snprintf(spec, sizeof spec, "numa:node=%d", nodes[i].number);
-            rc = add_tier(t, spec);
-        }
+    for (int i = 0; i < n && !rc; i++) {
+        snprintf(spec, sizeof spec, "numa:node=%d", nodes[i]);
+        rc = add_tier(t, spec);
     }
     return rc;
 }

@@ -352,6 +352,8 @@ static int calibrate(struct nf_session *s)
 
 static int check_options(const struct nf_replay_options *o)
 {
+    const struct nf_testbed_options tiers = {.n_specs = o->n_tiers, .far_latency_x = o->far_latency_x, .far_bandwidth_x = o->far_bandwidth_x};
+
     if (!o->blocks || !o->steps)
         return nf_fail(-EINVAL, "a replay needs at least one block of one step");
     if (!(o->until_width >= 0) || (o->until_width > 0 && o->blocks < NF_REPLAY_BLOCKS_MIN))
@@ -367,7 +369,7 @@ static int check_options(const struct nf_replay_options *o)
             return nf_fail(-EINVAL, "a near share lies above 0 %% and at most at 100 %%, not at %g %%",
                            100 * o->near_shares[i]);
     }
-    return 0;
+    return nf_testbed_check(&tiers);
 }
 
 static int run(struct nf_session *s)

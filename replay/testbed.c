@@ -11,10 +11,27 @@
 #include "core/base/prefetchers.h"
 #include "core/base/units.h"
 #include "core/model/stream.h"
+#include "pool/node-order.h"
+#include "pool/tier-binding.h"
 #include "replay/environment.h"
 #include "replay/kernel.h"
 #include "replay/pin.h"
 #include "replay/working-set.h"
+
+static bool far_is_described(const struct nf_testbed_options *o)
+{
+    return o->far_latency_x > 0 || o->far_bandwidth_x > 0;
+}
+
+int nf_testbed_check(const struct nf_testbed_options *o)
+{
+    if (o->n_specs > NF_TIER_MAX)
+        return nf_fail(-EINVAL, "%zu tiers are more than the %d there can be", o->n_specs, NF_TIER_MAX);
+    if (o->n_specs && far_is_described(o))
+        return nf_fail(-EINVAL, "--far-latency and --far-bandwidth set up the far tier that is there when no --tier is named: with --tier "
+                       "say it in the tier, emulated:latency-x=3,bandwidth-x=0.5");
+    return 0;
+}
 
 /* --- opening --- */
 
@@ -41,12 +58,34 @@ static int open_spec(struct nf_testbed *t, const char *spec, const char *otherwi
     return rc;
 }
 
-static int open_near(struct nf_testbed *t, const struct nf_testbed_options *o)
+/* The nodes of this machine, seen from this CPU, in tier order. 0 where they are not asked for, or there are not two to bind to. */
+static int find_nodes(const struct nf_testbed_options *o, int *nodes)
+{
+    int local = nf_binding_local_node(), n = 0;
+    char why[128];
+
+    if (o->nodes && !o->n_specs && !far_is_described(o) && local >= 0 && !nf_binding_probe(why, sizeof why))
+        n = nf_node_order("/sys", local, nodes, NF_TIER_MAX);
+    nf_error_clear(); /* a machine that shows no nodes has one memory */
+    return n < 2 ? 0 : n;
+}
+
+static int open_node(struct nf_testbed *t, int node, const char *name)
+{
+    char spec[32];
+
+    snprintf(spec, sizeof spec, "numa:node=%d", node);
+    return open_spec(t, spec, name, NULL);
+}
+
+static int open_near(struct nf_testbed *t, const struct nf_testbed_options *o, const int *nodes, int n_nodes)
 {
     int rc;
 
     if (o->n_specs)
         return open_spec(t, o->specs[0], "near", NULL);
+    if (n_nodes)
+        return open_node(t, nodes[0], "near");
     rc = open_spec(t, "numa", "near", NULL);
     if (rc != -ENODEV)
         return rc;
@@ -54,19 +93,21 @@ static int open_near(struct nf_testbed *t, const struct nf_testbed_options *o)
     return open_spec(t, "null", "near", NULL);
 }
 
-static int open_far(struct nf_testbed *t, const struct nf_testbed_options *o, const struct nf_tier_local *local)
+static int open_far(struct nf_testbed *t, const struct nf_testbed_options *o, const int *nodes, int n_nodes,
+                    const struct nf_tier_local *local)
 {
+    size_t n = o->n_specs ? o->n_specs : (size_t)n_nodes;
     char spec[160], name[NF_UNITS_TEXT];
     int rc = 0;
 
-    for (size_t i = 1; i < o->n_specs && !rc; i++) {
+    for (size_t i = 1; i < n && !rc; i++) {
         if (i == 1)
             snprintf(name, sizeof name, "far");
         else
             snprintf(name, sizeof name, "far%zu", i);
-        rc = open_spec(t, o->specs[i], name, local);
+        rc = o->n_specs ? open_spec(t, o->specs[i], name, local) : open_node(t, nodes[i], name);
     }
-    if (rc || o->n_specs)
+    if (rc || n)
         return rc;
     snprintf(spec, sizeof spec, "emulated");
     if (o->far_latency_x > 0 && o->far_bandwidth_x > 0)
@@ -222,9 +263,9 @@ static int open_and_measure(struct nf_testbed *t, const struct nf_testbed_option
     struct nf_tier_local local;
     int64_t known = 0;
     uint64_t known_llc = 0;
-    int rc;
+    int nodes[NF_TIER_MAX], n_nodes = find_nodes(o, nodes), rc;
 
-    rc = open_near(t, o);
+    rc = open_near(t, o, nodes, n_nodes);
     if (!rc && o->reuse)
         rc = find_testbed(o->reuse, o->machine, o->cpu, o->reuse_id, &known, &known_llc);
     if (!rc && o->reuse_id && !known)
@@ -243,7 +284,7 @@ static int open_and_measure(struct nf_testbed *t, const struct nf_testbed_option
         rc = measure_near(t, o, &m);
     local = local_of(t);
     if (rc >= 0)
-        rc = open_far(t, o, &local);
+        rc = open_far(t, o, nodes, n_nodes, &local);
     if (!rc && known) {
         rc = load_tiers(t, o->reuse, known, t->tiers, t->n_tiers);
         if (rc == 1)
@@ -268,8 +309,9 @@ int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *o)
     int rc;
 
     *t = (struct nf_testbed){.cpu = -1};
-    if (o->n_specs > NF_TIER_MAX)
-        return nf_fail(-EINVAL, "%zu tiers are more than the %d there can be", o->n_specs, NF_TIER_MAX);
+    rc = nf_testbed_check(o);
+    if (rc)
+        return rc;
     /* Before anything is opened: which node is near, and which is another socket's, is that CPU's matter. */
     rc = nf_pin_init(&pin, o->cpu);
     if (rc)

@@ -24,8 +24,9 @@ struct nf_testbed {
 
 struct nf_testbed_options {
     const char *const *specs; /* in tier order, near first: "provider:key=value,..." or "name=provider:..."; */
-    size_t n_specs;           /* 0: local memory near, an emulated far tier */
-    double far_latency_x, far_bandwidth_x; /* of the emulated far tier; 0: its defaults */
+    size_t n_specs;           /* 0: local memory near, far an emulated tier, or: */
+    bool nodes;               /* without specs, and no far tier described: far are the other nodes of this machine, where there are some */
+    double far_latency_x, far_bandwidth_x; /* of the emulated far tier; 0: its defaults. Not beside specs */
     int cpu;                  /* the initiator; -1: the CPU that this runs on */
     uint64_t llc_bytes;       /* 0: measure it */
     struct nf_study *reuse;   /* take the numbers of the latest testbed with the same machine and specs; NULL: measure */
@@ -37,6 +38,8 @@ struct nf_testbed_options {
     bool quiet;               /* no progress line */
 };
 
+/* Whether these go together, before anything is done. 0 or -EINVAL (cause set). */
+int nf_testbed_check(const struct nf_testbed_options *options);
 /* Opens and measures. Without specs near is the pinned CPU's NUMA node, or plain anonymous memory where nodes cannot
  * be bound (with a message). 0 or -errno (cause set). Caller deinits in every case. */
 int nf_testbed_init(struct nf_testbed *t, const struct nf_testbed_options *options);

@@ -92,6 +92,7 @@ refused(nearfar('show', 'a.nf', '--capture', '9'), FAILED, '9')
 check(nearfar('show', 'a.nf', 'nonsense').returncode == USAGE, 'unknown view: usage')
 refused(nearfar('analyze', 'a.nf', '-o', 'r'), FAILED, 'no trials')
 refused(nearfar('replay', 'a.nf', '--tier', 'null', '--tier', 'emulated:latency-ns=1', '--near', '50%'), 2, 'reach')
+refused(nearfar('replay', 'a.nf', '--tier', 'null', '--tier', 'emulated', '--far-latency', '3', '--near', '50%'), 2, 'say it in the tier')
 for sql in 'DELETE FROM op', 'SELECT 1; SELECT 2', 'DROP TABLE op':
     refused(nearfar('sql', 'a.nf', sql), USAGE, 'SELECT')
 refused(nearfar('sql', 'a.nf', 'SELECT nonsense'), FAILED, 'nonsense')

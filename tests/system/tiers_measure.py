@@ -66,4 +66,15 @@ conditions = json.loads(rows('testbed.nf', 'SELECT conditions FROM testbed')[0][
 check(conditions['prefetchers'].startswith('off-mask') or (conditions['prefetchers'] == 'unknown' and conditions['prefetchers_why']),
       f'prefetchers, or why they are unknown: {conditions}')
 refused(nearfar('tiers', '--plot', 'curves.gif'), 2, '.svg')
+for far in '--far-latency', '--far-bandwidth':
+    refused(nearfar('tiers', '--measure', '--tier', 'numa', '--tier', 'emulated', far, '1.5'), 2, 'say it in the tier')
+refused(nearfar('tiers', '--measure', '--cpu', 'first'), 2, 'number of a CPU')
+refused(nearfar('tiers', '--measure', '--cpu', max(allowed) + 1000), 2, 'may not run on CPU')
+refused(nearfar('tiers', '--plot', 'curves.svg', '--cpu', min(allowed), '--cpu', max(allowed)), 2, 'what one CPU measured')
+# Each of several CPUs in turn, its near memory its own node's.
+tier = 'numa' if figures[0]['placement'] == 'proved' else 'null'
+done = nearfar('tiers', '--measure', '--json', '--tier', tier, *(w for cpu in sorted(allowed)[:2] for w in ('--cpu', cpu)))
+measured = json.loads(done.stdout) if check(done.returncode == 0, f'from several CPUs: {done.stderr[-300:]}') else []
+check([m['cpu'] for m in measured] == sorted(allowed)[:2] and all(m['latency_ns'] > 0 and m['placement'] == figures[0]['placement'] for m in measured),
+      f'a line each, placement proved: {measured}')
 finish()

@@ -105,7 +105,7 @@ nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy all-far,
 rc=$?
 cp job.nf $OUT/
 cp ~/job.nf injected.nf
-nearfar replay -q injected.nf --policy all-far --near 50% --mode asap --blocks 1 --steps 2 || exit 1
+nearfar replay -q injected.nf --llc 1M --policy all-far --near 50% --mode asap --blocks 1 --steps 2 || exit 1
 cp injected.nf $OUT/
 echo 1 >/proc/sys/kernel/numa_balancing
 cp ~/job.nf refused.nf
@@ -325,12 +325,16 @@ done''', [CONFORMANCE, MAKE_EXT4])
 def figures():
     """Every figure of two nodes, the kernel's page migration between them included, each way and proved."""
     result = boot('A', '6.12', '''
+nearfar tiers --measure --json >$OUT/measured.json || exit 1
 nearfar tiers --figures --json --tier numa:node=0 --tier numa:node=1,page=thp -o /tmp/testbed.nf >$OUT/figures.json || exit 1
 cp /tmp/testbed.nf $OUT/''', timeout_s=400)
     found = json.loads(result.text('figures.json'))
     for what in 'copy', 'migrate':
         between = [f['tier'] for f in found if f['what'] == what]
         check(between == ['near to far', 'far to near'], f'{what}: {between}')
+    unasked = [(m['name'], m['provider'], m['placement'], m['evidence']) for m in json.loads(result.text('measured.json'))]
+    check(unasked == [(name, f'numa:node={node}', 'proved', 'emulated-machine') for node, name in enumerate(('near', 'far'))],
+          f'unasked, the nodes that there are are measured: {unasked}')
     moved = {f['tier']: f['page'] for f in found if f['what'] == 'migrate'}
     check(moved == {'near to far': '4k', 'far to near': '2m'}, f'of the pages that there are: {moved}')
     check({f['page'] for f in found if f['what'] == 'latency'} == {'4k', '2m'}, 'latency on pages of both sizes')
