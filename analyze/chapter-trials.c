@@ -33,6 +33,9 @@ void nf_chapter_trials(struct nf_document *doc, const struct nf_report *r)
         nf_document_say(doc, NF_BLOCK_TEXT, "The replay was stopped and taken up again %lld times.", (long long)record->resumed);
     if (record->tables[NF_RECORD_RAN])
         nf_document_table(doc, "Threads, proofs of placement, deadlines", record->tables[NF_RECORD_RAN], NULL, ALL_ROWS);
+    if (record->tables[NF_RECORD_COUNTED])
+        nf_document_table(doc, "The replay's own bytes beside those that hardware counters saw, summed over trials",
+                          record->tables[NF_RECORD_COUNTED], NULL, ALL_ROWS);
     if (!n)
         nf_document_say(doc, NF_BLOCK_TEXT, "No trial failed, was unsteady, or was disturbed as far as the machine shows it.");
     else

@@ -287,7 +287,13 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns, pages_by, repeated.both IS NOT NULL,"
-        " (SELECT moved_in_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0), class_k_share"
+        " (SELECT moved_in_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
+        " (SELECT nullif(counter_read_bytes, -1) FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
+        " (SELECT nullif(counter_write_bytes, -1) FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
+        " (SELECT sum(counter_read_bytes) FROM trial_tier WHERE trial_id = id AND tier_number > 0 HAVING min(counter_read_bytes) >= 0),"
+        " (SELECT sum(counter_write_bytes) FROM trial_tier WHERE trial_id = id AND tier_number > 0 HAVING min(counter_write_bytes) >= 0),"
+        " coalesce((SELECT group_concat(CASE tier_number WHEN 0 THEN 'near' WHEN 1 THEN 'far' ELSE 'tier ' || tier_number END || ': ' ||"
+        "  uncounted, '; ') FROM trial_tier WHERE trial_id = id AND uncounted <> ''), '')"
         " FROM trial LEFT JOIN (SELECT t.policy AS p, t.policy_options AS po, t.near_share AS ns, t.overlap AS o, t.hog AS h, 1 AS both"
         "  FROM trial t JOIN replay r ON r.id = t.replay_id JOIN replay asked ON asked.id = ?1 AND asked.capture_id = r.capture_id AND"
         "  asked.testbed_id = r.testbed_id WHERE t.status = 'ok' AND t.background = '' AND t.cold = 0 AND t.variant IN ('', 'k/2', '2k')"
@@ -341,6 +347,11 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
             .stall_ns = nf_query_f64(q, 35) < 0 ? NAN : nf_query_f64(q, 35),
             .fault_ns = nf_query_f64(q, 36) < 0 ? NAN : nf_query_f64(q, 36),
             .fetched_bytes = nf_query_f64_known(q, 39),
+            .near_counter_read_bytes = nf_query_f64_known(q, 41),
+            .near_counter_write_bytes = nf_query_f64_known(q, 42),
+            .far_counter_read_bytes = nf_query_f64_known(q, 43),
+            .far_counter_write_bytes = nf_query_f64_known(q, 44),
+            .uncounted = text(d, q, 45),
             .k_repeated = nf_query_i64(q, 38) != 0,
         };
 

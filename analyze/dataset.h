@@ -63,7 +63,10 @@ struct nf_trial_row {
     /* Sums over all far tiers and the measured steps, fetched: into near; NAN when the trial has no tier rows; charged: also where no
      * tier is emulated. */
     double far_read_bytes, far_write_bytes, far_charged_bytes, fetched_bytes, near_peak_bytes, far_latency_ns, far_bps;
-    const char *left_out; /* why it is in no curve; NULL when it is */
+    /* By hardware counters: near, and the sum of all far tiers, which is known where each one's is; NAN: not counted. */
+    double near_counter_read_bytes, near_counter_write_bytes, far_counter_read_bytes, far_counter_write_bytes;
+    const char *uncounted; /* "near: why; far: why"; "" : all were */
+    const char *left_out;  /* why it is in no curve; NULL when it is */
 };
 
 /* The least that any policy leaves to far with so much near, used there or fetched, by the interval linear program; modelled. */

@@ -16,7 +16,7 @@
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
 
-const char *const nf_record_files[NF_RECORD_TABLES] = {"trials-ran.csv", "disturbed.csv", "contention.csv", "cold.csv", "stale.csv",
+const char *const nf_record_files[NF_RECORD_TABLES] = {"trials-ran.csv", "counters.csv", "disturbed.csv", "contention.csv", "cold.csv", "stale.csv",
                                                        "sensitivity.csv", "prediction.csv", "live.csv"};
 
 static const struct nf_column ran_columns[] = {
@@ -38,6 +38,15 @@ static const struct nf_column ran_columns[] = {
     {"movers_shared_cpu", "on a replay core", NF_COLUMN_INTEGER},
     {"preempted_share", "preempted", NF_COLUMN_SHARE},
     {"steal_ns", "taken by the host", NF_COLUMN_NS},
+};
+static const struct nf_column counted_columns[] = {
+    {"tier", "tier", NF_COLUMN_TEXT},
+    {"trials", "trials", NF_COLUMN_INTEGER},
+    {"read_bytes", "read, moves too", NF_COLUMN_BYTES},
+    {"counter_read_bytes", "counted", NF_COLUMN_BYTES},
+    {"write_bytes", "written, moves too", NF_COLUMN_BYTES},
+    {"counter_write_bytes", "counted", NF_COLUMN_BYTES},
+    {"uncounted", "why not counted", NF_COLUMN_TEXT},
 };
 static const struct nf_column marked_columns[] = {
     {"trial", "trial", NF_COLUMN_INTEGER}, {"block", "block", NF_COLUMN_INTEGER}, {"policy", "policy", NF_COLUMN_TEXT},
@@ -125,6 +134,40 @@ static int fill_ran(struct nf_table *t, struct nf_study *s, int64_t replay)
         }
         for (int i = 16; i < 18; i++)
             real_cell(t, nf_query_f64_known(q, i));
+    }
+    nf_query_done(q);
+    return rc;
+}
+
+static void bytes_cell(struct nf_table *t, int64_t bytes)
+{
+    if (bytes < 0)
+        nf_table_unknown(t);
+    else
+        nf_table_integer(t, bytes);
+}
+
+/* Those that were counted, and those that were not for one reason, apart: sums over their trials. */
+static int fill_counted(struct nf_table *t, struct nf_study *s, int64_t replay)
+{
+    struct nf_query *q;
+    int rc = nf_study_query(s,
+                            "SELECT (SELECT name FROM tier WHERE testbed_id = r.testbed_id AND number = x.tier_number), count(*), "
+                            "sum(x.read_bytes + x.moved_out_bytes), sum(x.counter_read_bytes), sum(x.write_bytes + x.moved_in_bytes), "
+                            "sum(x.counter_write_bytes), " NF_RECORD_UNCOUNTED " AS why FROM trial_tier x JOIN trial t ON t.id = x.trial_id JOIN replay r ON r.id = "
+                            "t.replay_id WHERE r.id = ?1 GROUP BY x.tier_number, why, x.counter_read_bytes < 0, x.counter_write_bytes < 0 "
+                            "ORDER BY x.tier_number, why",
+                            &q);
+
+    if (rc)
+        return rc;
+    nf_query_bind_i64(q, 1, replay);
+    while ((rc = nf_query_step(q)) == 1) {
+        text_cell(t, nf_query_text(q, 0));
+        nf_table_integer(t, nf_query_i64(q, 1));
+        for (int i = 2; i < 6; i++)
+            bytes_cell(t, nf_query_i64(q, i));
+        text_cell(t, nf_query_text(q, 6));
     }
     nf_query_done(q);
     return rc;
@@ -283,6 +326,7 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
 
     *r = (struct nf_trial_record){0};
     r->tables[NF_RECORD_RAN] = nf_table_new(COLUMNS(ran_columns));
+    r->tables[NF_RECORD_COUNTED] = nf_table_new(COLUMNS(counted_columns));
     r->tables[NF_RECORD_MARKED] = nf_table_new(COLUMNS(marked_columns));
     r->tables[NF_RECORD_CONTENTION] = nf_table_new(COLUMNS(contention_columns));
     r->tables[NF_RECORD_COLD] = nf_table_new(COLUMNS(cold_columns));
@@ -295,6 +339,8 @@ int nf_trial_record_init(struct nf_trial_record *r, struct nf_study *study, cons
     rc = load_rule(r, study, replay);
     if (!rc)
         rc = fill_ran(r->tables[NF_RECORD_RAN], study, replay);
+    if (!rc)
+        rc = fill_counted(r->tables[NF_RECORD_COUNTED], study, replay);
     if (!rc)
         rc = fill_marked(r->tables[NF_RECORD_MARKED], study, replay);
     if (!rc)

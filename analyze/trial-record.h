@@ -10,6 +10,7 @@
 
 enum nf_record_table {
     NF_RECORD_RAN,        /* by overlap mode */
+    NF_RECORD_COUNTED,    /* by tier and reason: the replay's bytes beside the hardware's */
     NF_RECORD_MARKED,     /* every trial that failed, was unsteady or disturbed */
     NF_RECORD_CONTENTION, /* policy by policy: with and without, paired within a block */
     NF_RECORD_COLD,       /* policy by policy: a step from empty caches and one of the steady state, paired likewise */
@@ -19,6 +20,11 @@ enum nf_record_table {
     NF_RECORD_LIVE,       /* the real job bound to a tier or under a plan, and the replay's prediction */
     NF_RECORD_TABLES
 };
+/* Of trial_tier x in replay r: why hardware counters say nothing of it, in SQL. */
+#define NF_RECORD_UNCOUNTED                                                                                                \
+    "CASE WHEN r.counters = '' AND x.counter_read_bytes = -1 THEN 'unknown: an older trial' WHEN x.uncounted = "           \
+    "'no counter works here' THEN x.uncounted || ' (' || r.counters || ')' ELSE x.uncounted END"
+
 /* "live.csv" */
 extern const char *const nf_record_files[NF_RECORD_TABLES];
 

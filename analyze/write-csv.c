@@ -26,7 +26,8 @@ static int write_trials(const struct nf_report *r, const char *directory)
     nf_buf_puts(&b, "trial,block,position,policy,policy_options,semantics,pages_by,near_share,near_bytes,overlap,hog,"
                     "parallelism_scale,status,left_out,warmup_steps,steps,wall_ns,memory_ns,injected_ns,compute_ns,stall_ns,fault_ns,policy_ns,move_ns,stolen_ns,late_ns,"
                     "saturated,floored_share,assumed_k_share,class_k_share,moves,moved_bytes,far_read_bytes,far_write_bytes,"
-                    "far_charged_bytes,near_peak_bytes,far_latency_ns,far_bps,evidence\n");
+                    "far_charged_bytes,near_peak_bytes,far_latency_ns,far_bps,near_counter_read_bytes,"
+                    "near_counter_write_bytes,far_counter_read_bytes,far_counter_write_bytes,uncounted,evidence\n");
     for (size_t i = 0; i < r->data.trials.n; i++) {
         const struct nf_trial_row *t = &r->data.trials.v[i];
         const double numbers[] = {(double)t->warmup_steps,
@@ -52,7 +53,11 @@ static int write_trials(const struct nf_report *r, const char *directory)
                                   t->far_charged_bytes,
                                   t->near_peak_bytes,
                                   t->far_latency_ns,
-                                  t->far_bps};
+                                  t->far_bps,
+                                  t->near_counter_read_bytes,
+                                  t->near_counter_write_bytes,
+                                  t->far_counter_read_bytes,
+                                  t->far_counter_write_bytes};
 
         nf_buf_printf(&b, "%lld,%lld,%lld", (long long)t->id, (long long)t->block, (long long)t->position);
         put_text(&b, t->policy);
@@ -68,6 +73,7 @@ static int write_trials(const struct nf_report *r, const char *directory)
         put_text(&b, t->left_out ? t->left_out : "");
         for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
             put(&b, numbers[k]);
+        put_text(&b, t->uncounted);
         put_text(&b, nf_evidence_name(t->evidence));
         nf_buf_puts(&b, "\n");
     }
@@ -150,7 +156,7 @@ const struct nf_writer_ops nf_writer_csv = {
     .about = "trials.csv and curve.csv: every trial, every point; sources, audit, reuse, how trials ran, fidelity and the real job as tables",
     .files = (const char *const[]){"trials.csv", "curve.csv", "sources.csv", "audit.csv", "audit-ops.csv", "audit-rw.csv",
                                     "audit-tensors.csv", "sampled.csv", "mrc-errors.csv", "mrc.csv",
-                                    "reuse-summary.csv", "reuse.csv", "trials-ran.csv", "disturbed.csv",
+                                    "reuse-summary.csv", "reuse.csv", "trials-ran.csv", "counters.csv", "disturbed.csv",
                                     "contention.csv", "cold.csv", "stale.csv", "sensitivity.csv", "prediction.csv", "live.csv", "fidelity.csv",
                                     "breakdown.csv", "rivals.csv", "recompute.csv", "crossover.csv", NULL},
     .write = write_csv,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "analyze/plot.h"
+#include "analyze/trial-record.h"
 #include "cmd/command.h"
 #include "cmd/show.h"
 #include "core/base/error.h"
@@ -42,7 +43,7 @@ static const struct nf_option options[] = {
 };
 
 #define COLUMNS(c) c, sizeof c / sizeof *c
-#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, watches, trials, sources, samples"
+#define VIEW_NAMES "classes, passes, steps, roles, regimes, tensors, ops, gaps, audit, audit-tensors, sampled, watches, trials, counters, sources, samples"
 
 /* --- views made by SQL --- */
 
@@ -123,17 +124,39 @@ static const char trial_sql[] =
     "'modelled' WHEN 6 THEN 'assumed' ELSE 'unknown' END, t.message FROM trial t JOIN replay r ON r.id = t.replay_id WHERE "
     "r.capture_id = ?1 ORDER BY t.id";
 
+static const struct nf_column counter_columns[] = {
+    {"replay", "replay", NF_COLUMN_INTEGER},
+    {"block", "block", NF_COLUMN_INTEGER},
+    {"policy", "policy", NF_COLUMN_TEXT},
+    {"near_share", "near", NF_COLUMN_SHARE},
+    {"overlap", "mode", NF_COLUMN_TEXT},
+    {"tier", "tier", NF_COLUMN_TEXT},
+    {"read_bytes", "read, moves too", NF_COLUMN_BYTES},
+    {"counter_read_bytes", "counted", NF_COLUMN_BYTES},
+    {"write_bytes", "written, moves too", NF_COLUMN_BYTES},
+    {"counter_write_bytes", "counted", NF_COLUMN_BYTES},
+    {"uncounted", "why not counted", NF_COLUMN_TEXT},
+};
+static const char counter_sql[] =
+    "SELECT t.replay_id, t.block, t.policy, t.near_share, CASE t.overlap WHEN 0 THEN 'asap' WHEN 1 THEN 'overlap=full' ELSE "
+    "'overlap=none' END, (SELECT name FROM tier WHERE testbed_id = r.testbed_id AND number = x.tier_number), x.read_bytes + "
+    "x.moved_out_bytes, nullif(x.counter_read_bytes, -1), x.write_bytes + x.moved_in_bytes, nullif(x.counter_write_bytes, -1), "
+    NF_RECORD_UNCOUNTED " FROM trial t JOIN replay r ON r.id = t.replay_id JOIN trial_tier x "
+    "ON x.trial_id = t.id WHERE r.capture_id = ?1 ORDER BY t.id, x.tier_number";
+
 static const struct nf_show_view classes = {"classes", "step classes: steps of the same structure", COLUMNS(class_columns),
                                             class_sql, NULL, false};
 static const struct nf_show_view passes = {"passes", "the job's runs: bare, access, timing", COLUMNS(pass_columns), pass_sql,
                                            NULL, false};
 static const struct nf_show_view steps = {"steps", "every step's time and class", COLUMNS(step_columns), step_sql, NULL, false};
 static const struct nf_show_view trials = {"trials", "replayed trials", COLUMNS(trial_columns), trial_sql, NULL, false};
+static const struct nf_show_view counters = {"counters", "bytes of each trial on each tier, by the replay and by hardware counters",
+                                             COLUMNS(counter_columns), counter_sql, NULL, false};
 
 static const struct nf_show_view *const views[] = {
     &classes,     &passes,       &steps,         &nf_show_roles,         &nf_show_regimes, &nf_show_tensors,
     &nf_show_ops, &nf_show_gaps, &nf_show_audit, &nf_show_audit_tensors, &nf_show_sampled, &nf_show_watches,
-    &trials,      &nf_show_sources, &nf_show_samples, NULL,
+    &trials,      &counters,     &nf_show_sources, &nf_show_samples, NULL,
 };
 
 /* NULL: there is none of that name. */

@@ -26,12 +26,14 @@ static const struct options defaults = {.device = NULL};
 struct dax {
     struct nf_mapped *mapped;
     const char *page;
+    int target_node;
 };
 
 /* What libdaxctl says of a device in devdax mode. */
 struct described {
     char name[64], path[96];
     uint64_t bytes, align;
+    int target_node; /* -1 unknown */
 };
 
 /* wanted NULL: the first. found->name empty: none; seen: what there is instead, in words. 0 or -errno (cause set). */
@@ -41,7 +43,7 @@ static int describe(const char *wanted, struct described *found, struct nf_buf *
     struct daxctl_region *region;
     int rc = daxctl_new(&context);
 
-    *found = (struct described){0};
+    *found = (struct described){.target_node = -1};
     if (rc)
         return nf_fail(rc, "libdaxctl: %s", strerror(-rc));
     daxctl_region_foreach(context, region) {
@@ -60,6 +62,7 @@ static int describe(const char *wanted, struct described *found, struct nf_buf *
             found->align = daxctl_dev_get_align(device);
             if (!found->align)
                 found->align = 2 << 20; /* of nearly all */
+            found->target_node = daxctl_dev_get_target_node(device);
         }
     }
     daxctl_unref(context);
@@ -126,6 +129,7 @@ static int open_tier(const void *options, const struct nf_tier_local *local, voi
         free(dax);
         return rc;
     }
+    dax->target_node = d.target_node;
     *tier = dax;
     return 0;
 }
@@ -142,8 +146,9 @@ static void facts(const void *tier, struct nf_tier_facts *out)
 {
     const struct dax *dax = tier;
 
-    *out = (struct nf_tier_facts){.node = -1, .page = dax->page, .evidence = nf_tier_is_modelled_machine() ? NF_EVIDENCE_EMULATED_MACHINE
-                                                                                       : NF_EVIDENCE_MEASURED_DEVICE};
+    *out = (struct nf_tier_facts){
+        .node = -1, .target_node = dax->target_node, .page = dax->page,
+        .evidence = nf_tier_is_modelled_machine() ? NF_EVIDENCE_EMULATED_MACHINE : NF_EVIDENCE_MEASURED_DEVICE};
 }
 
 static int map(void *tier, size_t bytes, void **memory)

@@ -116,7 +116,7 @@ static void facts(const void *tier, struct nf_tier_facts *out)
     const struct emulated *e = tier;
 
     *out = (struct nf_tier_facts){.target_latency_ns = e->latency_ns, .target_bps = e->bps,
-                                  .evidence = NF_EVIDENCE_INJECTED_DELAY, .node = e->node,
+                                  .evidence = NF_EVIDENCE_INJECTED_DELAY, .node = e->node, .target_node = e->node,
                                   .page = nf_tier_pages_size(e->pages), .unproved = e->node < 0, .huge = e->pages == NF_TIER_PAGES_THP};
     /* What is added to an emulator's time is no better than that. */
     if (nf_tier_is_emulated_node(e->node))

@@ -119,7 +119,8 @@ static void facts(const void *tier, struct nf_tier_facts *out)
 {
     const struct file *f = tier;
 
-    *out = (struct nf_tier_facts){.node = -1, .page = "4k or more", .evidence = nf_file_evidence(f->direct, nf_tier_is_modelled_machine())};
+    *out = (struct nf_tier_facts){.node = -1, .target_node = -1, .page = "4k or more",
+                                  .evidence = nf_file_evidence(f->direct, nf_tier_is_modelled_machine())};
 }
 
 static int map(void *tier, size_t bytes, void **memory)

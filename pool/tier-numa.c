@@ -62,7 +62,7 @@ static void facts(const void *tier, struct nf_tier_facts *out)
 {
     const struct numa *n = tier;
 
-    *out = (struct nf_tier_facts){.evidence = NF_EVIDENCE_MEASURED_DEVICE, .node = n->node,
+    *out = (struct nf_tier_facts){.evidence = NF_EVIDENCE_MEASURED_DEVICE, .node = n->node, .target_node = n->node,
                                   .page = nf_tier_pages_size(n->pages), .huge = n->pages == NF_TIER_PAGES_THP};
     if (nf_tier_is_emulated_node(n->node))
         out->evidence = NF_EVIDENCE_EMULATED_MACHINE;

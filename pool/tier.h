@@ -26,6 +26,7 @@ struct nf_tier_facts {
     double target_latency_ns, target_bps; /* 0: nothing is injected */
     enum nf_evidence evidence;
     int node; /* NUMA node its pages are on, -1 when there is no such thing */
+    int target_node; /* where node is -1: the node that its memory is counted as, which onlined it would be (a devdax's); -1 unknown */
     const char *page; /* what map gives is mapped in: "4k", "2m", "1g"; "4k or more" where the kernel chooses; NULL: not known. Static */
     bool unproved; /* nothing here shows where its pages are: no `verify`, or nothing it could ask */
     bool huge; /* what map gives is anonymous and on transparent huge pages, as far as it holds whole ones */

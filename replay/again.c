@@ -105,7 +105,7 @@ static void close_tier(void *tier)
 
 static void facts(const void *tier, struct nf_tier_facts *out)
 {
-    *out = (struct nf_tier_facts){.evidence = NF_EVIDENCE_UNKNOWN, .node = -1};
+    *out = (struct nf_tier_facts){.evidence = NF_EVIDENCE_UNKNOWN, .node = -1, .target_node = -1};
 }
 
 static int map(void *tier, size_t bytes, void **memory)

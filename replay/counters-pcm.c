@@ -248,15 +248,25 @@ static int start(struct child *c)
     char *const argv[] = {(char *)PROGRAM, INTERVAL, "-csv", "-nc", NULL};
     extern char **environ;
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t ends;
     int pipes[2], rc;
 
     if (pipe2(pipes, O_CLOEXEC))
         return nf_fail(-errno, "no pipe for %s: %s", PROGRAM, strerror(errno));
+    /* Whoever began us in the background may have had these ignored, and it would inherit that. */
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGPIPE);
     rc = posix_spawn_file_actions_init(&actions);
     if (!rc) {
+        posix_spawnattr_init(&attributes);
+        posix_spawnattr_setsigdefault(&attributes, &ends);
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
         posix_spawn_file_actions_adddup2(&actions, pipes[1], 1);
         posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-        rc = posix_spawnp(&c->pid, PROGRAM, &actions, NULL, argv, environ);
+        rc = posix_spawnp(&c->pid, PROGRAM, &actions, &attributes, argv, environ);
+        posix_spawnattr_destroy(&attributes);
         posix_spawn_file_actions_destroy(&actions);
     }
     close(pipes[1]);

@@ -1,4 +1,5 @@
 /* Which NUMA nodes a memory controller, a package or a CXL device stands for. */
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -19,12 +20,12 @@ int nf_counter_list(const char *text, int *out, int max)
         char *end;
         long low = strtol(text, &end, 10), high = low;
 
-        if (end == text || *text == '-' || *text == '+' || *text == ' ')
+        if (!isdigit((unsigned char)*text))
             return -EBADMSG;
         if (*end == '-') {
             text = end + 1;
             high = strtol(text, &end, 10);
-            if (end == text || *text == '-' || *text == '+' || *text == ' ')
+            if (!isdigit((unsigned char)*text))
                 return -EBADMSG;
         }
         if (low > high || high >= CPUS_MAX)

@@ -34,19 +34,23 @@ struct nf_counter_ops {
 extern const struct nf_counter_ops nf_counter_imc, nf_counter_cxl, nf_counter_umc, nf_counter_pcm;
 extern const struct nf_counter_ops *const nf_counter_sources[]; /* NULL-terminated, in order of preference */
 
-/* Opened counters: all that the kernel has, else PCM, which would take the hardware away from the kernel's. */
+/* Opened counters: all that the kernel has, else PCM, which would take the hardware away from the kernel's. That none works here is
+ * no failure. */
 struct nf_counters;
 /* sources: as nf_counter_sources, which is what a replay is given; of more than NF_COUNTER_SOURCES_MAX that work the first ones.
- * NULL in *out: none works here, which is no failure. 0 or -ENOMEM (cause set). */
+ * 0 or -ENOMEM (cause set). */
 int nf_counters_open(const struct nf_counter_ops *const *sources, const char *root, struct nf_counters **out);
 struct nf_counters *nf_counters_close(struct nf_counters *c);
-/* "imc, cxl_pmu". */
-const char *nf_counters_names(const struct nf_counters *c);
+/* What each source said: "imc: usable; pcm: pcm-memory is not on PATH (package pcm)". */
+const char *nf_counters_said(const struct nf_counters *c);
 /* nf_engine_config.measuring: ctx is the nf_counters. Takes the readings that a trial is judged by. */
 void nf_counters_measuring(void *ctx, bool begin);
-/* From the trial's two readings: the counter columns of each tier that has its memory to itself, and a mark where they are
- * off (below). c may be NULL. */
+/* From the trial's two readings: the counter columns of each tier that has its memory to itself, of the others why not, and a mark
+ * where they are off (below). */
 void nf_counters_judge(const struct nf_counters *c, const struct nf_tier *tiers, uint32_t n_tiers, struct nf_trial *trial);
+
+/* Nothing was counted of any of the trial's tiers, for this reason. */
+void nf_counters_leave_out(uint32_t n_tiers, const char *why, struct nf_trial *trial);
 
 /* What a trial's tiers say about one place, whose traffic is `counted`; without I/O. Counted and issued bytes may differ by
  * a tenth. Reads are between those of the visits that miss the cache filter and all of them with a fetch for each byte that a regular

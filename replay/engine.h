@@ -65,7 +65,8 @@ struct nf_trial_tier {
     uint64_t miss_read_bytes, miss_write_bytes; /* of them, in whole lines, what goes past the cache filter, injected or not */
     uint64_t charged_bytes;           /* that went past the cache filter of a tier that injects */
     uint64_t charged_lines;           /* demand lines among them */
-    uint64_t counter_read_bytes, counter_write_bytes; /* NF_TRIAL_UNKNOWN: no counter here */
+    uint64_t counter_read_bytes, counter_write_bytes; /* NF_TRIAL_UNKNOWN: nothing counted it, */
+    char uncounted[128];              /* for this reason */
     double achieved_latency_ns;       /* Little's law: time × k / lines inside charged stretches; 0: nothing charged */
     double achieved_bps;              /* charged bytes / time inside charged stretches */
 };

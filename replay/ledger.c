@@ -53,8 +53,8 @@ static int64_t add_replay(struct nf_study *s, const struct nf_ledger_replay *r, 
     int rc = nf_study_query(s,
                             "INSERT INTO replay(invocation_id, capture_id, testbed_id, seed, scale, peak_live_bytes, "
                             "planned_trials, blocks, threads, llc_filter_bytes, until_width, batch_bytes, captured_ns, asap_ns, "
-                            "floored_share, k_testbed_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, "
-                            "nullif(?16, 0))",
+                            "floored_share, k_testbed_id, counters) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, "
+                            "nullif(?16, 0), ?17)",
                             &q);
 
     if (rc)
@@ -75,6 +75,7 @@ static int64_t add_replay(struct nf_study *s, const struct nf_ledger_replay *r, 
     nf_query_bind_f64(q, 14, residual->asap_ns);
     nf_query_bind_f64(q, 15, residual->floored_share);
     nf_query_bind_i64(q, 16, r->k_testbed);
+    nf_query_bind_text(q, 17, r->counters ? r->counters : "");
     rc = nf_query_run(q);
     return rc ? rc : nf_study_last_id(s);
 }
@@ -255,8 +256,8 @@ static int add_tier(struct nf_study *s, int64_t trial_id, uint32_t number, const
     int rc = nf_study_query(s,
                             "INSERT INTO trial_tier(trial_id, tier_number, read_bytes, write_bytes, charged_bytes, "
                             "moved_in_bytes, moved_out_bytes, peak_bytes, achieved_latency_ns, achieved_bps, "
-                            "moves_charged_bytes, counter_read_bytes, counter_write_bytes) VALUES(?1, ?2, ?3, ?4, ?5, "
-                            "?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                            "moves_charged_bytes, counter_read_bytes, counter_write_bytes, uncounted) VALUES(?1, ?2, ?3, "
+                            "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
                             &q);
 
     if (rc)
@@ -274,6 +275,7 @@ static int add_tier(struct nf_study *s, int64_t trial_id, uint32_t number, const
     nf_query_bind_i64(q, 11, (int64_t)pool->charged_bytes);
     nf_query_bind_i64(q, 12, (int64_t)t->counter_read_bytes); /* NF_TRIAL_UNKNOWN is -1 */
     nf_query_bind_i64(q, 13, (int64_t)t->counter_write_bytes);
+    nf_query_bind_text(q, 14, t->uncounted);
     return nf_query_run(q);
 }
 

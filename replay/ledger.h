@@ -16,6 +16,7 @@ struct nf_ledger_replay {
     double scale, until_width;
     uint64_t batch_bytes;
     uint32_t planned_trials, blocks, threads;
+    const char *counters; /* what each source of them said; NULL: "" */
 };
 
 struct nf_ledger_trial {

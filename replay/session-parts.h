@@ -50,7 +50,7 @@ struct nf_session {
     struct nf_stale stale; /* stream NULL: policies plan on what is replayed */
     struct nf_factors factors; /* where the sensitivity is asked for */
     const struct nf_counter_ops *const *sources; /* of counters */
-    struct nf_counters *counters; /* NULL: none works here */
+    struct nf_counters *counters;
     uint64_t started_ns;
     char despite[128]; /* spoilers that are there and were asked to be gone on with: "load,thp" */
 };

@@ -213,7 +213,7 @@ static int attempt(void *context, _Atomic uint32_t *asked, struct nf_trial *tria
 
     nf_interference_read("", s->cpus, s->n_cpus, &before);
     c->pool.asked = asked;
-    c->measuring = s->counters ? nf_counters_measuring : NULL;
+    c->measuring = nf_counters_measuring;
     c->measuring_ctx = s->counters;
     rc = start_background(s, a->t, &background);
     if (!rc)
@@ -230,8 +230,9 @@ static int attempt(void *context, _Atomic uint32_t *asked, struct nf_trial *tria
         nf_interference_read("", s->cpus, s->n_cpus, &after);
         after.load -= after.load > 0 ? (double)contenders + (trial->helper_cpu >= 0) : 0; /* asked for */
         nf_interference_judge(&before, &after, asked_pages(c->pool.policy, trial), s->peak_bytes / NF_PAGE_BYTES, trial);
-        /* What contends moves bytes of its own, which nobody counts by tier. */
-        if (!contenders)
+        if (contenders)
+            nf_counters_leave_out(s->testbed.n_tiers, "whoever contends moves bytes of its own, which nobody counts by tier", trial);
+        else
             nf_counters_judge(s->counters, s->testbed.tiers, s->testbed.n_tiers, trial);
     }
     return rc;
@@ -391,6 +392,7 @@ int nf_session_replay(struct nf_session *s)
         .threads = s->threads,
         .until_width = s->o->until_width,
         .batch_bytes = nf_batches_needed(&s->batches) ? s->batch_bytes : 0,
+        .counters = nf_counters_said(s->counters),
     };
     char why[256] = "";
     int rc, ended;

@@ -40,6 +40,10 @@ result = nearfar('replay', '-q', 'whole.nf', *OPTIONS)
 check(result.returncode == 0, f'a replay that nothing stops {result.stderr[-300:] if result.returncode else ""!r}')
 want = rows('whole.nf', PLACES)
 check(len(want) == 4 * 10 and len(set(want)) == len(want), f'{len(want)} trials')
+shown = json.loads(nearfar('show', 'whole.nf', 'counters', '--json').stdout)
+check(len(shown) == 2 * len(want) and all((row['counter_read_bytes'] is None) == bool(row['uncounted']) for row in shown),
+      f'{len(shown)} rows of counted bytes, or why there are none: {shown[0]["uncounted"]!r}')
+check(sum(row['read_bytes'] + row['write_bytes'] for row in shown) > 0 and {row['tier'] for row in shown} == {'near', 'far'}, 'beside the replay\'s own')
 for before, after, proofs, moved, page, threads in rows('whole.nf', 'SELECT before, after, proofs, moved_pages, page, threads FROM trial'):
     before, after = json.loads(before), json.loads(after)
     if not (before.keys() == after.keys() and {'governor', 'thp', 'numa_balancing', 'demotion', 'load', 'kernel', 'microcode',

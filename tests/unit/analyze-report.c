@@ -365,7 +365,12 @@ static void test_record(void **state)
         }
     }
     report_insert(m.s, report_query(m.s, "UPDATE trial SET interference = 'preempted for 7.0 % of the time' WHERE id = 2"));
-    report_insert(m.s, report_query(m.s, "UPDATE replay SET resumed = 2, until_width = 0.02"));
+    report_insert(m.s, report_query(m.s, "UPDATE replay SET resumed = 2, until_width = 0.02, counters = 'imc: usable'"));
+    report_insert(m.s, report_query(m.s, "UPDATE trial_tier SET uncounted = CASE tier_number WHEN 0 THEN 'no counter here counts node 0' ELSE "
+                                         "'no figures' END"));
+    report_insert(m.s, report_query(m.s, "UPDATE trial_tier SET uncounted = '', counter_read_bytes = read_bytes + 7, counter_write_bytes = "
+                                         "write_bytes WHERE tier_number = 1 AND trial_id IN (SELECT id FROM trial WHERE policy = 'all-far' "
+                                         "AND background = '')"));
     report_use_real_tiers(&m);
     /* Bound far the job takes twice as long: between the modes. */
     report_insert(m.s, report_query(m.s, "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, "
@@ -385,6 +390,11 @@ static void test_record(void **state)
     report_has(&m, "live.csv", "\nbound far: node 1,measured-proxy,3,2,2,2,all-far,1.8,2.2,within the band");
     report_has(&m, "live.csv", "\nbound near: node 0,measured-proxy,2,1.3,1.3,1.3,nothing comparable,unknown,unknown,\"nothing to predict");
     report_has(&m, "contention.csv", "\nread:50%@far,4000000000,all-far,0,overlap=full,3,3,3,10");
+    report_has(&m, "counters.csv", "\nlocal,50,0,unknown,0,unknown,no counter here counts node 0\n"
+                                   "far,20,31457280000,31457280140,10485760000,10485760000,\n"
+                                   "far,30,15728640000,unknown,5242880000,unknown,no figures\n");
+    report_has(&m, "trials.csv", ",unknown,unknown,1572864007,524288000,near: no counter here counts node 0,");
+    report_has(&m, "summary.md", "beside those that hardware counters saw");
     report_has(&m, "disturbed.csv", "\n2,0,all-far,0,overlap=full,ok,preempted for 7.0 % of the time");
     report_has(&m, "summary.md", "stopped and taken up again 2 times");
     report_has(&m, "summary.md", "within 2 % (95 % interval)");

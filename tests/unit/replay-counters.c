@@ -129,6 +129,35 @@ static void says_why_there_is_no_imc(void **state)
     assert_int_equal(nf_counter_imc.probe(tree.root, why, sizeof why), -EBADMSG);
 }
 
+static void says_why_there_is_no_other(void **state)
+{
+    static const struct {
+        const struct nf_counter_ops *ops;
+        const char *what, *pmu, *read, *format, *no_read;
+    } kinds[] = {
+        {&nf_counter_cxl, "shows no CXL memory device (cxl_pmu_mem*)", "cxl_pmu_mem0.0", "m2s_req_memrd", "vid",
+         "no read event 'm2s_req_memrd': this kernel does not name it"},
+        {&nf_counter_umc, "shows no memory controller of an AMD CPU (amd_umc_*)", "amd_umc_0", NULL, "rdwrmask",
+         "PMU amd_umc_0 has no term 'event'"},
+    };
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char why[256];
+
+        assert_int_equal(kinds[i].ops->probe(tree.root, why, sizeof why), -ENOENT);
+        assert_non_null(strstr(why, kinds[i].what));
+        put("30\n", DEVICES "%s/type", kinds[i].pmu);
+        assert_int_equal(kinds[i].ops->probe(tree.root, why, sizeof why), -ENOENT); /* no cpumask */
+        put("0\n", DEVICES "%s/cpumask", kinds[i].pmu);
+        assert_int_equal(kinds[i].ops->probe(tree.root, why, sizeof why), -ENOENT);
+        if (!strstr(why, kinds[i].no_read))
+            fail_msg("%s", why);
+        put("zero\n", DEVICES "%s/cpumask", kinds[i].pmu);
+        assert_int_equal(kinds[i].ops->probe(tree.root, why, sizeof why), -EBADMSG);
+        assert_non_null(strstr(why, "cpumask says 'zero', which names no CPU"));
+    }
+}
+
 static void make_link(const char *target, const char *path)
 {
     char from[512], full[512];
@@ -299,6 +328,41 @@ static void flags_what_is_off(void **state)
     }
 }
 
+/* A devdax's memory is counted as that of the node it would be; of every tier that is not counted it is said why. */
+static void tiers_without_a_node(void **state)
+{
+    const struct nf_tier tiers[] = {{.name = "near", .facts = {.node = 0}}, {.name = "dax", .facts = {.node = -1, .target_node = 2}},
+                                    {.name = "file", .facts = {.node = -1, .target_node = -1}}, {.name = "other", .facts = {.node = 3}},
+                                    {.name = "same", .facts = {.node = 3}}};
+    const struct nf_counter_traffic dax = {4, true, true, 100 << 20, 50 << 20}, shared = {8, true, true, 0, 0}, reads = {1, true, false, 0, 0};
+    struct nf_counters *none;
+    struct nf_trial t = {0};
+
+    for (int i = 0; i < 5; i++)
+        t.tier[i].counter_read_bytes = t.tier[i].counter_write_bytes = NF_TRIAL_UNKNOWN;
+    assert_int_equal(nf_counters_open((const struct nf_counter_ops *const[]){&nf_counter_umc, &nf_counter_cxl, NULL}, tree.root, &none), 0);
+    assert_non_null(strstr(nf_counters_said(none), "amd_umc: this machine shows no memory controller of an AMD CPU"));
+    assert_non_null(strstr(nf_counters_said(none), "; cxl_pmu: this machine shows no CXL memory device"));
+    nf_counters_judge(none, tiers, 5, &t);
+    for (int i = 0; i < 5; i++)
+        assert_string_equal(t.tier[i].uncounted, "no counter works here");
+    nf_counters_close(none);
+    nf_counters_leave_out(5, "somebody was there", &t);
+    t.tier[1].read_bytes = 10 << 20;
+    t.tier[1].write_bytes = 50 << 20;
+    nf_counters_compare(&dax, tiers, 5, &t);
+    assert_non_null(strstr(t.interference, "counters saw 100.00 MiB read, the replay 60.00 MiB"));
+    assert_int_equal(t.tier[1].counter_read_bytes, 100 << 20);
+    assert_int_equal(t.tier[1].counter_write_bytes, 50 << 20);
+    assert_string_equal(t.tier[1].uncounted, "");
+    nf_counters_compare(&shared, tiers, 5, &t);
+    assert_string_equal(t.tier[3].uncounted, "counted together with tier 'same': both are on one node");
+    assert_string_equal(t.tier[4].uncounted, "counted together with tier 'other': both are on one node");
+    nf_counters_compare(&reads, tiers, 5, &t);
+    assert_string_equal(t.tier[0].uncounted, "its writes are not counted");
+    assert_string_equal(t.tier[2].uncounted, "somebody was there");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +372,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(umc_of_amd_servers, setup, teardown),
         cmocka_unit_test(pcm_by_its_headings),
         cmocka_unit_test(flags_what_is_off),
+        cmocka_unit_test_setup_teardown(says_why_there_is_no_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(tiers_without_a_node, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,7 +133,10 @@ static void what_agrees_passes(void **state)
         assert_int_equal(of_last(s, "min(counter_read_bytes)"), (int64_t)reads[i]);
         assert_int_equal(of_last(s, "max(counter_write_bytes)"), WRITTEN);
     }
-    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial_tier WHERE tier_number = 0 AND counter_read_bytes <> -1"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM trial_tier WHERE tier_number = 0 AND (counter_read_bytes <> -1 OR uncounted <> "
+                                       "'its memory is on no node that is known')"), 0);
+    assert_int_equal(of_last(s, "sum(uncounted <> '')"), 0);
+    assert_int_equal(replay_bed_int(s, "SELECT count(*) FROM replay WHERE counters <> 'absent: not here; told: usable'"), 0);
     nf_study_close(s);
 }
 
@@ -202,9 +205,14 @@ static void caches_keep_bytes_from_it(void **state)
     nf_study_close(s);
 }
 
-static void marks_nothing(struct nf_study *s, const struct nf_replay_options *o, const char *which)
+static void marks_nothing(struct nf_study *s, const struct nf_replay_options *o, const char *which, const char *why)
 {
+    char other[128];
+
     replay_bed_run(s, o);
+    snprintf(other, sizeof other, "sum(uncounted <> '%s')", why);
+    if (of_last(s, other))
+        fail_msg("%s: not said: %s", which, why);
     if (of_last(s, "sum(interference LIKE '%counters saw%')") || of_last(s, "max(counter_read_bytes)") != -1)
         fail_msg("%s: judged all the same", which);
 }
@@ -218,15 +226,16 @@ static void what_was_not_counted_is_unknown(void **state)
     needs_a_node();
     told.read_step = told.write_step = 1;
     told.fails = -EIO;
-    marks_nothing(s, &o, "readings that fail");
+    marks_nothing(s, &o, "readings that fail", "told could not be read");
     told.fails = 0;
     told.anew = true;
-    marks_nothing(s, &o, "a source that was started anew");
+    marks_nothing(s, &o, "a source that was started anew", "told was started anew meanwhile");
     told.anew = false;
     o.counters = slow_one;
-    marks_nothing(s, &o, "a source too slow for the trial");
+    marks_nothing(s, &o, "a source too slow for the trial",
+                  "its readings (slow) are up to 1.0 s old: too old for a trial under 40 s");
     o.counters = none;
-    marks_nothing(s, &o, "no source");
+    marks_nothing(s, &o, "no source", "no counter works here");
     nf_study_close(s);
 }
 
@@ -246,6 +255,7 @@ static void contention_is_not_judged(void **state)
     o.blocks = 1;
     replay_bed_run(s, &o);
     assert_int_equal(of_last(s, "sum((background <> '') <> (counter_read_bytes = -1))"), 0);
+    assert_int_equal(of_last(s, "sum((background <> '') <> (uncounted LIKE 'whoever contends %'))"), 0);
     assert_int_equal(of_last(s, "sum((background = '') <> (interference LIKE '%counters saw%'))"), 0);
     assert_int_equal(of_last(s, "count(*)"), 2);
     nf_study_close(s);
