@@ -248,7 +248,7 @@ static void add_dax(struct listing *l, const char *name)
     d->is_node = !strcmp(driver, "kmem");
     d->bytes = number(l, DAX, name, "size");
     d->align = number(l, DAX, name, "align");
-    if (nf_sysfs_number(&node, l->root, DAX "%s/target_node", name))
+    if (nf_sysfs_number(&node, l->root, DAX "%s/target_node", name) && node < INT_MAX)
         d->target_node = (int)node;
     if (region_of(l, name, region, sizeof region) ||
         region_at(l, number(l, DAX, name, "resource"), region, sizeof region)) {

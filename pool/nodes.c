@@ -1,6 +1,7 @@
 #include "pool/nodes.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +102,7 @@ static void read_node(const char *root, struct nf_node *n)
     n->rated_read_bps = n->rated[NF_RATED_ANY].read_bps;
     read_initiators(root, n);
     n->kernel_tier = kernel_tier(root, n->number);
-    if (nf_sysfs_number(&value, root, "kernel/mm/mempolicy/weighted_interleave/node%d", n->number))
+    if (nf_sysfs_number(&value, root, "kernel/mm/mempolicy/weighted_interleave/node%d", n->number) && value < INT_MAX)
         n->weight = (int)value;
     if (nf_sysfs_number(&value, root, NODE "hugepages/hugepages-2048kB/nr_hugepages", n->number))
         n->huge_2m = (uint64_t)value;

@@ -62,7 +62,7 @@ bool nf_sysfs_number(double *out, const char *root, const char *fmt, ...)
     if (!fits || !read_line(text, sizeof text, path))
         return false;
     value = strtod(text, &end);
-    if (end == text || !(value >= 0))
+    if (end == text || !(value >= 0 && value < 0x1p64)) /* fits a uint64_t */
         return false;
     *out = value;
     return true;

@@ -1,45 +1,14 @@
 /* What the kernel's files say of a PMU, the CPU and its memory, as somebody might have recorded or made them up. The first
  * byte chooses: event terms with their formats, /proc/cpuinfo, or the memory's block size. */
-#include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "capture/pmu-machine.h"
 #include "core/base/numa-of.h"
 #include "core/base/pmu.h"
 #include "tests/fuzz/fuzz.h"
-
-static char root[64];
-
-static int drop(const char *path, const struct stat *s, int kind, struct FTW *ftw)
-{
-    return remove(path);
-}
-
-static void remove_root(void)
-{
-    nftw(root, drop, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void put(const char *path, const void *data, size_t n)
-{
-    char full[512];
-    FILE *f;
-
-    snprintf(full, sizeof full, "%s%s", root, path);
-    for (char *p = full + strlen(root) + 1; (p = strchr(p, '/')); p++) {
-        *p = '\0';
-        mkdir(full, 0755);
-        *p = '/';
-    }
-    f = fopen(full, "we");
-    if (!f || fwrite(data, 1, n, f) != n || fclose(f))
-        abort();
-}
+#include "tests/fuzz/tree.h"
 
 /* "terms\nformat of a\nformat of b\n": a and b may stand among the terms. */
 static void terms(char *text)
@@ -51,14 +20,14 @@ static void terms(char *text)
     struct nf_pmu pmu;
     int rc;
 
-    put("/sys/bus/event_source/devices/cpu/type", "4\n", 2);
+    fuzz_tree_put("/sys/bus/event_source/devices/cpu/type", "4\n", 2);
     for (size_t i = 0; i < 2; i++) {
         char *format = strsep(&rest, "\n");
 
-        put(files[i], format ? format : "", format ? strlen(format) : 0);
+        fuzz_tree_put(files[i], format ? format : "", format ? strlen(format) : 0);
     }
-    put("/sys/bus/event_source/devices/cpu/events/x", line, strlen(line));
-    if (nf_pmu_open(root, "cpu", &pmu))
+    fuzz_tree_put("/sys/bus/event_source/devices/cpu/events/x", line, strlen(line));
+    if (nf_pmu_open(fuzz_tree_root(), "cpu", &pmu))
         abort();
     rc = nf_pmu_terms(&pmu, line, &e);
     if (rc > 0 || (!rc && e.type != 4))
@@ -75,9 +44,9 @@ static void memory(const char *text, size_t size)
     struct nf_numa_of *n;
     char line[64], sys[72];
 
-    snprintf(sys, sizeof sys, "%s/sys", root);
-    put("/sys/devices/system/node/node0/memory7/state", "online\n", 7);
-    put("/sys/devices/system/memory/block_size_bytes", text, size);
+    snprintf(sys, sizeof sys, "%s/sys", fuzz_tree_root());
+    fuzz_tree_put("/sys/devices/system/node/node0/memory7/state", "online\n", 7);
+    fuzz_tree_put("/sys/devices/system/memory/block_size_bytes", text, size);
     if (nf_numa_of_new(sys, &n))
         return;
     nf_numa_of_text(n, line, sizeof line);
@@ -91,12 +60,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct nf_pmu_machine m;
     char *text;
 
-    if (!*root) {
-        snprintf(root, sizeof root, "/tmp/nearfar-fuzz-pmu-XXXXXX");
-        if (!mkdtemp(root))
-            abort();
-        atexit(remove_root);
-    }
     text = size ? malloc(size) : NULL;
     if (!text)
         return 0;
@@ -105,10 +68,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     switch (data[0] % 3) {
     case 0: terms(text); break;
     case 1:
-        put("/proc/cpuinfo", text, size - 1);
-        put("/proc/self/status", text, size - 1);
-        put("/proc/sys/kernel/osrelease", text, size - 1);
-        nf_pmu_machine_read(root, &m);
+        fuzz_tree_put("/proc/cpuinfo", text, size - 1);
+        fuzz_tree_put("/proc/self/status", text, size - 1);
+        fuzz_tree_put("/proc/sys/kernel/osrelease", text, size - 1);
+        nf_pmu_machine_read(fuzz_tree_root(), &m);
         if (!memchr(m.vendor, '\0', sizeof m.vendor))
             abort();
         break;
