@@ -1,8 +1,10 @@
 """What `nearfar tiers --measure` says of this machine's own memory and of an emulated tier: every figure with its conditions,
 kept in a testbed file, and a picture of the loaded-latency curves."""
+import collections
 import json
 import os
 import pathlib
+import re
 import shutil
 import time
 
@@ -23,7 +25,14 @@ check({f['traffic'] for f in of['bandwidth']} == MIXES, f'{len(of["bandwidth"])}
 check({f['tier'] for f in of['copy']} == {'near to far', 'far to near'}, 'copies both ways')
 if len(os.sched_getaffinity(0)) > 1:
     check({f['traffic'] for f in of['loaded']} == MIXES | {''}, f'{len(of["loaded"])} points of loaded latency')
-    check(not drawn or '<svg' in (WORK / 'curves.svg').read_text(), 'their picture')
+    if drawn:
+        # Of each mix a colour: its points on each tier with the idle one, and one in the key. Around unstable ones a red ring.
+        shown = collections.Counter(re.findall(r"<use [^>]*transform='translate[^>]*color='rgb\(([\d, ]+)\)'", (WORK / 'curves.svg').read_text()))
+        rings = shown.pop('208,   0,   0', 0)
+        of_mix = {mix: [f for f in of['loaded'] if f['traffic'] in (mix, '')] for mix in MIXES}
+        check(sorted(shown.values()) == sorted(len(found) + 1 for found in of_mix.values()), f'their picture: points by colour {dict(shown)}')
+        unstable = sum(f['stable'] == 'unstable' for found in of_mix.values() for f in found)
+        check(rings == unstable + 1, f'and {rings} rings for {unstable} unstable points and the key')
 check(len(of['fault']) == 1 and 50 < of['fault'][0]['ns'] < 1e6, f'a page fault: {[f["ns"] for f in of["fault"]]} ns')
 beyond = max(f['working_set_bytes'] for f in of['latency'])
 reported = [p for p in pathlib.Path(f'/sys/devices/system/cpu/cpu{figures[0]["cpu"]}/cache').glob('index*/size')]
