@@ -287,7 +287,7 @@ static int load_trials(struct nf_dataset *d, struct nf_study *s)
         " (SELECT achieved_latency_ns FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " (SELECT achieved_bps FROM trial_tier WHERE trial_id = id AND tier_number = 1),"
         " memory_ns, injected_ns, compute_ns, stall_ns, fault_ns, pages_by, repeated.both IS NOT NULL,"
-        " (SELECT moved_in_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
+        " (SELECT moved_in_bytes FROM trial_tier WHERE trial_id = id AND tier_number = 0), class_k_share,"
         " (SELECT nullif(counter_read_bytes, -1) FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
         " (SELECT nullif(counter_write_bytes, -1) FROM trial_tier WHERE trial_id = id AND tier_number = 0),"
         " (SELECT sum(counter_read_bytes) FROM trial_tier WHERE trial_id = id AND tier_number > 0 HAVING min(counter_read_bytes) >= 0),"

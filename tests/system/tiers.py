@@ -25,6 +25,7 @@ for source in sorted(MACHINES.glob('*.tree')):
     results = {form: nearfar('tiers', '--root', root, *([form] if form else [])) for form in ('', '--tree', '--json', '--csv')}
     check(all(r.returncode == 0 for r in results.values()), f'{source.stem}: read: {[r.stderr for r in results.values()]}')
     golden(source.stem + '.txt', results[''].stdout + '\n' + results['--tree'].stdout)
+    golden(source.stem + '.json', results['--json'].stdout)
     rows = json.loads(results['--json'].stdout)
     check(len(rows) == len(results['--csv'].stdout.splitlines()) - 1, f'{source.stem}: {len(rows)} rows in every form')
     by_name = {row['name']: row for row in rows}
