@@ -251,7 +251,7 @@ static int forecast_all(const struct arguments *a, struct nf_forecast_wish *w, s
 
         rc = find_policy(given[i], w, name, sizeof name);
         if (!rc) {
-            rc = nf_forecast_guarded(&f, w, a->policy_limit, NULL);
+            rc = nf_forecast_init(&f, w);
             if (!rc && !i && people)
                 introduce(w, &f, measured);
             if (!rc && t->course)
@@ -327,6 +327,7 @@ static int run(const struct nf_command *self, int argc, char **argv)
     w.llc_bytes = a.unfiltered ? 0 : a.llc_bytes ? a.llc_bytes : nf_record_llc(study);
     w.seed = a.seed;
     w.whole_seconds = a.whole;
+    w.limit_s = a.policy_limit;
     w.explain = a.explain == UINT64_MAX ? UINT32_MAX : (uint32_t)a.explain;
     t.plans = nf_table_new(plan_columns, sizeof plan_columns / sizeof *plan_columns);
     t.roles = nf_table_new(role_columns, sizeof role_columns / sizeof *role_columns);

@@ -514,15 +514,6 @@ static int choose_cpus(struct runs *r, int asked, bool hog, struct nf_capture_op
     return 0;
 }
 
-static int rehearse(void *context)
-{
-    struct nf_live_plan plan;
-    int rc = nf_live_plan_init(&plan, context);
-
-    nf_live_plan_deinit(&plan);
-    return rc;
-}
-
 /* "name:key=value" and a share into a plan. */
 static int make_plan(struct runs *r, const struct arguments *a, struct placed *p, char *name, size_t size)
 {
@@ -548,12 +539,11 @@ static int make_plan(struct runs *r, const struct arguments *a, struct placed *p
     if (!rc && !p->stream->n_classes)
         rc = nf_fail(-ENOENT, "capture %lld has no steps to plan", (long long)r->capture);
     if (!rc) {
-        struct nf_live_plan_wish wish = {.stream = p->stream, .tiers = &p->tiers, .policy = p->policy, .options = p->options,
-                                               .near_share = p->near_share, .llc_bytes = r->llc_bytes, .seed = a->seed};
+        const struct nf_live_plan_wish wish = {.stream = p->stream, .tiers = &p->tiers, .policy = p->policy, .options = p->options,
+                                               .near_share = p->near_share, .llc_bytes = r->llc_bytes, .seed = a->seed,
+                                               .limit_s = a->policy_limit};
 
-        rc = nf_guard(p->policy, a->policy_limit, NULL, rehearse, &wish);
-        if (!rc)
-            rc = nf_live_plan_init(&p->plan, &wish);
+        rc = nf_live_plan_init(&p->plan, &wish);
     }
     r->placed = p;
     return rc;

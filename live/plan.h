@@ -33,10 +33,12 @@ struct nf_live_plan_wish {
     const char *options; /* "key=value,..." or "" */
     double near_share;   /* of peak live, (0, 1] */
     uint64_t llc_bytes, seed;
+    double limit_s;      /* that a policy from outside may plan for (pool/guard.h) */
 };
 
-/* 0; -EINVAL (a policy that recomputes, samples or leaves its pages to the kernel; a bad share or option), -ENOSPC (it cannot place the stream), -ENOMEM, with the cause
- * set. Caller deinits in every case. */
+/* A policy from outside plans in a child process, and nowhere else. 0; -EINVAL (a policy that recomputes, samples or leaves its pages to
+ * the kernel; a bad share or option), -ENOSPC (it cannot place the stream), -EPROTO (it broke a rule, or the child did not answer with a
+ * plan), -ETIMEDOUT, -ENOMEM, with the cause set. Caller deinits in every case. */
 int nf_live_plan_init(struct nf_live_plan *p, const struct nf_live_plan_wish *wish);
 void nf_live_plan_deinit(struct nf_live_plan *p);
 

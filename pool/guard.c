@@ -6,8 +6,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -164,6 +166,84 @@ int nf_guard(const struct nf_policy_ops *policy, double limit_s, const volatile 
              void *context)
 {
     return guard((struct nf_guarded){.doing = "planning", .limit_s = limit_s}, policy, stop, work, context);
+}
+
+/* --- answers --- */
+
+/* They go by a file in memory: a pipe would have to be read while the child writes. */
+struct letter {
+    const struct nf_guard_talk *talk;
+    int fd;
+};
+
+static int write_letter(void *context)
+{
+    const struct letter *l = context;
+    struct nf_buf b = {0};
+    int rc = l->talk->answer(l->talk->context, &b);
+
+    if (!rc && b.failed)
+        rc = nf_fail(-ENOMEM, "out of memory for the answer of a policy");
+    for (size_t at = 0; at < b.n && !rc;) {
+        ssize_t n = write(l->fd, b.data + at, b.n - at);
+
+        if (n < 0 && errno != EINTR)
+            rc = nf_fail(-errno, "cannot hand over the answer of a policy: %s", strerror(errno));
+        at += n > 0 ? (size_t)n : 0;
+    }
+    nf_buf_deinit(&b);
+    return rc;
+}
+
+/* 0, -EPROTO, -ENOMEM. */
+static int read_letter(const struct letter *l)
+{
+    char piece[1 << 16];
+    struct nf_buf b = {0};
+    struct stat s;
+    ssize_t n = 1;
+    int rc = fstat(l->fd, &s) || s.st_size > NF_GUARD_ANSWER_MAX ? -EPROTO : 0;
+
+    for (off_t at = 0; !rc && at < s.st_size && n > 0; at += n) {
+        n = pread(l->fd, piece, sizeof piece, at);
+        nf_buf_add(&b, piece, n > 0 ? (size_t)n : 0);
+    }
+    if (!rc)
+        rc = b.failed ? -ENOMEM : l->talk->take(l->talk->context, &b);
+    nf_buf_deinit(&b);
+    return rc;
+}
+
+int nf_guard_answer(const struct nf_policy_ops *policy, double limit_s, const volatile sig_atomic_t *stop, const struct nf_guard_talk *talk)
+{
+    struct letter l = {.talk = talk};
+    int rc;
+
+    if (!policy || !nf_policy_is_outside(policy))
+        return 0;
+    l.fd = memfd_create("nearfar-answer", MFD_CLOEXEC);
+    if (l.fd < 0)
+        return nf_fail(-errno, "no memory for the answer of a policy: %s", strerror(errno));
+    rc = nf_guard(policy, limit_s, stop, write_letter, &l);
+    if (!rc) {
+        rc = read_letter(&l);
+        if (rc == -EPROTO)
+            nf_fail(rc, "policy %s is refused: it answered in its plan's place, or wrote over it", policy->name);
+        else if (rc)
+            nf_fail(rc, "out of memory for the answer of policy %s", policy->name);
+    }
+    close(l.fd);
+    return rc;
+}
+
+bool nf_guard_take(const struct nf_buf *answer, size_t *at, void *to, size_t n)
+{
+    if (n > answer->n - *at)
+        return false;
+    if (n)
+        memcpy(to, answer->data + *at, n);
+    *at += n;
+    return true;
 }
 
 int nf_guard_trial(const struct nf_policy_ops *policy, double limit_s, const _Atomic uint32_t *asked, const volatile sig_atomic_t *stop,

@@ -5,13 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "core/base/buf.h"
 #include "core/base/error.h"
 #include "pool/belady.h"
 #include "pool/bound.h"
 #include "pool/guard.h"
 #include "pool/player.h"
+#include "replay/forecast-answer.h"
 #include "replay/variant.h"
 
 enum { WARM_STEPS = 2 };
@@ -52,7 +53,7 @@ static int ask_why(struct play *p, struct nf_forecast_event *e)
 {
     struct nf_policy_question q = {.what = whys[e->what], .handle = handle_of(p, p->w->explain), .op = e->op,
                                    .step_class = p->f->steady, .number = p->w->explain, .near_share = e->near};
-    char text[256];
+    char text[NF_FORECAST_WHY_MAX];
 
     if (!nf_pool_explain(p->player.pool, &q, text, sizeof text))
         return 0;
@@ -101,7 +102,7 @@ static int begin_course(void *context, uint32_t class_index, uint32_t number, en
                                               .op = how == NF_ARRIVES_BORN ? (uint32_t)p->c->tensors[number].birth : 0});
 }
 
-/* The stay that ends in a use of the explained tensor. */
+/* The stay that ends in a use of the explained tensor: known only where the stays are. */
 static void add_gap(const struct play *p, struct nf_forecast_event *e)
 {
     for (uint32_t i = 0; i < p->stays.n; i++) {
@@ -115,6 +116,14 @@ static void add_gap(const struct play *p, struct nf_forecast_event *e)
         e->gap_ns = p->uses.start_ns[s->to] - p->uses.start_ns[s->from + 1];
         e->gap_ns += e->gap_ns < 0 ? p->uses.start_ns[p->c->n_ops] : 0;
         e->lp_share = p->lp_share ? p->lp_share[i] : NAN;
+    }
+}
+
+static void add_gaps(const struct play *p)
+{
+    for (size_t i = 0; i < p->f->events.n; i++) {
+        if (p->f->events.v[i].what == NF_FORECAST_USED)
+            add_gap(p, &p->f->events.v[i]);
     }
 }
 
@@ -145,7 +154,6 @@ static int count_op(struct play *p, uint32_t number, const struct nf_play_op *pl
 
         if (played->operands[i] != p->w->explain)
             continue;
-        add_gap(p, &e);
         rc = tell(p, e);
     }
     p->f->captured_ns += p->again && p->again[number] ? 0 : longest;
@@ -361,8 +369,10 @@ static int play(struct nf_forecast *f, const struct nf_forecast_wish *wish, cons
     p.counting = true;
     if (!rc)
         rc = nf_player_step(&p.player, f->steady);
-    if (!rc)
+    if (!rc) {
         conclude(&p);
+        add_gaps(&p);
+    }
     play_deinit(&p);
     return rc;
 }
@@ -420,73 +430,60 @@ static int begin(struct nf_forecast *f, struct nf_forecast_wish *w, struct nf_pr
     return rc;
 }
 
+/* --- apart --- */
+
+struct apart {
+    const struct nf_forecast_wish *w;
+    const struct play *p;
+};
+
+static int play_apart(void *context, struct nf_buf *answer)
+{
+    const struct apart *a = context;
+    struct nf_forecast f = *a->p->f; /* as begun */
+    int rc = play(&f, a->w, NULL);
+
+    nf_forecast_add(&f, answer);
+    nf_forecast_deinit(&f);
+    return rc;
+}
+
+static int take(void *context, const struct nf_buf *answer)
+{
+    const struct play *p = ((const struct apart *)context)->p;
+
+    return nf_forecast_take(p->f, p->c, p->profile, answer);
+}
+
+/* The bounds are this process's: the limit is the policy's, not a solver's. f: as begun. */
+static int forecast_apart(struct nf_forecast *f, const struct nf_forecast_wish *wish)
+{
+    struct nf_forecast_wish unbounded = *wish;
+    struct play p = {.w = wish, .f = f, .c = &wish->stream->classes[f->steady], .profile = &wish->profiles[f->steady]};
+    struct apart a = {.w = &unbounded, .p = &p};
+    const struct nf_guard_talk talk = {.answer = play_apart, .take = take, .context = &a};
+    int rc;
+
+    unbounded.unbounded = true;
+    rc = nf_guard_answer(wish->policy, wish->limit_s, wish->stop, &talk);
+    if (!rc)
+        rc = bound(&p);
+    if (!rc)
+        add_gaps(&p);
+    play_deinit(&p);
+    return rc;
+}
+
 int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish)
 {
     struct nf_forecast_wish w = *wish;
     struct nf_profile *made;
     int rc = begin(f, &w, &made);
 
-    if (!rc)
+    if (!rc && nf_policy_is_outside(w.policy))
+        rc = forecast_apart(f, &w);
+    else if (!rc)
         rc = w.policy->recompute ? play_varied(f, &w) : play(f, &w, NULL);
-    nf_profiles_free(made, w.stream->n_classes);
-    return rc;
-}
-
-/* --- apart --- */
-
-struct apart {
-    const struct nf_forecast_wish *w;
-    struct nf_forecast *shared;
-};
-
-static int play_apart(void *context)
-{
-    struct apart *a = context;
-
-    return play(a->shared, a->w, NULL);
-}
-
-/* f: as begun. */
-static int forecast_apart(struct nf_forecast *f, const struct nf_forecast_wish *wish, double limit_s, const volatile sig_atomic_t *stop)
-{
-    struct nf_forecast_wish unbounded = *wish;
-    struct apart a = {.w = &unbounded};
-    struct play p = {.w = wish, .f = f, .c = &wish->stream->classes[f->steady], .profile = &wish->profiles[f->steady]};
-    int rc;
-
-    unbounded.unbounded = true; /* the limit is the policy's, not a solver's */
-    a.shared = mmap(NULL, sizeof *a.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (a.shared == MAP_FAILED)
-        return nf_fail(-ENOMEM, "out of memory for a forecast");
-    *a.shared = *f;
-    rc = nf_guard(wish->policy, limit_s, stop, play_apart, &a);
-    if (!rc && wish->explain == UINT32_MAX) {
-        uint32_t steady = f->steady;
-
-        *f = *a.shared;
-        f->steady = steady; /* an index */
-        f->events.v = NULL; /* of the child, which explained nothing */
-        f->events.n = f->events.cap = 0;
-        rc = bound(&p);
-        play_deinit(&p);
-    }
-    munmap(a.shared, sizeof *a.shared);
-    return rc;
-}
-
-int nf_forecast_guarded(struct nf_forecast *f, const struct nf_forecast_wish *wish, double limit_s, const volatile sig_atomic_t *stop)
-{
-    struct nf_forecast_wish w = *wish;
-    struct nf_profile *made;
-    int rc;
-
-    if (!nf_policy_is_outside(wish->policy))
-        return nf_forecast_init(f, wish);
-    rc = begin(f, &w, &made);
-    if (!rc)
-        rc = forecast_apart(f, &w, limit_s, stop);
-    if (!rc && w.explain != UINT32_MAX) /* its course is words, which stay in the child */
-        rc = play(f, &w, NULL);
     nf_profiles_free(made, w.stream->n_classes);
     return rc;
 }

@@ -33,6 +33,8 @@ struct nf_forecast_wish {
     uint32_t n_tiers;
     double latency_ns[NF_TIER_MAX], read_bps[NF_TIER_MAX]; /* measured; read_bps > 0 */
     uint64_t seed;
+    double limit_s;      /* that a policy from outside may plan for, and what ends it before, as in pool/guard.h */
+    const volatile sig_atomic_t *stop;
     bool unbounded;      /* no bounds are sought: only whether the policy keeps the rules is wanted */
     uint32_t explain;    /* a tensor's number in the steady step; UINT32_MAX: none */
     double whole_seconds; /* for the bound of whole tensors; 0: not computed */
@@ -46,6 +48,7 @@ struct nf_forecast_role {
     uint64_t demand_bytes, far_bytes;    /* past the LLC; of those, while far */
 };
 
+enum { NF_FORECAST_WHY_MAX = 256 };
 /* A tensor's course through the step. */
 struct nf_forecast_event {
     enum { NF_FORECAST_ENTERS, NF_FORECAST_BORN, NF_FORECAST_USED, NF_FORECAST_TO_NEAR, NF_FORECAST_TO_FAR } what;
@@ -56,7 +59,7 @@ struct nf_forecast_event {
     bool after_gap;
     uint32_t gap_ops, rank; /* ops near would be held; place among all stays by bytes saved per page and op, from 1 */
     double gap_ns, lp_share; /* captured time; what the linear program keeps of it, NAN unknown */
-    char *why; /* in the policy's own words; NULL: it has none */
+    char *why; /* in the policy's own words, shorter than NF_FORECAST_WHY_MAX; NULL: it has none */
 };
 
 struct nf_forecast {
@@ -77,10 +80,8 @@ struct nf_forecast {
 
 /* The model: of each op the longest of its captured time, its near bytes / bandwidth and its far bytes / bandwidth; moves made
  * inline add size / bandwidth, those of a helper what does not fit beside the ops. Latency is not modelled.
- * 0; -EINVAL (no such tensor; a policy that samples or leaves pages to the kernel, whose decisions need a run), -ENOSPC, -ENOMEM,
- * -EPROTO (the policy broke a rule), with the cause set. Caller deinits in every case. */
+ * A policy from outside is played in a child process, and nowhere else.
+ * 0; NF_GUARD_E_STOPPED; -EINVAL (no such tensor; a policy that samples or leaves pages to the kernel, whose decisions need a run), -ENOSPC, -ENOMEM,
+ * -EPROTO (the policy broke a rule, or its child did not answer with a forecast), -ETIMEDOUT, with the cause set. Caller deinits in every case. */
 int nf_forecast_init(struct nf_forecast *f, const struct nf_forecast_wish *wish);
 void nf_forecast_deinit(struct nf_forecast *f);
-/* As nf_forecast_init, but a policy from outside is played in a child process (pool/guard.h; limit_s and stop as there), and nowhere else
- * unless a tensor is explained. Also NF_GUARD_E_STOPPED. */
-int nf_forecast_guarded(struct nf_forecast *f, const struct nf_forecast_wish *wish, double limit_s, const volatile sig_atomic_t *stop);

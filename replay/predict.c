@@ -112,7 +112,7 @@ static int predict_one(struct nf_session *s, double near_share, const char *late
         return keep(s, near_share, w, NULL, "it says what it is told, and would say it again");
     if (*late)
         return keep(s, near_share, w, NULL, late);
-    rc = nf_forecast_guarded(&f, w, s->o->policy_limit_s, s->o->stop);
+    rc = nf_forecast_init(&f, w);
     if (rc == NF_GUARD_E_STOPPED)
         rc = NF_REPLAY_E_STOPPED;
     else if (rc != -ENOMEM)
@@ -131,6 +131,7 @@ int nf_session_predict(struct nf_session *s)
     struct nf_forecast_wish w = {
         .stream = s->stream, .profiles = s->profiles, .llc_bytes = s->o->unfiltered ? 0 : nf_scale_cache(s->testbed.llc_bytes, s->o->scale), .seed = s->o->seed,
         .n_tiers = s->testbed.n_tiers, .explain = UINT32_MAX,
+        .limit_s = s->o->policy_limit_s, .stop = s->o->stop,
     };
     const char *why = why_none(s);
     int rc = 0;

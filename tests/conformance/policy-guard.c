@@ -7,9 +7,11 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,7 +64,7 @@ static void told(int rc, const char *wanted)
     assert_int_equal(errno, ECHILD);
 }
 
-static void test_answers(void **state)
+static void test_verdicts(void **state)
 {
     int full = -ENOSPC, positive = 4;
 
@@ -92,6 +94,90 @@ static void test_ends(void **state)
     told(-EPROTO, "plugin is refused: it ended its process while it was planning (exit status 3)");
 }
 
+/* --- answers --- */
+
+enum { LONG = 1000003 /* more than a pipe holds */ };
+
+static struct nf_buf taken;
+
+static int say_much(void *context, struct nf_buf *to)
+{
+    for (int i = 0; i < LONG; i++)
+        nf_buf_add(to, &(char){(char)(i % 251)}, 1);
+    return 0;
+}
+
+static int say_and_quit(void *context, struct nf_buf *to)
+{
+    nf_buf_puts(to, "half of it");
+    exit(3);
+}
+
+static int say_and_fail(void *context, struct nf_buf *to)
+{
+    nf_buf_puts(to, "half of it");
+    return nf_fail(-ENOSPC, "the cause of it");
+}
+
+/* What a child says when all went well, said by who is guarded: into its pipe, which no program that is started gets. */
+static int forge(void *context, struct nf_buf *to)
+{
+    static const char well[sizeof(int) + 768];
+    struct stat s;
+
+    for (int fd = 3; fd < 64; fd++) {
+        if (!fstat(fd, &s) && S_ISFIFO(s.st_mode) && fcntl(fd, F_GETFD) & FD_CLOEXEC && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY &&
+            write(fd, well, sizeof well) == sizeof well)
+            _exit(0);
+    }
+    _exit(9);
+}
+
+static int take_all(void *context, const struct nf_buf *from)
+{
+    nf_buf_add(&taken, from->data, from->n);
+    return *(int *)context;
+}
+
+static int take_first(void *context, const struct nf_buf *from)
+{
+    size_t at = 0;
+    char c;
+
+    return nf_guard_take(from, &at, &c, 1) ? 0 : -EPROTO;
+}
+
+static void test_answers(void **state)
+{
+    int good = 0, bad = -EPROTO;
+    struct nf_guard_talk talk = {.answer = say_much, .take = take_all, .context = &good};
+
+    assert_int_equal(nf_guard_answer(outside, 60, NULL, &talk), 0);
+    assert_int_equal(taken.n, LONG);
+    for (int i = 0; i < LONG; i++)
+        assert_int_equal((unsigned char)taken.data[i], i % 251);
+    talk.context = &bad;
+    assert_int_equal(nf_guard_answer(outside, 60, NULL, &talk), -EPROTO);
+    told(-EPROTO, "plugin is refused: it answered in its plan's place");
+    nf_buf_clear(&taken);
+    talk.answer = say_and_quit;
+    assert_int_equal(nf_guard_answer(outside, 60, NULL, &talk), -EPROTO);
+    told(-EPROTO, "it ended its process while it was planning (exit status 3)");
+    talk.answer = say_and_fail;
+    assert_int_equal(nf_guard_answer(outside, 60, NULL, &talk), -ENOSPC);
+    told(-ENOSPC, "the cause of it");
+    assert_int_equal(taken.n, 0);
+    nf_buf_deinit(&taken);
+}
+
+static void test_forgery(void **state)
+{
+    const struct nf_guard_talk talk = {.answer = forge, .take = take_first};
+
+    assert_int_equal(nf_guard_answer(outside, 60, NULL, &talk), -EPROTO);
+    told(-EPROTO, "plugin is refused: it answered in its plan's place");
+}
+
 static volatile sig_atomic_t stop;
 
 static void on_alarm(int signal)
@@ -119,12 +205,13 @@ static void test_inside(void **state)
 
     assert_true(nf_policy_is_outside(outside) && !nf_policy_is_outside(inside));
     assert_int_equal(nf_guard(inside, 60, NULL, loops, NULL), 0);
+    assert_int_equal(nf_guard_answer(inside, 60, NULL, &(struct nf_guard_talk){.answer = say_and_quit, .take = take_all}), 0);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers), cmocka_unit_test(test_ends), cmocka_unit_test(test_limits), cmocka_unit_test(test_inside),
+        cmocka_unit_test(test_verdicts), cmocka_unit_test(test_answers), cmocka_unit_test(test_forgery), cmocka_unit_test(test_ends), cmocka_unit_test(test_limits), cmocka_unit_test(test_inside),
     };
 
     outside = nf_policy_find(argc > 1 ? argv[1] : "./policy-plugin.so");

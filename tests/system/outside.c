@@ -2,12 +2,14 @@
  * are first fit, and say what they are told in a file that TOLD names. With -DLATER=1 they keep the rules until they have been closed once,
  * in whatever process, and err in the middle of a step. */
 #include <errno.h>
+#include <fcntl.h>
 #include <nearfar_policy.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { GOOD, LIAR, CRASHER, LOOPER, GREEDY, QUITTER, POSITIVE, OLD, SHORT, LACKS, HIDES, BUILT_IN, SLEEPER };
+enum { GOOD, LIAR, CRASHER, LOOPER, GREEDY, QUITTER, POSITIVE, OLD, SHORT, LACKS, HIDES, BUILT_IN, SLEEPER, FORGER };
 
 #define MARK NAME ".mark"
 
@@ -39,6 +41,18 @@ static void deinit(void *policy)
     fclose(to);
 }
 
+/* Says in the place of the process that it plans in that all went well: into its pipe, which no program that is started gets. */
+static void forge(void)
+{
+    static const char well[sizeof(int) + 768];
+    struct stat s;
+
+    for (int fd = 3; fd < 64; fd++)
+        if (!fstat(fd, &s) && S_ISFIFO(s.st_mode) && fcntl(fd, F_GETFD) & FD_CLOEXEC && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY &&
+            write(fd, well, sizeof well) == sizeof well)
+            _exit(0);
+}
+
 static void err(void)
 {
     if (HOW == CRASHER)
@@ -49,6 +63,8 @@ static void err(void)
         sleep(1000);
     if (HOW == QUITTER)
         exit(7);
+    if (HOW == FORGER)
+        forge();
 }
 
 static int plan(void *policy, nf_regime regime, uint32_t epoch)

@@ -28,8 +28,10 @@ done = subprocess.run(['make', '-s', '-C', WORK / 'example'], env=environment, c
 check(done.returncode == 0 and not done.stderr, f'the example builds, without a word: {done.stderr[-300:]!r}')
 example = './example/traffic-first.so'
 
-KINDS = ('good', 'liar', 'crasher', 'looper', 'greedy', 'quitter', 'positive', 'old', 'short', 'lacks', 'hides', 'built-in', 'sleeper')
-LATER = ('crasher', 'looper', 'quitter')
+KINDS = ('good', 'liar', 'crasher', 'looper', 'greedy', 'quitter', 'positive', 'old', 'short', 'lacks', 'hides', 'built-in', 'sleeper', 'forger')
+LATER_WORDS = {'crasher': lambda doing: f'crashed while it was {doing} (Segmentation fault)', 'looper': lambda doing: f'still {doing} after 2 s',
+               'quitter': lambda doing: f'ended its process while it was {doing} (exit status 7)'}
+LATER = tuple(LATER_WORDS)
 for name in (*KINDS, *(f'later-{name}' for name in LATER)):
     number, later = KINDS.index(name.removeprefix('later-')), int(name.startswith('later-'))
     subprocess.run(['gcc', '-std=gnu17', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', *FLAGS, f'-DHOW={number}', f'-DNAME="{name}"',
@@ -66,7 +68,15 @@ check(len(calls) == 3 and len({call[0] for call in calls}) == 3, f'rehearsed, in
 check(len({call[1] for call in calls}) == 1 and calls[0][1] not in {call[0] for call in calls}, f'and never in the program itself: {calls}')
 for _, _, plans, ops, regimes, pressures, ticks in calls:
     check(plans >= 1 and ops > 0 and regimes > 0 and pressures > 0 and ticks >= 3, f'{plans} plans, {ops} ops, {regimes} regimes, {pressures} pressures, {ticks} ticks')
-done = nearfar('run', 'job.nf', '--policy', example, '--near', '50%', '--repetitions', 1, '--', kernels, 'all', 65536, 6)
+JOB = ('--', kernels, 'all', 65536, 6)
+EXPLAIN = ('plan', 'job.nf', '--near', '40%', '--unfiltered', '--explain', tensor)
+RUN = ('run', 'job.nf', '--near', '40%', '--repetitions', 1)
+for command, job in ((EXPLAIN, ()), (RUN, JOB)):
+    told.unlink(missing_ok=True)
+    done = nearfar(*command, '--policy', './good.so', *job, env={**os.environ, 'TOLD': str(told)})
+    calls = [list(map(int, line.split())) for line in told.read_text().splitlines()] if told.exists() else []
+    check(done.returncode == 0 and len(calls) == 1 and calls[0][1] != os.getpid(), f'{command[0]}: asked once, and not in the program itself: {calls} {done.stderr[-200:]!r}')
+done = nearfar('run', 'job.nf', '--policy', example, '--near', '50%', '--repetitions', 1, *JOB)
 check(done.returncode == 0 and ('policy', 'traffic-first') in rows('job.nf', 'SELECT kind, policy FROM live_run'), f'run {done.stderr[-300:] if done.returncode else ""!r}')
 refused(nearfar('plan', 'job.nf', '--policy', f'{example}:share=2', '--near', '40%'), USAGE, 'traffic-first', 'share is above 0')
 
@@ -87,19 +97,18 @@ check(rows('job.nf', 'SELECT count(*) FROM trial') == before, 'and nothing was r
 
 # --- those that err: by name, in one sentence, and everything else goes on ---
 ERRS = (('liar', 'nothing migrates'), ('crasher', 'crashed while it was planning (Segmentation fault)'), ('looper', 'still planning after 0.5 s'),
-        ('sleeper', 'still planning after 0.5 s'), ('greedy', 'free'), ('quitter', 'exit status 7'), ('positive', 'returns 2'))
+        ('sleeper', 'still planning after 0.5 s'), ('greedy', 'free'), ('quitter', 'exit status 7'), ('positive', 'returns 2'),
+        ('forger', 'it answered in '))
 for name, words in ERRS:
     limit = '0.5' if 'planning after' in words else '60'
-    for command in (('plan', 'job.nf', '--near', '40%', '--policy-limit', limit),
-                    ('run', 'job.nf', '--near', '40%', '--policy-limit', limit, '--repetitions', '1')):
-        job = ('--', kernels, 'all', 65536, 6) if command[0] == 'run' else ()
-        result = nearfar(*command, '--policy', f'./{name}.so', *job)
+    for command, job in (('plan', 'job.nf', '--near', '40%'), ()), (EXPLAIN, ()), (RUN, JOB):
+        result = nearfar(*command, '--policy-limit', limit, '--policy', f'./{name}.so', *job)
         said = [line for line in result.stderr.splitlines() if 'load average' not in line]
         check(result.returncode == FAILED and len(said) == 1 and f'policy {name} ' in said[0] and words in said[0], f'{name} in {command[0]}: {result.returncode} {said}')
 names = ','.join(f'./{name}.so' for name, _ in ERRS)
 done = nearfar(*REPLAY, '--blocks', '2', '--policy', f'{names},./good.so,interleave', '--policy-limit', '3')
 trials = rows('job.nf', 'SELECT policy, status, message FROM trial WHERE replay_id = (SELECT max(id) FROM replay)')
-check(done.returncode == FAILED and len(trials) == 20 and '14 of 20 trials failed, the first: ' in done.stderr, f'{len(trials)} trials {done.stderr[-300:]!r}')
+check(done.returncode == FAILED and len(trials) == 22 and '16 of 22 trials failed, the first: ' in done.stderr, f'{len(trials)} trials {done.stderr[-300:]!r}')
 for name, words in ERRS:
     mine = [(status, message) for policy, status, message in trials if policy == name]
     check(len(mine) == 2 and all(s == 'failed' and f'policy {name} ' in m and words.replace('0.5', '3') in m for s, m in mine), f'{name} in replay: {mine}')
@@ -119,13 +128,25 @@ done = nearfar(*REPLAY, '--blocks', '2', '--policy', f'{later},./good.so,interle
 trials = rows('job.nf', 'SELECT policy, status, message FROM trial WHERE replay_id = (SELECT max(id) FROM replay)')
 check(done.returncode == FAILED and len(trials) == 12 and '6 of 12 trials failed' in done.stderr, f'{len(trials)} trials {done.stderr[-300:]!r}')
 for name in LATER:
-    words = {'crasher': 'crashed while it was deciding (Segmentation fault)', 'looper': 'still deciding after 2 s', 'quitter': 'exit status 7'}[name]
+    words = LATER_WORDS[name]('deciding')
     mine = [(status, message) for policy, status, message in trials if policy == f'later-{name}']
     check(len(mine) == 2 and mine[0][0] == 'failed' and f'policy later-{name} is refused' in mine[0][1] and words in mine[0][1],
           f'{name} keeps the rules until its trial: {mine}')
     told = rows('job.nf', f"SELECT why FROM prediction WHERE replay_id = (SELECT max(id) FROM replay) AND policy = 'later-{name}'")
     check(len(told) == 1 and f'policy later-{name} ' in told[0][0], f'and is not predicted either: {told}')
 check({(p, s) for p, s, _ in trials if not p.startswith('later')} == {('all-near', 'ok'), ('good', 'ok'), ('interleave', 'ok')}, 'the others were replayed')
+
+# --- those that keep the rules the first time that they are asked: plan and run ask once, and where they err is known by name ---
+for name, words in LATER_WORDS.items():
+    for command, job in (EXPLAIN, ()), (RUN, JOB):
+        (WORK / f'later-{name}.mark').unlink(missing_ok=True)
+        first, second = (nearfar(*command, '--policy-limit', 2, '--policy', f'./later-{name}.so', *job) for _ in range(2))
+        said = [line for line in second.stderr.splitlines() if 'load average' not in line]
+        check(first.returncode == 0, f'{name} in {command[0]}, asked for the first time: {first.returncode} {first.stderr[-200:]!r}')
+        check(second.returncode == FAILED and len(said) == 1 and f'policy later-{name} is refused' in said[0] and words('planning') in said[0],
+              f'and for the second time: {second.returncode} {said}')
+ran = rows('job.nf', "SELECT policy, count(*) FROM live_run WHERE policy LIKE 'later-%' GROUP BY policy ORDER BY policy")
+check(ran == [(f'later-{name}', 1) for name in sorted(LATER)], f'whose runs are those of the first time: {ran}')
 check(whole('job.nf') and rows('job.nf', 'SELECT status FROM replay') and nearfar('analyze', 'job.nf', '-o', 'report').returncode == 0,
       'the study is whole, and reported')
 for limit in '0', '-1', 'nan', '1e9':

@@ -18,6 +18,7 @@
 #include "live/follow.h"
 #include "live/plan-file.h"
 #include "live/plan.h"
+#include "live/play.h"
 #include "pool/policy.h"
 
 enum { PAGE = 4096, OPS = 4 };
@@ -129,6 +130,62 @@ static void refuses_what_cannot_be_told(void **state)
     nf_live_plan_deinit(&p);
     assert_int_equal(make(&p, "all-near", 0.2), -ENOSPC);
     nf_live_plan_deinit(&p);
+}
+
+/* What a child answers comes over as it is, and nothing comes over that a plan cannot be. */
+static void takes_no_nonsense(void **state)
+{
+    const struct nf_step_class *c = &classes[1];
+    uint64_t pages_at[] = {0, 4, 12, 14, UINT64_MAX};
+    uint8_t page_tiers[16] = {0};
+    struct nf_plan_op o[OPS + 1] = {{.n_moves = 1}, {.first_move = 1}, {.first_move = 1}, {.first_move = 1, .n_moves = 1}, {.first_move = 2}};
+    struct nf_plan_move m[] = {{.storage = 1, .to_tier = 1, .n_pages = 8}, {.storage = 0, .first_page = 3, .n_pages = 1}};
+    const struct nf_live_play good = {.pages_at = pages_at, .page_tiers = {page_tiers, 16, 16}, .ops = o, .moves = {m, 2, 2}};
+    const struct {
+        void *at;
+        uint64_t size, value;
+    } bad[] = {
+        {&pages_at[1], 8, 9}, {&pages_at[0], 8, 17}, {&pages_at[0], 8, UINT64_MAX - 1}, {&page_tiers[15], 1, 2}, {&o[0].first_move, 4, 1},
+        {&o[1].first_move, 4, 0}, {&o[4].n_moves, 4, 1}, {&o[3].n_moves, 4, 0}, {&o[2].n_moves, 4, UINT32_MAX}, {&m[0].storage, 4, 5},
+        {&m[0].to_tier, 4, 2}, {&m[0].n_pages, 4, 9}, {&m[0].n_pages, 4, 0}, {&m[1].first_page, 4, 4}, {&m[1].first_page, 4, UINT32_MAX},
+    };
+    struct nf_buf answer = {0}, again = {0};
+    struct nf_live_play p;
+
+    nf_live_play_add(&good, c, &answer);
+    assert_int_equal(nf_live_play_take(&p, c, 2, &answer), 0);
+    nf_live_play_add(&p, c, &again);
+    assert_int_equal(again.n, answer.n);
+    assert_memory_equal(again.data, answer.data, answer.n);
+    nf_live_play_deinit(&p);
+    nf_buf_deinit(&again);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        uint64_t before = 0;
+
+        memcpy(&before, bad[i].at, bad[i].size);
+        memcpy(bad[i].at, &bad[i].value, bad[i].size);
+        nf_buf_clear(&again);
+        nf_live_play_add(&good, c, &again);
+        if (nf_live_play_take(&p, c, 2, &again) != -EPROTO)
+            fail_msg("case %zu is taken for a plan", i);
+        nf_live_play_deinit(&p);
+        memcpy(bad[i].at, &before, bad[i].size);
+    }
+    for (size_t n = 0; n < answer.n; n++) { /* cut off; and where each byte is another one, it is a plan or none */
+        nf_buf_clear(&again);
+        nf_buf_add(&again, answer.data, n);
+        assert_int_equal(nf_live_play_take(&p, c, 2, &again), -EPROTO);
+        nf_live_play_deinit(&p);
+        nf_buf_add(&again, answer.data + n, answer.n - n);
+        again.data[n] ^= (char)0x81;
+        nf_live_play_take(&p, c, 2, &again);
+        nf_live_play_deinit(&p);
+    }
+    nf_buf_add(&answer, "", 1);
+    assert_int_equal(nf_live_play_take(&p, c, 2, &answer), -EPROTO);
+    nf_live_play_deinit(&p);
+    nf_buf_deinit(&answer);
+    nf_buf_deinit(&again);
 }
 
 /* --- the placer --- */
@@ -686,7 +743,7 @@ static void needs_its_library(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(holds_what_the_policy_decides), cmocka_unit_test(refuses_what_cannot_be_told),
+        cmocka_unit_test(holds_what_the_policy_decides), cmocka_unit_test(refuses_what_cannot_be_told), cmocka_unit_test(takes_no_nonsense),
         cmocka_unit_test(needs_its_library),             cmocka_unit_test(follows_the_plan),
         cmocka_unit_test(leaves_children_their_copy),    cmocka_unit_test(survives_a_broken_plan),
         cmocka_unit_test(follows_a_script),           cmocka_unit_test(notices_another_job),

@@ -1,16 +1,21 @@
 /* No planner leaves less to far than the bounds say: each planner that fetches nothing, on random steps, against the linear program
- * where it keeps parts of tensors and against the integer program where it keeps whole ones; and what never moves against its own. */
+ * where it keeps parts of tensors and against the integer program where it keeps whole ones; and what never moves against its own. What a
+ * child process says that a policy comes to is believed only where it can be so. */
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "core/base/buf.h"
 #include "core/base/error.h"
 #include "pool/policy.h"
+#include "replay/forecast-answer.h"
 #include "replay/forecast.h"
 #include "tests/unit/coin-leaks.h"
 #include "tests/unit/random-step.h"
@@ -81,9 +86,112 @@ static void no_plan_beats_its_bound(void **state)
     print_message("%u of %u plans reach their bound\n", tight, tried);
 }
 
+/* --- answers --- */
+
+static void takes_what_was_said(const struct nf_forecast *f, const struct nf_step_class *c, const struct nf_profile *profile,
+                                const struct nf_buf *answer, const struct nf_forecast *begun)
+{
+    struct nf_forecast got = *begun;
+
+    assert_int_equal(nf_forecast_take(&got, c, profile, answer), 0);
+    assert_int_equal(got.demand_bytes, f->demand_bytes);
+    assert_int_equal(got.far_bytes, f->far_bytes);
+    assert_int_equal(got.moves, f->moves);
+    assert_true(got.predicted_ns == f->predicted_ns && got.exposed_ns == f->exposed_ns);
+    assert_memory_equal(got.role, f->role, sizeof got.role);
+    assert_int_equal(got.events.n, f->events.n);
+    for (size_t i = 0; i < got.events.n; i++) {
+        assert_int_equal(got.events.v[i].what, f->events.v[i].what);
+        assert_int_equal(got.events.v[i].op, f->events.v[i].op);
+        assert_true(got.events.v[i].near == f->events.v[i].near && got.events.v[i].bytes == f->events.v[i].bytes);
+        assert_false(got.events.v[i].after_gap);
+        assert_int_equal(!got.events.v[i].why, !f->events.v[i].why);
+        if (f->events.v[i].why)
+            assert_string_equal(got.events.v[i].why, f->events.v[i].why);
+    }
+    nf_forecast_deinit(&got);
+}
+
+static void takes_no_nonsense(void **state)
+{
+    static struct random_step s;
+    static char longest[NF_FORECAST_WHY_MAX + 1];
+    const double nan = NAN;
+    struct nf_forecast f, begun, got;
+    struct nf_profile *profiles;
+    struct nf_stream stream;
+    struct nf_buf answer = {0}, spoilt = {0};
+
+    make_stream(&s, &stream, 7);
+    assert_int_equal(nf_profiles_new(&stream, 0, 0, &profiles), 0);
+    {
+        const struct nf_forecast_wish wish = {.stream = &stream, .policy = nf_policy_find("near-first"), .options = "", .near_share = 0.5,
+                                              .profiles = profiles, .n_tiers = 2, .latency_ns = {100, 200}, .read_bps = {2e10, 1e10},
+                                              .seed = 1, .explain = s.visits[0].tensor};
+
+        assert_int_equal(nf_forecast_init(&f, &wish), 0);
+    }
+    assert_true(f.events.n > 1 && f.far_bytes > 0 && f.far_bytes < f.demand_bytes);
+    f.events.v[1].why = strdup("for a reason");
+    begun = (struct nf_forecast){.steady = f.steady, .peak_bytes = f.peak_bytes, .near_bytes = f.near_bytes};
+    nf_forecast_add(&f, &answer);
+    takes_what_was_said(&f, &s.c, profiles, &answer, &begun);
+    {
+        struct nf_forecast_role *r = f.role;
+
+        while (!r->tensors)
+            r++;
+        memset(longest, 'x', sizeof longest - 1);
+        const struct {
+            void *at;
+            const void *value;
+            size_t size;
+        } bad[] = {
+            {&f.demand_bytes, &(uint64_t){f.demand_bytes + 1}, 8}, {&f.far_bytes, &(uint64_t){f.far_bytes - 1}, 8},
+            {&f.near_peak_bytes, &(uint64_t){f.near_bytes + 1}, 8}, {&f.recomputed, &(uint32_t){1}, 4}, {&f.unheld_bytes, &(uint64_t){1}, 8},
+            {&f.predicted_ns, &nan, 8}, {&f.predicted_ns, &(double){INFINITY}, 8}, {&f.predicted_ns, &(double){0}, 8},
+            {&f.captured_ns, &(double){-1}, 8}, {&f.exposed_ns, &nan, 8}, {&f.recompute_ns, &nan, 8},
+            {&r->born_near_bytes, &(uint64_t){r->bytes + 1}, 8}, {&r->far_bytes, &(uint64_t){r->demand_bytes + 1}, 8},
+            {&r->demand_bytes, &(uint64_t){UINT64_MAX}, 8}, {&f.events.v[0].op, &s.c.n_ops, 4}, {&f.events.v[0].what, &(int){5}, 4},
+            {&f.events.v[0].what, &(int){-1}, 4}, {&f.events.v[0].near, &nan, 8}, {&f.events.v[0].near, &(double){1.5}, 8},
+            {&f.events.v[1].why, &(char *){longest}, sizeof(char *)},
+        };
+
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            char before[8];
+
+            memcpy(before, bad[i].at, bad[i].size);
+            memcpy(bad[i].at, bad[i].value, bad[i].size);
+            nf_buf_clear(&spoilt);
+            nf_forecast_add(&f, &spoilt);
+            got = begun;
+            if (nf_forecast_take(&got, &s.c, profiles, &spoilt) != -EPROTO)
+                fail_msg("case %zu is taken for a forecast", i);
+            nf_forecast_deinit(&got);
+            memcpy(bad[i].at, before, bad[i].size);
+        }
+    }
+    for (size_t n = 0; n < answer.n; n++) { /* cut off; and where each byte is another one, it is a forecast or none */
+        nf_buf_clear(&spoilt);
+        nf_buf_add(&spoilt, answer.data, n);
+        got = begun;
+        assert_int_equal(nf_forecast_take(&got, &s.c, profiles, &spoilt), -EPROTO);
+        nf_forecast_deinit(&got);
+        nf_buf_add(&spoilt, answer.data + n, answer.n - n);
+        spoilt.data[n] ^= (char)0x81;
+        got = begun;
+        nf_forecast_take(&got, &s.c, profiles, &spoilt);
+        nf_forecast_deinit(&got);
+    }
+    nf_buf_deinit(&answer);
+    nf_buf_deinit(&spoilt);
+    nf_forecast_deinit(&f);
+    nf_profiles_free(profiles, 1);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(no_plan_beats_its_bound)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(no_plan_beats_its_bound), cmocka_unit_test(takes_no_nonsense)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
