@@ -11,13 +11,14 @@ struct nf_apart {
     const struct nf_policy_ops *outside; /* who is guarded, never NULL */
     double limit_s;                      /* of each question to it */
     const volatile sig_atomic_t *stop;   /* may be NULL */
-    uint64_t steps;                      /* that are measured, at most */
+    const struct nf_engine_config *config; /* of the trial, which what comes back is held against */
     /* The trial, as nf_trial_run; asked: for nf_pool_config. */
     int (*run)(void *context, _Atomic uint32_t *asked, struct nf_trial *out);
     void *context;
 };
 
-/* As the trial itself, whose *out the caller deinits in every case. *refused: 0, or why there is none: -EPROTO, -ETIMEDOUT, -errno, the
- * cause set to one sentence that names the policy; *out is empty then. What an erring policy did to the child's own memory is not
- * known: it may have made up the trial's figures. To be called while this process has one thread. */
+/* 0 or NF_TRIAL_E_STOPPED; -ENOMEM (cause set). The caller deinits *out in every case. *refused: 0, or why there is no trial, of which
+ * -EPROTO, -ETIMEDOUT, what the trial itself returned, the cause set to one sentence that names the policy; *out is of no use then. What
+ * an erring policy did to the child's own memory is not known: figures that no trial could have (replay/plausible.h) are refused, others
+ * it may have made up. To be called while this process has one thread. */
 int nf_trial_apart(const struct nf_apart *a, struct nf_trial *out, int *refused);

@@ -242,8 +242,8 @@ static int run_trial(struct nf_session *s, const struct nf_trials_one *t, uint32
 {
     struct nf_trials_policy *policy = &s->trials.policies[t->policy];
     struct attempt a = {.s = s, .t = t, .c = nf_session_configure(s, t, block)};
-    const struct nf_apart apart = {.outside = policy->outside, .limit_s = s->o->policy_limit_s, .stop = s->o->stop, .run = attempt, .context = &a,
-                                   .steps = (uint64_t)nf_engine_cycle_steps(&a.c) * a.c.cycles};
+    const struct nf_apart apart = {.outside = policy->outside, .limit_s = s->o->policy_limit_s, .stop = s->o->stop, .config = &a.c,
+                                   .run = attempt, .context = &a};
     bool out;
     int refused, rc;
 

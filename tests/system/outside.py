@@ -28,7 +28,7 @@ done = subprocess.run(['make', '-s', '-C', WORK / 'example'], env=environment, c
 check(done.returncode == 0 and not done.stderr, f'the example builds, without a word: {done.stderr[-300:]!r}')
 example = './example/traffic-first.so'
 
-KINDS = ('good', 'liar', 'crasher', 'looper', 'greedy', 'quitter', 'positive', 'old', 'short', 'lacks', 'hides', 'built-in', 'sleeper', 'forger')
+KINDS = ('good', 'liar', 'crasher', 'looper', 'greedy', 'quitter', 'positive', 'old', 'short', 'lacks', 'hides', 'built-in', 'sleeper', 'forger', 'scribbler')
 LATER_WORDS = {'crasher': lambda doing: f'crashed while it was {doing} (Segmentation fault)', 'looper': lambda doing: f'still {doing} after 2 s',
                'quitter': lambda doing: f'ended its process while it was {doing} (exit status 7)'}
 LATER = tuple(LATER_WORDS)
@@ -124,9 +124,9 @@ for options, message in trials.items():
 check('close' in (WORK / 'good.trace').read_text(), 'what is traced is guarded as well, and a good one is traced to its end')
 refused(nearfar(*REPLAY, '--policy', 'trace:inner=./gone.so'), USAGE, 'gone.so')
 later = ','.join(f'./later-{name}.so' for name in LATER)
-done = nearfar(*REPLAY, '--blocks', '2', '--policy', f'{later},./good.so,interleave', '--policy-limit', '2')
+done = nearfar(*REPLAY, '--blocks', '2', '--policy', f'{later},./scribbler.so,./good.so,interleave', '--policy-limit', '2')
 trials = rows('job.nf', 'SELECT policy, status, message FROM trial WHERE replay_id = (SELECT max(id) FROM replay)')
-check(done.returncode == FAILED and len(trials) == 12 and '6 of 12 trials failed' in done.stderr, f'{len(trials)} trials {done.stderr[-300:]!r}')
+check(done.returncode == FAILED and len(trials) == 14 and '8 of 14 trials failed' in done.stderr, f'{len(trials)} trials {done.stderr[-300:]!r}')
 for name in LATER:
     words = LATER_WORDS[name]('deciding')
     mine = [(status, message) for policy, status, message in trials if policy == f'later-{name}']
@@ -134,7 +134,9 @@ for name in LATER:
           f'{name} keeps the rules until its trial: {mine}')
     told = rows('job.nf', f"SELECT why FROM prediction WHERE replay_id = (SELECT max(id) FROM replay) AND policy = 'later-{name}'")
     check(len(told) == 1 and f'policy later-{name} ' in told[0][0], f'and is not predicted either: {told}')
-check({(p, s) for p, s, _ in trials if not p.startswith('later')} == {('all-near', 'ok'), ('good', 'ok'), ('interleave', 'ok')}, 'the others were replayed')
+mine = {message for policy, status, message in trials if policy == 'scribbler' and status == 'failed'}
+check(len(mine) == 1 and all('policy scribbler is refused: it wrote over what the trial had measured' in message for message in mine), f'what cannot have been measured is not kept: {mine}')
+check({(p, s) for p, s, _ in trials if not p.startswith('later') and p != 'scribbler'} == {('all-near', 'ok'), ('good', 'ok'), ('interleave', 'ok')}, 'the others were replayed')
 
 # --- those that keep the rules the first time that they are asked: plan and run ask once, and where they err is known by name ---
 for name, words in LATER_WORDS.items():

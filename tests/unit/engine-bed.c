@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "core/base/error.h"
+#include "replay/plausible.h"
 
 enum { PAGE = NF_PAGE_BYTES };
 
@@ -209,6 +210,8 @@ void bed_run(const struct bed *b, struct nf_trial *t)
 
     if (rc || t->status == NF_TRIAL_FAILED)
         fail_msg("the trial failed: %d %s %s", rc, nf_error_text(rc), t->message);
+    if (nf_trial_implausible(t, &b->config))
+        fail_msg("the trial cannot be: %s", nf_trial_implausible(t, &b->config));
 }
 
 double bed_best_step(const struct nf_trial *t)
