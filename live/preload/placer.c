@@ -5,46 +5,33 @@
  * a step blocks come in the plan's order; one that is missing or added shifts nothing, as sizes are compared. A plan may also
  * move blocks as the job goes on, which shows in the blocks that come and go: pages go to another node and keep their addresses. */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/base/job-placer.h"
-#include "core/model/stream.h"
 #include "live/follow.h"
 #include "live/plan-file.h"
+#include "live/preload/blocks.h"
 #include "live/preload/move-thread.h"
-#include "pool/arena.h"
 
 /* How far a block is looked for: library scratch comes and goes between the plan's. */
 enum { LOOK_AHEAD = 256 };
-enum { NO_ENTRY = UINT32_MAX, NO_TIER = 0xff, NOWHERE = UINT32_MAX };
+enum { NO_ENTRY = UINT32_MAX, NOWHERE = UINT32_MAX };
 /* Where pages are is looked at once, at the end of this followed step: the first ones have pages that nobody touched yet. */
 enum { CHECKED_STEP = 2 };
 
-struct block {
-    uint32_t entry; /* NO_ENTRY: not of the plan */
-    uint32_t pages; /* 0: none begins there */
-};
-
 static struct {
-    pthread_mutex_t lock;
     struct nf_plan_file *plan; /* NULL: there is none */
     const uint32_t *sequence;
     const struct nf_plan_group *groups;
     const struct nf_plan_entry *entries;
     const uint8_t *page_tiers;
-    struct nf_arena arena;
-    char *memory;
-    uint32_t n_pages;
-    uint8_t *tier;        /* of each page, NO_TIER before its first use */
-    struct block *blocks; /* by first page */
+    uint32_t *entry;      /* of the block that begins at a page; NO_ENTRY: not of the plan */
     uint8_t *taken;       /* by entry of the running group */
     uint32_t *born_at;    /* first page of the running step's block, by entry; NOWHERE: none. NULL: nothing moves */
     uint32_t *holder;     /* the same of what a slot carries */
@@ -54,20 +41,13 @@ static struct {
     bool moves, checked;
     uint32_t group, cursor, step;
     uint64_t near_pages;
-    bool training, child;
-} placer = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    bool training;
+} placer;
 
 static void count(_Atomic uint64_t *counter, uint64_t n)
 {
-    if (!placer.child)
+    if (!nf_blocks.child)
         atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
-static void *zeroes(size_t bytes)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    return p == MAP_FAILED ? NULL : p;
 }
 
 static bool fits(uint64_t at, uint64_t n, size_t each, uint64_t size)
@@ -141,21 +121,12 @@ static bool is_sound(const struct nf_plan_file *f, uint64_t size)
 
 static struct nf_plan_file *map_plan(const char *path)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    struct stat s;
-    void *p;
+    size_t size;
+    struct nf_plan_file *f = nf_blocks_map_file(path, sizeof *f, &size);
 
-    if (fd < 0)
-        return NULL;
-    p = fstat(fd, &s) || (size_t)s.st_size < sizeof(struct nf_plan_file)
-            ? MAP_FAILED
-            : mmap(NULL, (size_t)s.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (p == MAP_FAILED)
-        return NULL;
-    if (is_sound(p, (uint64_t)s.st_size))
-        return p;
-    munmap(p, (size_t)s.st_size);
+    if (!f || is_sound(f, size))
+        return f;
+    munmap(f, size);
     return NULL;
 }
 
@@ -168,55 +139,28 @@ static void enter_group(uint32_t group)
 
 static bool move(void *context, const struct nf_plan_move *m);
 
-static void take_lock(void)
-{
-    pthread_mutex_lock(&placer.lock);
-}
-
-static void give_lock(void)
-{
-    pthread_mutex_unlock(&placer.lock);
-}
-
-/* A child has a copy of every block. It places none of its own: the plan is its parent's. */
-static void go_on_in_child(void)
-{
-    pthread_mutex_init(&placer.lock, NULL);
-    placer.child = true;
-    nf_move_thread_forget();
-}
-
 __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv(NF_PLAN_ENV);
     struct nf_plan_file *f = path ? map_plan(path) : NULL;
-    uint64_t pages;
 
-    if (!f)
+    /* A huge page holds parts of several blocks: binding one would take its neighbours along. Only where nothing is bound, the
+     * job keeps the pages that it has alone. */
+    if (!f || !nf_blocks_begin(f->arena_bytes, f->node[0] >= 0, nf_move_thread_forget))
         return;
-    pages = f->arena_bytes / NF_PAGE_BYTES;
     placer.sequence = (const void *)((const char *)f + f->sequence_at);
     placer.groups = (const void *)((const char *)f + f->groups_at);
     placer.entries = (const void *)((const char *)f + f->entries_at);
     placer.page_tiers = (const uint8_t *)f + f->page_tiers_at;
-    placer.n_pages = pages < NF_ARENA_PAGES_MAX ? (uint32_t)pages : NF_ARENA_PAGES_MAX;
-    placer.memory = zeroes((size_t)placer.n_pages * NF_PAGE_BYTES);
-    placer.tier = zeroes(placer.n_pages);
-    placer.blocks = zeroes(placer.n_pages * sizeof *placer.blocks);
-    placer.taken = zeroes(f->n_entries + (size_t)1);
-    if (!placer.memory || !placer.tier || !placer.blocks || !placer.taken ||
-        nf_arena_init(&placer.arena, placer.n_pages) || pthread_atfork(take_lock, give_lock, go_on_in_child))
+    placer.entry = nf_blocks_zeroes(nf_blocks.n_pages * sizeof *placer.entry);
+    placer.taken = nf_blocks_zeroes(f->n_entries + (size_t)1);
+    if (!placer.entry || !placer.taken)
         return;
-    /* A huge page holds parts of several blocks: binding one would take its neighbours along. Only where nothing is bound, the
-     * job keeps the pages that it has alone. */
-    if (f->node[0] >= 0)
-        madvise(placer.memory, (size_t)placer.n_pages * NF_PAGE_BYTES, MADV_NOHUGEPAGE);
-    memset(placer.tier, NO_TIER, placer.n_pages);
     if (f->n_ops) {
         placer.storages = (const void *)((const char *)f + f->storages_at);
-        placer.born_at = zeroes((f->n_entries + (size_t)1) * sizeof *placer.born_at);
-        placer.holder = zeroes((f->n_slots + (size_t)1) * sizeof *placer.holder);
-        placer.slot_gone = zeroes((f->n_slots + (size_t)1) * sizeof *placer.slot_gone);
+        placer.born_at = nf_blocks_zeroes((f->n_entries + (size_t)1) * sizeof *placer.born_at);
+        placer.holder = nf_blocks_zeroes((f->n_slots + (size_t)1) * sizeof *placer.holder);
+        placer.slot_gone = nf_blocks_zeroes((f->n_slots + (size_t)1) * sizeof *placer.slot_gone);
         if (!placer.born_at || !placer.holder || !placer.slot_gone)
             return;
         memset(placer.born_at, 0xff, f->n_entries * sizeof *placer.born_at);
@@ -260,7 +204,7 @@ static void bind_run(uint32_t first, uint32_t pages, uint8_t tier)
     if (node < 0 || node >= (int)(sizeof mask * 8))
         return;
     mask[(size_t)node / (sizeof *mask * 8)] = 1ul << ((size_t)node % (sizeof *mask * 8));
-    if (syscall(SYS_mbind, placer.memory + (size_t)first * NF_PAGE_BYTES, bytes, MPOL_BIND, mask, sizeof mask * 8,
+    if (syscall(SYS_mbind, nf_blocks_at(first), bytes, MPOL_BIND, mask, sizeof mask * 8,
                 MPOL_MF_MOVE))
         count(&placer.plan->unbound_bytes, bytes);
 }
@@ -289,18 +233,18 @@ static void place_pages(uint32_t first, uint32_t pages, uint32_t entry)
             count(&f->spilled_bytes, NF_PAGE_BYTES);
         tier = full ? (uint8_t)(f->n_tiers - 1) : tier;
         placer.near_pages += !tier;
-        if (run && (placer.tier[first + i] == tier || tier != placer.tier[first + i - 1])) {
-            bind_run(first + i - run, run, placer.tier[first + i - 1]);
+        if (run && (nf_blocks.tier[first + i] == tier || tier != nf_blocks.tier[first + i - 1])) {
+            bind_run(first + i - run, run, nf_blocks.tier[first + i - 1]);
             run = 0;
         }
-        if (placer.tier[first + i] != tier) {
-            placer.tier[first + i] = tier;
+        if (nf_blocks.tier[first + i] != tier) {
+            nf_blocks.tier[first + i] = tier;
             run++;
         }
     }
     if (run)
-        bind_run(first + pages - run, run, placer.tier[first + pages - 1]);
-    if (!placer.child)
+        bind_run(first + pages - run, run, nf_blocks.tier[first + pages - 1]);
+    if (!nf_blocks.child)
         tell_near();
 }
 
@@ -326,7 +270,7 @@ static void move_pages(uint32_t first, uint32_t n, uint8_t tier)
     uint32_t end = first + n;
 
     for (uint32_t i = first; i <= end; i++) {
-        bool goes = i < end && placer.tier[i] != run.tier;
+        bool goes = i < end && nf_blocks.tier[i] != run.tier;
 
         if (goes && !run.tier && placer.near_pages >= room) {
             count(&placer.plan->spilled_bytes, NF_PAGE_BYTES);
@@ -334,8 +278,8 @@ static void move_pages(uint32_t first, uint32_t n, uint8_t tier)
         }
         if (goes) {
             placer.near_pages += !run.tier;
-            placer.near_pages -= !placer.tier[i];
-            placer.tier[i] = run.tier;
+            placer.near_pages -= !nf_blocks.tier[i];
+            nf_blocks.tier[i] = run.tier;
             run.first = run.pages ? run.first : i;
             run.pages++;
         } else if (run.pages) {
@@ -353,7 +297,7 @@ static bool move(void *context, const struct nf_plan_move *m)
     const struct nf_plan_storage *s = &placer.storages[m->storage];
     uint32_t first = s->slot >= 0 ? placer.holder[s->slot] : s->entry != NF_PLAN_NONE ? placer.born_at[s->entry] : NOWHERE;
 
-    if (first == NOWHERE || m->n_pages > placer.blocks[first].pages || m->first_page > placer.blocks[first].pages - m->n_pages)
+    if (first == NOWHERE || m->n_pages > nf_blocks.pages[first] || m->first_page > nf_blocks.pages[first] - m->n_pages)
         return false;
     move_pages(first + m->first_page, m->n_pages, (uint8_t)m->to_tier);
     return true;
@@ -368,7 +312,7 @@ static void begin_planned(void)
         uint32_t first = s->slot >= 0 ? placer.holder[s->slot] : NOWHERE;
         bool near = i >= placer.plan->n_storages;
 
-        if (first == NOWHERE || placer.blocks[first].pages != s->pages)
+        if (first == NOWHERE || nf_blocks.pages[first] != s->pages)
             continue;
         for (uint32_t k = 0, n; k < s->pages; k += n) {
             const uint8_t *tier = placer.page_tiers + s->pages_at + k;
@@ -386,8 +330,8 @@ static void cancelled(const struct nf_move_run *run)
 {
     count(&placer.plan->cancelled_bytes, (uint64_t)run->pages * NF_PAGE_BYTES);
     for (uint32_t i = run->first; i < run->first + run->pages; i++) {
-        placer.near_pages -= !placer.tier[i];
-        placer.tier[i] = NO_TIER;
+        placer.near_pages -= !nf_blocks.tier[i];
+        nf_blocks.tier[i] = NF_BLOCKS_NO_TIER;
     }
 }
 
@@ -395,7 +339,7 @@ static void cancelled(const struct nf_move_run *run)
 static bool leave(uint32_t first, uint32_t *gone)
 {
     bool known = false;
-    uint32_t entry = placer.blocks[first].entry;
+    uint32_t entry = placer.entry[first];
     int32_t slot = entry == NO_ENTRY ? -1 : placer.entries[entry].slot;
 
     if (entry != NO_ENTRY && placer.born_at[entry] == first) {
@@ -409,7 +353,7 @@ static bool leave(uint32_t first, uint32_t *gone)
         known = true;
     }
     if (placer.plan->helper)
-        nf_move_thread_settle(first, placer.blocks[first].pages, cancelled);
+        nf_move_thread_settle(first, nf_blocks.pages[first], cancelled);
     return known;
 }
 
@@ -421,24 +365,24 @@ static void check_pages(void)
     int node[BATCH];
     uint8_t tier[BATCH];
 
-    for (uint32_t i = 0; i < placer.n_pages;) {
-        uint32_t n = 0, left = placer.blocks[i].pages;
+    for (uint32_t i = 0; i < nf_blocks.n_pages;) {
+        uint32_t n = 0, left = nf_blocks.pages[i];
 
-        if (!left || placer.blocks[i].entry == NO_ENTRY) {
+        if (!left || placer.entry[i] == NO_ENTRY) {
             i += left ? left : 1;
             continue;
         }
         for (; left; left -= n, i += n) {
             n = left < BATCH ? left : BATCH;
             for (uint32_t k = 0; k < n; k++) {
-                pages[k] = placer.memory + (size_t)(i + k) * NF_PAGE_BYTES;
-                tier[k] = placer.tier[i + k];
+                pages[k] = nf_blocks_at(i + k);
+                tier[k] = nf_blocks.tier[i + k];
             }
             if (syscall(SYS_move_pages, 0, (unsigned long)n, pages, NULL, node, 0))
                 continue;
             for (uint32_t k = 0; k < n; k++) {
                 /* A negative number: nobody has touched it. */
-                if (node[k] >= 0 && tier[k] != NO_TIER)
+                if (node[k] >= 0 && tier[k] != NF_BLOCKS_NO_TIER)
                     count(node[k] == placer.plan->node[tier[k]] ? &placer.plan->right_pages : &placer.plan->wrong_pages, 1);
             }
         }
@@ -466,59 +410,47 @@ static void end_moves(void)
 
 static void *allocate(size_t alignment, size_t bytes)
 {
-    uint64_t pages = ((uint64_t)bytes + NF_PAGE_BYTES - 1) / NF_PAGE_BYTES;
     struct nf_plan_file *f = placer.plan;
     uint32_t entry, first;
     int saved_errno = errno;
 
-    if (!f || placer.child || bytes < NF_PLAN_MIN_BYTES || alignment > NF_PAGE_BYTES || pages > placer.n_pages)
+    if (!f || !nf_blocks_wants(alignment, bytes, NF_PLAN_MIN_BYTES))
         return NULL;
-    pthread_mutex_lock(&placer.lock);
+    pthread_mutex_lock(&nf_blocks.lock);
     entry = find_entry(bytes);
     if (placer.moves) /* before it: room is made for it */
         nf_follower_born(&placer.follower, entry == NO_ENTRY ? NF_PLAN_NONE : entry - placer.groups[placer.group].first);
-    first = nf_arena_take(&placer.arena, entry == NO_ENTRY ? 0 : placer.entries[entry].address, (uint32_t)pages);
+    first = nf_blocks_take(entry == NO_ENTRY ? 0 : placer.entries[entry].address, bytes);
     if (first == NF_ARENA_NONE) {
         count(&f->refused, 1);
     } else {
-        placer.blocks[first] = (struct block){entry, (uint32_t)pages};
+        placer.entry[first] = entry;
         if (placer.moves && entry != NO_ENTRY)
             placer.born_at[entry] = first;
-        place_pages(first, (uint32_t)pages, entry);
+        place_pages(first, nf_blocks.pages[first], entry);
         count_block(bytes, entry != NO_ENTRY);
         if (placer.moves)
             nf_follower_placed(&placer.follower);
     }
-    pthread_mutex_unlock(&placer.lock);
+    pthread_mutex_unlock(&nf_blocks.lock);
     errno = saved_errno;
-    return first == NF_ARENA_NONE ? NULL : placer.memory + (size_t)first * NF_PAGE_BYTES;
-}
-
-static bool owns(const void *block)
-{
-    return placer.plan && (uintptr_t)block - (uintptr_t)placer.memory < (uint64_t)placer.n_pages * NF_PAGE_BYTES;
-}
-
-static uint32_t page_of(const void *block)
-{
-    return (uint32_t)(((uintptr_t)block - (uintptr_t)placer.memory) / NF_PAGE_BYTES);
+    return first == NF_ARENA_NONE ? NULL : nf_blocks_at(first);
 }
 
 static void release(void *block)
 {
-    uint32_t first = page_of(block), entry, gone;
+    uint32_t first = nf_blocks_page(block), entry, gone;
     int saved_errno = errno;
     bool known = false;
 
-    pthread_mutex_lock(&placer.lock);
-    entry = placer.blocks[first].entry;
-    if (placer.moves && !placer.child)
+    pthread_mutex_lock(&nf_blocks.lock);
+    entry = placer.entry[first];
+    if (placer.moves && !nf_blocks.child)
         known = leave(first, &gone);
-    for (uint32_t i = 0; i < placer.blocks[first].pages; i++)
-        placer.near_pages -= !placer.tier[first + i];
-    if (placer.blocks[first].pages)
-        nf_arena_give(&placer.arena, first);
-    placer.blocks[first] = (struct block){NO_ENTRY, 0};
+    for (uint32_t i = 0; i < nf_blocks.pages[first]; i++)
+        placer.near_pages -= !nf_blocks.tier[first + i];
+    nf_blocks_give(first);
+    placer.entry[first] = NO_ENTRY;
     /* It was not the one that lives on: the next of its size may be. */
     if (!placer.training && entry != NO_ENTRY) {
         uint32_t i = entry - placer.groups[placer.group].first;
@@ -528,37 +460,32 @@ static void release(void *block)
     }
     if (known) /* after it: it has made room */
         nf_follower_gone(&placer.follower, gone);
-    if (!placer.child)
+    if (!nf_blocks.child)
         tell_near();
-    pthread_mutex_unlock(&placer.lock);
+    pthread_mutex_unlock(&nf_blocks.lock);
     errno = saved_errno;
-}
-
-static size_t usable(const void *block)
-{
-    return (size_t)placer.blocks[page_of(block)].pages * NF_PAGE_BYTES;
 }
 
 static void training(void)
 {
-    if (!placer.plan || placer.child)
+    if (!placer.plan || nf_blocks.child)
         return;
-    pthread_mutex_lock(&placer.lock);
+    pthread_mutex_lock(&nf_blocks.lock);
     atomic_fetch_add(&placer.plan->jobs, 1);
     placer.training = true;
     /* Not at load: a job may close its files and fork before it trains. */
     if (placer.moves && placer.plan->helper)
         nf_move_thread_start(bind_run);
-    pthread_mutex_unlock(&placer.lock);
+    pthread_mutex_unlock(&nf_blocks.lock);
 }
 
 static void step(void)
 {
     bool followed;
 
-    if (!placer.plan || placer.child || !placer.training)
+    if (!placer.plan || nf_blocks.child || !placer.training)
         return;
-    pthread_mutex_lock(&placer.lock);
+    pthread_mutex_lock(&nf_blocks.lock);
     if (placer.moves)
         end_moves();
     placer.step += placer.step + 1 < placer.plan->n_sequence;
@@ -569,16 +496,16 @@ static void step(void)
         begin_planned();
     if (placer.moves)
         nf_follower_enter(&placer.follower, placer.group == placer.plan->steady);
-    pthread_mutex_unlock(&placer.lock);
+    pthread_mutex_unlock(&nf_blocks.lock);
 }
 
 static void boundary(uint64_t op)
 {
-    if (!placer.moves || placer.child || !placer.training)
+    if (!placer.moves || nf_blocks.child || !placer.training)
         return;
-    pthread_mutex_lock(&placer.lock);
+    pthread_mutex_lock(&nf_blocks.lock);
     nf_follower_op(&placer.follower, op);
-    pthread_mutex_unlock(&placer.lock);
+    pthread_mutex_unlock(&nf_blocks.lock);
 }
 
 static uint32_t entry_named(uint64_t name, uint32_t pages)
@@ -595,27 +522,27 @@ static uint32_t entry_named(uint64_t name, uint32_t pages)
 /* A block takes the place of an entry in the plan. */
 static void become(uint32_t first, uint32_t entry)
 {
-    uint32_t pages = placer.blocks[first].pages;
+    uint32_t pages = nf_blocks.pages[first];
 
-    placer.blocks[first].entry = entry;
+    placer.entry[first] = entry;
     if (entry != NO_ENTRY)
         placer.born_at[entry] = first;
     for (uint32_t i = first; i < first + pages; i++)
-        placer.near_pages -= !placer.tier[i];
+        placer.near_pages -= !nf_blocks.tier[i];
     place_pages(first, pages, entry);
 }
 
 /* Before the first step ends blocks are known by their sizes only: of several of one size each is the right one by its name. */
 static void named(const void *block, uint64_t name)
 {
-    uint32_t first = page_of(block), have, want, other;
+    uint32_t first = nf_blocks_page(block), have, want, other;
 
-    if (!placer.moves || placer.child)
+    if (!placer.moves || nf_blocks.child)
         return;
-    pthread_mutex_lock(&placer.lock);
-    have = placer.blocks[first].entry;
-    if (placer.group == placer.plan->before && placer.blocks[first].pages && (have == NO_ENTRY || placer.entries[have].name != name) &&
-        (want = entry_named(name, placer.blocks[first].pages)) != NO_ENTRY) {
+    pthread_mutex_lock(&nf_blocks.lock);
+    have = placer.entry[first];
+    if (placer.group == placer.plan->before && nf_blocks.pages[first] && (have == NO_ENTRY || placer.entries[have].name != name) &&
+        (want = entry_named(name, nf_blocks.pages[first])) != NO_ENTRY) {
         other = placer.born_at[want];
         if (have != NO_ENTRY)
             placer.born_at[have] = NOWHERE;
@@ -627,14 +554,14 @@ static void named(const void *block, uint64_t name)
         become(first, want);
         placer.cursor = 0;
     }
-    pthread_mutex_unlock(&placer.lock);
+    pthread_mutex_unlock(&nf_blocks.lock);
 }
 
 __attribute__((visibility("default"))) const struct nf_job_placer nf_job_placer_library = {
     .allocate = allocate,
-    .owns = owns,
+    .owns = nf_blocks_own,
     .release = release,
-    .usable = usable,
+    .usable = nf_blocks_usable,
     .training = training,
     .step = step,
     .boundary = boundary,

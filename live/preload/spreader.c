@@ -13,37 +13,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/base/job-placer.h"
-#include "core/model/stream.h"
+#include "live/preload/blocks.h"
 #include "live/spread-file.h"
-#include "pool/arena.h"
 
 /* Pages in one call: their arrays fit a thread's stack. */
-enum { BATCH = 512, NO_TIER = 0xff, MASK_LONGS = 16, LONG_BITS = 8 * sizeof(long) };
+enum { BATCH = 512, MASK_LONGS = 16, LONG_BITS = 8 * sizeof(long) };
 
 static struct {
-    pthread_mutex_t lock;
     struct nf_spread_file *file; /* NULL: there is none */
-    struct nf_arena arena;
-    char *memory;
-    uint32_t n_pages;
-    uint8_t *tier;   /* of each page, NO_TIER before its first use */
-    uint32_t *pages; /* of the block that begins there; 0: none does */
     uint32_t turn, left; /* whose turn it is, pages that are left of it */
     uint32_t steps;
-    bool training, child;
-} spreader = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static void *zeroes(size_t bytes)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    return p == MAP_FAILED ? NULL : p;
-}
+    bool training;
+} spreader;
 
 static bool is_sound(const struct nf_spread_file *f)
 {
@@ -58,57 +43,23 @@ static bool is_sound(const struct nf_spread_file *f)
 
 static struct nf_spread_file *map_file(const char *path)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    struct nf_spread_file *f;
-    struct stat s;
+    size_t size;
+    struct nf_spread_file *f = nf_blocks_map_file(path, sizeof *f, &size);
 
-    if (fd < 0)
-        return NULL;
-    f = fstat(fd, &s) || (size_t)s.st_size < sizeof *f ? MAP_FAILED : mmap(NULL, sizeof *f, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (f == MAP_FAILED)
-        return NULL;
-    if (is_sound(f))
+    if (!f || is_sound(f))
         return f;
-    munmap(f, sizeof *f);
+    munmap(f, size);
     return NULL;
-}
-
-static void take_lock(void)
-{
-    pthread_mutex_lock(&spreader.lock);
-}
-
-static void give_lock(void)
-{
-    pthread_mutex_unlock(&spreader.lock);
-}
-
-/* A child has a copy of every block and places none of its own. */
-static void go_on_in_child(void)
-{
-    pthread_mutex_init(&spreader.lock, NULL);
-    spreader.child = true;
 }
 
 __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv(NF_SPREAD_ENV);
     struct nf_spread_file *f = path ? map_file(path) : NULL;
-    uint64_t pages;
 
-    if (!f)
+    /* A huge page would take the turns of 512. */
+    if (!f || !nf_blocks_begin(f->arena_bytes, true, NULL))
         return;
-    pages = f->arena_bytes / NF_PAGE_BYTES;
-    spreader.n_pages = pages < NF_ARENA_PAGES_MAX ? (uint32_t)pages : NF_ARENA_PAGES_MAX;
-    spreader.memory = zeroes((size_t)spreader.n_pages * NF_PAGE_BYTES);
-    spreader.tier = zeroes(spreader.n_pages);
-    spreader.pages = zeroes(spreader.n_pages * sizeof *spreader.pages);
-    if (!spreader.memory || !spreader.tier || !spreader.pages || nf_arena_init(&spreader.arena, spreader.n_pages) ||
-        pthread_atfork(take_lock, give_lock, go_on_in_child))
-        return;
-    madvise(spreader.memory, (size_t)spreader.n_pages * NF_PAGE_BYTES, MADV_NOHUGEPAGE); /* one would take the turns of 512 */
-    memset(spreader.tier, NO_TIER, spreader.n_pages);
     spreader.turn = f->n_tiers - 1;
     spreader.file = f;
 }
@@ -138,67 +89,45 @@ static void touch_new(uint32_t first, uint32_t pages)
 {
     unsigned long before[MASK_LONGS] = {0};
     int mode = MPOL_DEFAULT;
-    uint8_t preferred = NO_TIER;
+    uint8_t preferred = NF_BLOCKS_NO_TIER;
 
     for (uint32_t i = first; i < first + pages; i++) {
-        if (spreader.tier[i] != NO_TIER)
+        if (nf_blocks.tier[i] != NF_BLOCKS_NO_TIER)
             continue;
-        if (preferred == NO_TIER)
+        if (preferred == NF_BLOCKS_NO_TIER)
             syscall(SYS_get_mempolicy, &mode, before, MASK_LONGS * LONG_BITS, NULL, 0);
-        spreader.tier[i] = deal();
-        if (spreader.tier[i] != preferred)
-            prefer(preferred = spreader.tier[i]);
-        *(volatile char *)(spreader.memory + (size_t)i * NF_PAGE_BYTES) = 0;
+        nf_blocks.tier[i] = deal();
+        if (nf_blocks.tier[i] != preferred)
+            prefer(preferred = nf_blocks.tier[i]);
+        *(volatile char *)nf_blocks_at(i) = 0;
     }
-    if (preferred != NO_TIER)
+    if (preferred != NF_BLOCKS_NO_TIER)
         syscall(SYS_set_mempolicy, mode, mode == MPOL_DEFAULT ? NULL : before, mode == MPOL_DEFAULT ? 0 : MASK_LONGS * LONG_BITS + 1);
 }
 
 static void *allocate(size_t alignment, size_t bytes)
 {
-    uint64_t pages = ((uint64_t)bytes + NF_PAGE_BYTES - 1) / NF_PAGE_BYTES;
     uint32_t first;
     int saved_errno = errno;
 
-    if (!spreader.file || spreader.child || bytes < NF_SPREAD_MIN_BYTES || alignment > NF_PAGE_BYTES || pages > spreader.n_pages)
+    if (!spreader.file || !nf_blocks_wants(alignment, bytes, NF_SPREAD_MIN_BYTES))
         return NULL;
-    pthread_mutex_lock(&spreader.lock);
-    first = nf_arena_take(&spreader.arena, 0, (uint32_t)pages);
-    if (first == NF_ARENA_NONE) {
+    pthread_mutex_lock(&nf_blocks.lock);
+    first = nf_blocks_take(0, bytes);
+    if (first == NF_ARENA_NONE)
         atomic_fetch_add(&spreader.file->refused, 1);
-    } else {
-        spreader.pages[first] = (uint32_t)pages;
-        touch_new(first, (uint32_t)pages);
-    }
-    pthread_mutex_unlock(&spreader.lock);
+    else
+        touch_new(first, nf_blocks.pages[first]);
+    pthread_mutex_unlock(&nf_blocks.lock);
     errno = saved_errno;
-    return first == NF_ARENA_NONE ? NULL : spreader.memory + (size_t)first * NF_PAGE_BYTES;
-}
-
-static bool owns(const void *block)
-{
-    return spreader.file && (uintptr_t)block - (uintptr_t)spreader.memory < (uint64_t)spreader.n_pages * NF_PAGE_BYTES;
-}
-
-static uint32_t page_of(const void *block)
-{
-    return (uint32_t)(((uintptr_t)block - (uintptr_t)spreader.memory) / NF_PAGE_BYTES);
+    return first == NF_ARENA_NONE ? NULL : nf_blocks_at(first);
 }
 
 static void release(void *block)
 {
-    uint32_t first = page_of(block);
-
-    pthread_mutex_lock(&spreader.lock);
-    if (spreader.pages[first])
-        nf_arena_give(&spreader.arena, first);
-    spreader.pages[first] = 0;
-    pthread_mutex_unlock(&spreader.lock);
-}
-
-static size_t usable(const void *block)
-{
-    return (size_t)spreader.pages[page_of(block)] * NF_PAGE_BYTES;
+    pthread_mutex_lock(&nf_blocks.lock);
+    nf_blocks_give(nf_blocks_page(block));
+    pthread_mutex_unlock(&nf_blocks.lock);
 }
 
 /* --- what the job has besides --- */
@@ -217,7 +146,7 @@ static void each_present(int map, uintptr_t from, uintptr_t to, void (*take)(voi
         for (size_t i = 0; got > 0 && i < (size_t)got / sizeof *entry; i++) {
             void *page = (void *)(at + i * NF_PAGE_BYTES);
 
-            if (entry[i] >> 63 && !owns(page))
+            if (entry[i] >> 63 && !nf_blocks_own(page))
                 pages[n++] = page;
         }
         if (n)
@@ -281,14 +210,14 @@ static void count_blocks(void)
     int node[BATCH];
     uint32_t which[BATCH];
 
-    for (uint32_t i = 0; i < spreader.n_pages;) {
+    for (uint32_t i = 0; i < nf_blocks.n_pages;) {
         unsigned long n = 0;
 
-        for (; i < spreader.n_pages && n < BATCH; i++) {
-            if (spreader.tier[i] == NO_TIER)
+        for (; i < nf_blocks.n_pages && n < BATCH; i++) {
+            if (nf_blocks.tier[i] == NF_BLOCKS_NO_TIER)
                 continue;
             which[n] = i;
-            pages[n++] = spreader.memory + (size_t)i * NF_PAGE_BYTES;
+            pages[n++] = nf_blocks_at(i);
         }
         if (!n || syscall(SYS_move_pages, 0, n, pages, NULL, node, 0))
             continue;
@@ -297,14 +226,14 @@ static void count_blocks(void)
 
             if (t < spreader.file->n_tiers)
                 atomic_fetch_add(&spreader.file->blocks[t], 1);
-            atomic_fetch_add(&spreader.file->wrong, t != spreader.tier[which[k]]);
+            atomic_fetch_add(&spreader.file->wrong, t != nf_blocks.tier[which[k]]);
         }
     }
 }
 
 static void training(void)
 {
-    if (!spreader.file || spreader.child)
+    if (!spreader.file || nf_blocks.child)
         return;
     atomic_fetch_add(&spreader.file->jobs, 1);
     spreader.training = true;
@@ -312,9 +241,9 @@ static void training(void)
 
 static void step(void)
 {
-    if (!spreader.file || spreader.child || !spreader.training)
+    if (!spreader.file || nf_blocks.child || !spreader.training)
         return;
-    pthread_mutex_lock(&spreader.lock);
+    pthread_mutex_lock(&nf_blocks.lock);
     spreader.steps++;
     if (spreader.steps == 1)
         each_other(deal_out);
@@ -323,7 +252,7 @@ static void step(void)
         each_other(count_others);
         atomic_store(&spreader.file->looked, 1);
     }
-    pthread_mutex_unlock(&spreader.lock);
+    pthread_mutex_unlock(&nf_blocks.lock);
 }
 
 static void boundary(uint64_t op)
@@ -336,9 +265,9 @@ static void named(const void *block, uint64_t name)
 
 __attribute__((visibility("default"))) const struct nf_job_placer nf_job_placer_library = {
     .allocate = allocate,
-    .owns = owns,
+    .owns = nf_blocks_own,
     .release = release,
-    .usable = usable,
+    .usable = nf_blocks_usable,
     .training = training,
     .step = step,
     .boundary = boundary,

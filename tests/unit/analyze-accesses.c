@@ -105,10 +105,7 @@ static const char page_fault[] =
 
 static void init(struct report_sample *m)
 {
-    report_init(m, "[]");
-    report_add_profile(m);
-    report_add_replay(m, 256 * MIB);
-    report_add_blocks(m, 1);
+    report_known(m, 1);
 }
 
 static void test_audit(void **state)
@@ -121,8 +118,7 @@ static void test_audit(void **state)
     run(&m, "INSERT INTO sample_event VALUES(1, 0, 'first:touch', 1, 2, 0, 0, 1, 0, 255, 'a page')");
     see_all(&seen);
     add_sightings(&m, &seen);
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "summary.md", "## What the accesses are known from");
     report_has(&m, "summary.md", "| page-fault | page-fault | validated | 4.00 KiB | 1 | observed |");
     report_has(&m, "summary.md", "| page-fault | 990 | 900 | 11 | 22 | 33 | 4 | 42 | 10 | 1.0 % | 5 | 6 |");
@@ -177,8 +173,7 @@ static void test_partly_watched(void **state)
     run(&m, "UPDATE observation SET boundary_ops = 64, rw = 'inferred', arena_base = 268435456, arena_bytes = 16777216");
     see(&seen, 0, 0, 0, 4 * MIB, NF_RW_READ, true);
     add_sightings(&m, &seen);
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "audit.csv", "\nseen earlier,8388608,0.6666666667,2,");
     report_has(&m, "summary.md", "228.00 MiB were declared of tensors outside the memory this source watches, and are not compared");
     report_has(&m, "summary.md", "every 64 ops");
@@ -192,8 +187,7 @@ static void test_no_source(void **state)
     struct report_sample m;
 
     init(&m);
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "summary.md", "## What the accesses are known from\n\nAccesses rest on the framework's word; capture with "
                                  "--source page-fault to check them.\n");
     report_lacks(&m, "summary.md", "Audit");
@@ -271,8 +265,7 @@ static void test_sampled_only(void **state)
     init(&m);
     run(&m, "INSERT INTO observation(id, pass_id, source, evidence, validated, resolution_bytes, boundary_ops, rw, samples) "
             "VALUES(1, 2, 'pebs', 2, 0, 64, 0, 'observed', 0)");
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "summary.md", "| pebs | pebs | not validated on hardware | 64 B | none | observed |");
     report_has(&m, "summary.md", "pebs, not validated on hardware: without notes.");
     report_has(&m, "summary.md", "No audit: no source beside the framework saw this step class");
@@ -292,8 +285,7 @@ static void test_damaged(void **state)
     see_all(&seen);
     add_sightings(&m, &seen);
     run(&m, "UPDATE sighting_chunk SET crc32 = crc32 + 1");
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "summary.md", "No audit: ");
     report_has(&m, "summary.md", "Slowdown against all-near");
     assert_true(report_exists(&m, "sources.csv"));
@@ -319,15 +311,13 @@ static void test_hostile(void **state)
         nf_query_bind_text(q, 1, report_hostile);
         report_insert(m.s, q);
     }
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "index.html", "on tensor 1 (parameter &lt;script&gt;alert('x')&lt;/script&gt;");
     report_lacks(&m, "audit.csv", "\x01");
     report_lacks(&m, "index.html", "\xff");
     /* Numbers that no nearfar writes. */
     run(&m, "UPDATE observation SET evidence = 77, resolution_bytes = -1, boundary_ops = -5, samples = -3, lost = 9223372036854775807");
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_deinit(&m);
 }
 

@@ -70,9 +70,7 @@ static void test_everything(void **state)
 {
     struct report_sample m;
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
+    report_known(&m, 0);
     report_use_real_tiers(&m);
     add_trials(&m, "all-near", 1, NF_OVERLAP_FULL, 0, 1.05e6);
     add_trials(&m, "all-near", 1, NF_OVERLAP_NONE, 0, 1.05e6);
@@ -83,8 +81,7 @@ static void test_everything(void **state)
     account(&m);
     add_live(&m);
     add_recaptures(&m);
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     is(&m, "fidelity.csv",
        "what,fitted,mode,replay,replay_low,replay_high,real,real_low,real_high,error,n,evidence,state,says\n"
        "consistency: all-near step / captured bare step,the captured step,overlap=full,1.06,1.05,1.07,1,unknown,unknown,"
@@ -310,9 +307,7 @@ static void test_nothing(void **state)
 {
     struct report_sample m;
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
+    report_known(&m, 0);
     add_trials(&m, "all-near", 1, NF_OVERLAP_ASAP, 0, 1e5);
     assert_int_equal(report_write(&m), 0);
     is(&m, "fidelity.csv",

@@ -32,10 +32,7 @@ static void test_sweep(void **state)
                   {"ratio=10", 0.2, 1.3}, {"ratio=20", 0.2, 1.1}, {"ratio=40", 0.2, 1.2}};
     struct report_sample m;
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
-    report_add_blocks(&m, BLOCKS);
+    report_known(&m, BLOCKS);
     for (int b = 0; b < BLOCKS; b++)
         for (size_t i = 0; i < sizeof ratios / sizeof *ratios; i++) {
             struct report_trial t = {.policy = "interleave", .options = ratios[i].options, .share = ratios[i].share, .block = b,
@@ -43,8 +40,7 @@ static void test_sweep(void **state)
 
             report_add_trial(&m, &t);
         }
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "curve.csv", "\nbest interleave (oracle over 3 ratios),0.1,104857600,overlap=full,0,1,1.4,");
     report_has(&m, "curve.csv", "\nbest interleave (oracle over 3 ratios),0.2,209715200,overlap=full,0,1,1.1,");
     report_has(&m, "curve.csv", "\ninterleave (ratio=40),0.2,209715200,overlap=full,0,1,1.2,");
@@ -64,10 +60,7 @@ static void test_k_repeated(void **state)
     struct report_sample m;
     struct nf_query *q;
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
-    report_add_blocks(&m, BLOCKS);
+    report_known(&m, BLOCKS);
     /* How it was assumed stands in the answer and beside each point; the most of all. */
     q = report_query(m.s, "UPDATE trial SET class_k_share = CASE policy WHEN 'lru' THEN 0.625 ELSE 0.25 END");
     assert_int_equal(nf_query_run(q), 0);
@@ -96,10 +89,7 @@ static void test_known(void **state)
     struct report_sample m;
     struct nf_query *q;
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
-    report_add_blocks(&m, BLOCKS);
+    report_known(&m, BLOCKS);
     /* The real job: 1.25 times slower beside the hog. Replayed: 1.20 (full), 1.30 (none). */
     q = report_query(m.s,
               "INSERT INTO live_run(invocation_id, capture_id, repetition, kind, exit_status, steps, step_ns, evidence)"
@@ -119,8 +109,7 @@ static void test_known(void **state)
             report_add_trial(&m, &hog);
         }
     }
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
 
     /* Medians are exact: the offsets are symmetric. 1.7 / 1.3 at the middle block; all eleven differences one way. */
     report_has(&m, "curve.csv", "\nnear-first,0.2,209715200,overlap=full,0,1,1.7,");
@@ -169,10 +158,7 @@ static void test_rivals(void **state)
     struct report_sample m;
     struct nf_query *q;
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
-    report_add_blocks(&m, BLOCKS);
+    report_known(&m, BLOCKS);
     /* 5 steps; of LRU's 1.47 ms in the middle block (20 % near, none) 0.4 are stalls, of regime-plan's 1.302 ms 0.2. */
     q = report_query(m.s, "UPDATE trial SET memory_ns = 5 * 300000, injected_ns = 5 * 50000, compute_ns = 5 * 650000, stall_ns = CASE policy WHEN "
                           "'lru' THEN 5 * 400000 ELSE 5 * 200000 END WHERE near_share = 0.2 AND overlap = 2");
@@ -188,8 +174,7 @@ static void test_rivals(void **state)
     assert_int_equal(nf_query_run(q), 0);
     q = report_query(m.s, "DELETE FROM trial WHERE policy = 'regime-plan' AND near_share = 0.1 AND block > 4");
     assert_int_equal(nf_query_run(q), 0);
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "rivals.csv", "\n0.2,overlap=none,regime-plan,profile,lru,faster,0.8857142857,0.885");
     report_has(&m, "rivals.csv", "\n0.5,overlap=full,belady,profile and future,lru,slower,1.1,1.1,1.1,11,");
     report_has(&m, "rivals.csv", "\n0.5,overlap=full,belady,profile and future,interleave,not told apart,1,");
@@ -227,8 +212,7 @@ static void test_one_block(void **state)
     report_init(&m, "[]");
     report_add_replay(&m, 20 * MIB);
     report_add_blocks(&m, 1);
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "summary.md", "demo, not publishable (1 block)");
     report_has(&m, "summary.md", "LLC-resident (peak live 20.00 MiB &lt; 4 × 16.00 MiB effective LLC)");
     report_has(&m, "summary.md", "(overlap=full, p = 1, not significant)");
@@ -295,8 +279,7 @@ static void test_left_out(void **state)
     }
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
         report_add_trial(&m, &odd[i]);
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "summary.md", "lru is the fastest policy that does not see the future");
     report_has(&m, "summary.md", "seeing the profile did not win: the best policy that does, plan, against lru: +25");
     report_has(&m, "summary.md",
@@ -327,8 +310,7 @@ static void test_no_durations(void **state)
             report_add_trial(&m, &lru);
         }
     }
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "summary.md", "no slowdown of the job is stated");
     report_has(&m, "summary.md", "Lifetimes inferred, phases inferred, durations unknown.");
     report_has(&m, "provenance.json", "\"durations\": \"unknown\"");
@@ -383,8 +365,7 @@ static void test_record(void **state)
                                          "evidence, binding) SELECT 1, 1, value, 'bind', 0, 3, '[9,130,130]', 2, 'near: node 0' FROM "
                                          "json_each('[0,1]')"));
     report_insert(m.s, report_query(m.s, "UPDATE trial SET steal_ns = 2000 WHERE overlap = 1"));
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "trials-ran.csv", ",60000\noverlap=none"); /* of thirty trials; not told of the others */
     report_has(&m, "trials-ran.csv", ",unknown\n");
     report_has(&m, "live.csv", "\nbound far: node 1,measured-proxy,3,2,2,2,all-far,1.8,2.2,within the band");
@@ -420,8 +401,7 @@ static void test_hostile(void **state)
         report_add_trial(&m, &bad);
         report_add_trial(&m, &worse);
     }
-    assert_int_equal(report_write(&m), 0);
-    report_parses(&m);
+    report_made(&m);
     report_has(&m, "index.html", "&lt;script&gt;alert('x')&lt;/script&gt;");
     report_lacks(&m, "index.html", "\x01");
     report_has(&m, "provenance.json", "\\\"q\\\" a,b");

@@ -1,5 +1,4 @@
 /* A plan from a policy's play over a small step, and the placer that follows it: loaded as a job would have it. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,18 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "core/base/error.h"
-#include "core/base/job-placer.h"
 #include "live/follow.h"
 #include "live/plan-file.h"
 #include "live/plan.h"
 #include "live/play.h"
 #include "pool/policy.h"
+#include "tests/unit/live-bed.h"
 
 enum { PAGE = 4096, OPS = 4 };
 
@@ -195,7 +193,6 @@ static const char *folder; /* with preload/libnearfar-placer.so */
 struct placed {
     struct nf_live_plan plan;
     struct nf_live_placing placing;
-    void *library;
     const struct nf_job_placer *job;
 };
 
@@ -204,10 +201,7 @@ static void load(struct placed *p, const char *policy, double share)
     assert_int_equal(make(&p->plan, policy, share), 0);
     if (nf_live_placing_init(&p->placing, &p->plan, folder))
         fail_msg("%s", nf_error_text(0));
-    setenv(NF_PLAN_ENV, p->placing.preloaded.path, 1);
-    p->library = dlopen(p->placing.preloaded.library, RTLD_NOW | RTLD_LOCAL);
-    assert_non_null(p->library);
-    p->job = dlsym(p->library, "nf_job_placer_library");
+    p->job = bed_load(&p->placing.preloaded);
     assert_non_null(p->job);
 }
 
@@ -226,22 +220,6 @@ static struct nf_live_placed unload(struct placed *p)
     nf_live_plan_deinit(&p->plan);
     return counts; /* the library stays: what it registered for forks would point nowhere */
 }
-
-/* Each test in a process of its own, as each job is. */
-static void in_a_process(void (*test)(void))
-{
-    int status;
-    pid_t pid = fork();
-
-    if (!pid) {
-        test();
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
-#define MUST(truth) ((truth) ? (void)0 : (fprintf(stderr, "line %d: %s\n", __LINE__, #truth), _exit(1)))
 
 static void op(struct placed *p);
 
@@ -287,7 +265,6 @@ static void fork_one(void)
     struct placed p;
     struct nf_live_placed c;
     char *parameter;
-    int status;
     pid_t pid;
 
     load(&p, "near-first", 0.5);
@@ -301,7 +278,7 @@ static void fork_one(void)
         p.job->training(); /* not the parent's */
         _exit(0);
     }
-    MUST(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+    MUST(bed_ended_well(pid));
     MUST(parameter[100] == 7 && p.job->usable(parameter) == 4 * PAGE);
     c = unload(&p);
     MUST(c.jobs == 0);
@@ -313,16 +290,12 @@ static void spoil(void)
     for (size_t at = 0; at < sizeof(struct nf_plan_file); at += 4) {
         struct placed p;
         pid_t pid = fork();
-        int status;
 
         if (!pid) {
             MUST(!make(&p.plan, "lru", 0.5));
             memset(p.plan.data + at, 0xff, 4);
             MUST(!nf_live_placing_init(&p.placing, &p.plan, folder));
-            setenv(NF_PLAN_ENV, p.placing.preloaded.path, 1);
-            p.library = dlopen(p.placing.preloaded.library, RTLD_NOW | RTLD_LOCAL);
-            MUST(p.library);
-            p.job = dlsym(p.library, "nf_job_placer_library");
+            p.job = bed_load(&p.placing.preloaded);
             for (int i = 0; i < 3; i++) {
                 void *block = p.job->allocate(64, 8 * PAGE);
 
@@ -335,8 +308,7 @@ static void spoil(void)
             unload(&p);
             _exit(0);
         }
-        MUST(waitpid(pid, &status, 0) == pid);
-        if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+        if (!bed_ended_well(pid)) {
             fprintf(stderr, "byte %zu of the header\n", at);
             _exit(1);
         }
@@ -345,17 +317,17 @@ static void spoil(void)
 
 static void follows_the_plan(void **state)
 {
-    in_a_process(follow);
+    bed_apart(follow);
 }
 
 static void leaves_children_their_copy(void **state)
 {
-    in_a_process(fork_one);
+    bed_apart(fork_one);
 }
 
 static void survives_a_broken_plan(void **state)
 {
-    in_a_process(spoil);
+    bed_apart(spoil);
 }
 
 /* --- moves --- */
@@ -725,8 +697,8 @@ static void move_by_blocks(void)
 
 static void moves_blocks(void **state)
 {
-    in_a_process(move_blocks);
-    in_a_process(move_by_blocks);
+    bed_apart(move_blocks);
+    bed_apart(move_by_blocks);
 }
 
 static void needs_its_library(void **state)

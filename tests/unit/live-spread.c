@@ -1,6 +1,5 @@
 /* A job whose pages are dealt by weight: how that is asked for, the library that does it, loaded as a job would have it, and what is made of
  * its counts. That pages come to several nodes by their weights is tried in a guest that has several. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,15 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "core/base/error.h"
-#include "core/base/job-placer.h"
 #include "live/spread-file.h"
 #include "live/spread.h"
+#include "tests/unit/live-bed.h"
 
 enum { PAGE = 4096 };
 
@@ -52,19 +50,13 @@ static void weights_are_one_per_tier(void **state)
 
 /* --- the library --- */
 
-#define MUST(truth) ((truth) ? (void)0 : (fprintf(stderr, "line %d: %s: %s\n", __LINE__, #truth, nf_error_text(0)), _exit(1)))
-
 static const struct nf_live_binding alone = {.nodes = {0}, .n_nodes = 1, .weights = {3}};
 
 static const struct nf_job_placer *load(struct nf_live_spread *s)
 {
-    void *library;
-
     MUST(!nf_live_spread_init(s, &alone, 64 * PAGE, folder));
     MUST(!nf_live_spread_enter(s) && !strcmp(getenv(NF_SPREAD_ENV), s->preloaded.path) && strstr(getenv("LD_PRELOAD"), "libnearfar-spreader.so"));
-    library = dlopen(s->preloaded.library, RTLD_NOW | RTLD_LOCAL);
-    MUST(library);
-    return dlsym(library, "nf_job_placer_library");
+    return bed_load(&s->preloaded);
 }
 
 static void deals(void)
@@ -100,7 +92,6 @@ static void forks(void)
     struct nf_live_spread s;
     const struct nf_job_placer *job = load(&s);
     char *block = job->allocate(64, 2 * PAGE);
-    int status;
     pid_t pid;
 
     MUST(block);
@@ -111,7 +102,7 @@ static void forks(void)
         job->step();
         _exit(0);
     }
-    MUST(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+    MUST(bed_ended_well(pid));
     MUST(job->allocate(64, 2 * PAGE) != block);
     nf_live_spread_deinit(&s);
 }
@@ -123,31 +114,14 @@ static void nonsense(void)
 {
     struct nf_live_spread s;
     const struct nf_job_placer *job;
-    void *library;
 
-    MUST(!nf_live_spread_init(&s, &alone, 64 * PAGE, folder) && !nf_live_spread_enter(&s));
+    MUST(!nf_live_spread_init(&s, &alone, 64 * PAGE, folder));
     memset((char *)s.preloaded.file + spoilt, spoilt == offsetof(struct nf_spread_file, weight) ? 0 : 0xff, 4);
-    library = dlopen(s.preloaded.library, RTLD_NOW | RTLD_LOCAL);
-    MUST(library);
-    job = dlsym(library, "nf_job_placer_library");
+    job = bed_load(&s.preloaded);
     MUST(!job->allocate(64, 2 * PAGE) && !job->owns(&s));
     job->training();
     job->step();
     nf_live_spread_deinit(&s);
-}
-
-/* In a process of its own, as each job is. */
-static void in_a_process(void (*test)(void))
-{
-    int status;
-    pid_t pid = fork();
-
-    if (!pid) {
-        test();
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 static void skip_without_nodes(void)
@@ -163,12 +137,12 @@ static void skip_without_nodes(void)
 static void blocks_are_dealt(void **state)
 {
     skip_without_nodes();
-    in_a_process(deals);
+    bed_apart(deals);
 }
 
 static void children_place_nothing(void **state)
 {
-    in_a_process(forks);
+    bed_apart(forks);
 }
 
 static void nonsense_is_ignored(void **state)
@@ -179,7 +153,7 @@ static void nonsense_is_ignored(void **state)
 
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
         spoilt = at[i];
-        in_a_process(nonsense);
+        bed_apart(nonsense);
     }
 }
 

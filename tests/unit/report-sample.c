@@ -314,6 +314,14 @@ void report_deinit(struct report_sample *m)
     remove_folder(m->folder);
 }
 
+void report_known(struct report_sample *m, int blocks)
+{
+    report_init(m, "[\"train\"]");
+    report_add_profile(m);
+    report_add_replay(m, 256 * MIB);
+    report_add_blocks(m, blocks);
+}
+
 int report_write(struct report_sample *m)
 {
     struct nf_report_options options = {.directory = m->report};
@@ -390,4 +398,10 @@ void report_parses(struct report_sample *m)
                   m->report);
     assert_int_equal(system(command.data), 0);
     nf_buf_deinit(&command);
+}
+
+void report_made(struct report_sample *m)
+{
+    assert_int_equal(report_write(m), 0);
+    report_parses(m);
 }

@@ -41,6 +41,9 @@ void report_add_trial(struct report_sample *m, const struct report_trial *t);
 /* All-near, all-far and five policies at three capacities in so many blocks, their slowdowns known. */
 void report_add_blocks(struct report_sample *m, int blocks);
 
+/* The study of most tests: a job, the profile, a replay of 256 MiB at the most, and so many blocks of it. */
+void report_known(struct report_sample *m, int blocks);
+
 /* 0 or -errno, then printed. */
 int report_write(struct report_sample *m);
 /* The caller frees it. */
@@ -50,3 +53,5 @@ void report_has(struct report_sample *m, const char *name, const char *text);
 void report_lacks(struct report_sample *m, const char *name, const char *text);
 /* Python's own parsers, for every file that claims a format. */
 void report_parses(struct report_sample *m);
+/* A report there is, whose files are what they claim. */
+void report_made(struct report_sample *m);
