@@ -1,11 +1,13 @@
 /* The replay's access kernels against what this machine's memory can do: a plain C loop, glibc's own, and a
- * STREAM-like read as the limit. One thread, a buffer far larger than any cache. */
+ * STREAM-like read as the limit; gathers of known parallelism against as many pointers that are chased by hand. One thread, a buffer far
+ * larger than any cache. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "core/base/log.h"
 #include "replay/kernel.h"
+#include "replay/visit-walk.h"
 #include "tests/bench/bench.h"
 
 #if defined(__x86_64__) && defined(__ELF__)
@@ -18,6 +20,8 @@ struct state {
     char *memory, *other;
     size_t bytes;
     enum nf_rw rw;
+    struct nf_rows rows; /* of a gather: lines */
+    unsigned k;          /* and how many are under way at once */
 };
 
 static double gbps(double bytes, uint64_t begun)
@@ -90,6 +94,81 @@ static double run_past_caches(void *state, unsigned contender)
     return gbps((double)s->bytes, begun);
 }
 
+/* --- gathers of known parallelism --- */
+
+enum { CHAINS_MAX = 8 };
+
+/* Each line of the gather begins with where the k-th after it lies; the last ones lead back to the first. */
+static void link_lines(const struct state *s)
+{
+    uint64_t n = s->bytes / sizeof(line);
+
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t *at = (void *)(s->memory + nf_rows_at(&s->rows, i) * sizeof(line));
+
+        *at = nf_rows_at(&s->rows, (i + s->k) % n) * sizeof(line);
+    }
+}
+
+/* k is a constant to the compiler. */
+__attribute__((always_inline)) static inline uint64_t chase(const struct state *s, unsigned k)
+{
+    const char *at[CHAINS_MAX];
+    line sum = {0};
+
+    for (unsigned c = 0; c < k; c++)
+        at[c] = s->memory + nf_rows_at(&s->rows, c) * sizeof(line);
+    for (uint64_t i = 0; i < s->bytes / sizeof(line); i += k) {
+        for (unsigned c = 0; c < k; c++) {
+            sum += *(const line *)at[c];
+            at[c] = s->memory + *(const uint64_t *)at[c];
+        }
+    }
+    return sum[0];
+}
+
+CLONES static uint64_t chase_by_hand(const struct state *s)
+{
+    switch (s->k) {
+    case 1: return chase(s, 1);
+    case 2: return chase(s, 2);
+    case 4: return chase(s, 4);
+    default: return chase(s, CHAINS_MAX);
+    }
+}
+
+/* ns per line. */
+static double run_chains(void *state, unsigned contender)
+{
+    const struct state *s = state;
+    const struct nf_script_visit v = {.bytes = s->bytes, .run = sizeof(line), .stride = sizeof(line), .total = s->bytes, .grain = sizeof(line),
+                                      .rows = s->rows, .pattern = NF_PATTERN_GATHER, .rw = NF_RW_READ, .parallelism = (uint8_t)s->k};
+    const struct nf_pool_storage storage = {.piece = {{s->memory, s->bytes}}, .bytes = s->bytes};
+    const struct nf_kernels kernels = *nf_kernels_best();
+    uint64_t begun = nf_now_ns();
+
+    bench_keep(contender ? chase_by_hand(s) : nf_visit_walk(&kernels, &v, &storage, 0, true, 0, v.bytes));
+    return (double)(nf_now_ns() - begun) / (double)(s->bytes / sizeof(line));
+}
+
+static int bench_chains(struct bench *b, struct state *s)
+{
+    int rc = 0;
+
+    nf_rows_init(&s->rows, s->bytes / sizeof(line), 11);
+    for (s->k = 1; s->k <= CHAINS_MAX && !rc; s->k *= 2) {
+        char name[64];
+        const struct bench_row row = {
+            .name = name, .unit = "ns/line", .lower_is_better = true, .contender = {"ours", "k pointers chased by hand"}, .run = run_chains,
+        };
+
+        snprintf(name, sizeof name, "gather of lines, k = %u", s->k);
+        link_lines(s);
+        rc = bench_row(b, &row, s);
+    }
+    return rc;
+}
+
 int bench_kernel(struct bench *b)
 {
     struct state s = {.bytes = b->smoke ? 1 << 20 : 256 << 20};
@@ -120,6 +199,8 @@ int bench_kernel(struct bench *b)
 
         rc = bench_row(b, &row, &s);
     }
+    if (!rc)
+        rc = bench_chains(b, &s);
     munmap(s.memory, s.bytes);
     return rc;
 }
