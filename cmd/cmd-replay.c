@@ -101,10 +101,22 @@ static int parse_modes(const char *text, enum nf_overlap *out, size_t *n)
     return *n ? 0 : -EINVAL;
 }
 
-/* What follows a comma: "key=value" is an option of the policy before it, everything else a policy. */
-static bool begins_policy(const char *item)
+/* Whether an item of a list, as far as its comma, is an option without a value of the policy that spec begins with. */
+static bool is_flag(const char *spec, const char *item)
 {
-    return *item == '.' || *item == '/' || item[strcspn(item, ":=,")] != '=';
+    size_t n = strcspn(spec, ":,"), length = strcspn(item, ",");
+
+    for (const struct nf_policy_ops *const *p = nf_policies; *p && spec[n] == ':'; p++)
+        for (const struct nf_option *o = strlen((*p)->name) == n && !strncmp((*p)->name, spec, n) ? (*p)->options : NULL; o && o->name; o++)
+            if (o->kind == NF_OPTION_FLAG && strlen(o->name) == length && !strncmp(o->name, item, length))
+                return true;
+    return false;
+}
+
+/* What follows a comma: "key=value", or a key that takes no value, is an option of the policy before it, everything else a policy. */
+static bool begins_policy(const char *spec, const char *item)
+{
+    return *item == '.' || *item == '/' || (item[strcspn(item, ":=,")] != '=' && !is_flag(spec, item));
 }
 
 /* "a,b:x=1,y=2,c" is three policies. */
@@ -127,7 +139,7 @@ static int split_policies(const struct nf_option_list *given, char *store, size_
             if (*n == NF_OPTION_LIST_MAX)
                 return -EINVAL;
             out[(*n)++] = p;
-            while (comma && !begins_policy(comma + 1))
+            while (comma && !begins_policy(p, comma + 1))
                 comma = strchr(comma + 1, ',');
             if (comma)
                 *comma++ = '\0';
