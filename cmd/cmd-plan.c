@@ -159,12 +159,17 @@ static void add_roles(struct nf_table *t, const char *name, const struct nf_fore
 /* Why it is as it is, in numbers that do not depend on the policy: what keeping it near would have saved, and how that compares. */
 static void give_reason(char *text, size_t size, const struct nf_forecast *f, const struct nf_forecast_event *e)
 {
-    char ns[NF_UNITS_TEXT];
+    char ns[NF_UNITS_TEXT], far[NF_UNITS_TEXT];
     size_t at;
 
     *text = '\0';
     if (e->what == NF_FORECAST_BORN)
         snprintf(text, size, e->near >= 1 ? "near had room for it by this policy's rule" : e->near > 0 ? "near had room for a part" : "the rule gives near to others");
+    if (e->what == NF_FORECAST_AGAIN && e->chain_ns > 0)
+        snprintf(text, size, "the ops that make it again take %s (captured), a fetch would take %s", nf_format_ns(ns, e->chain_ns),
+                 nf_format_ns(far, e->far_ns));
+    else if (e->what == NF_FORECAST_AGAIN)
+        snprintf(text, size, "on the way to another that is made again, and gone when that is there");
     if (e->what == NF_FORECAST_ENTERS)
         snprintf(text, size, "carried over from the step before");
     if (e->what == NF_FORECAST_TO_NEAR)
@@ -181,7 +186,7 @@ static void give_reason(char *text, size_t size, const struct nf_forecast *f, co
 
 static void add_course(struct nf_table *t, const struct nf_stream *s, const struct nf_forecast *f)
 {
-    static const char *const words[] = {"enters", "is born", "is used", "comes near", "goes far"};
+    static const char *const words[] = {"enters", "is born", "is made again", "is used", "comes near", "goes far"};
 
     for (size_t i = 0; i < f->events.n; i++) {
         const struct nf_forecast_event *e = &f->events.v[i];
@@ -191,7 +196,7 @@ static void add_course(struct nf_table *t, const struct nf_stream *s, const stru
         give_reason(why, sizeof why, f, e);
         nf_table_integer(t, e->op);
         nf_table_text(t, s->names[op->name]);
-        nf_table_text(t, nf_phase_name(op->phase));
+        nf_table_text(t, nf_phase_name(e->again ? NF_PHASE_RECOMPUTE : op->phase));
         nf_table_text(t, words[e->what]);
         nf_table_number(t, e->near);
         nf_table_integer(t, (int64_t)e->bytes);

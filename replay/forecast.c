@@ -17,6 +17,12 @@
 
 enum { WARM_STEPS = 2 };
 
+/* The explained tensor, or what it is once it was made again. */
+struct explained {
+    uint32_t number;
+    uint64_t near; /* bytes that were near when last looked at */
+};
+
 struct play {
     const struct nf_forecast_wish *w;
     struct nf_forecast *f;
@@ -28,12 +34,22 @@ struct play {
     uint32_t *rank;  /* of each stay */
     double *lp_share;
     struct nf_player player;
-    uint64_t explained_near; /* bytes of the explained tensor that were near when last looked at */
-    const bool *again; /* per op: it runs a second time; NULL: none does */
+    const struct nf_recompute_applied *varied; /* NULL: the step is as captured */
+    NF_ARRAY(struct explained) explained;
     bool counting;
 };
 
 /* --- the steady step --- */
+
+/* A move takes as long as the slowest of its tiers. */
+static double slowest_bps(const struct nf_forecast_wish *w)
+{
+    double slowest = w->read_bps[0];
+
+    for (uint32_t t = 1; t < w->n_tiers; t++)
+        slowest = fmin(slowest, w->read_bps[t]);
+    return slowest;
+}
 
 static uint32_t handle_of(const struct play *p, uint32_t number)
 {
@@ -46,13 +62,32 @@ static uint64_t near_of(const struct play *p, uint32_t number)
 }
 
 static const int whys[] = {[NF_FORECAST_ENTERS] = NF_POLICY_WHY_ENTERS, [NF_FORECAST_BORN] = NF_POLICY_WHY_BORN,
-                           [NF_FORECAST_USED] = NF_POLICY_WHY_USED, [NF_FORECAST_TO_NEAR] = NF_POLICY_WHY_TO_NEAR,
+                           [NF_FORECAST_AGAIN] = NF_POLICY_WHY_BORN, [NF_FORECAST_USED] = NF_POLICY_WHY_USED, [NF_FORECAST_TO_NEAR] = NF_POLICY_WHY_TO_NEAR,
                            [NF_FORECAST_TO_FAR] = NF_POLICY_WHY_TO_FAR};
 
-static int ask_why(struct play *p, struct nf_forecast_event *e)
+static struct explained *explained_as(const struct play *p, uint32_t number)
 {
-    struct nf_policy_question q = {.what = whys[e->what], .handle = handle_of(p, p->w->explain), .op = e->op,
-                                   .step_class = p->f->steady, .number = p->w->explain, .near_share = e->near};
+    for (size_t i = 0; i < p->explained.n; i++)
+        if (p->explained.v[i].number == number)
+            return &p->explained.v[i];
+    return NULL;
+}
+
+/* All that the explained tensor is in the step that is played. */
+static int list_explained(struct play *p)
+{
+    int rc = 0;
+
+    for (uint32_t t = 0; t < p->c->n_tensors && p->w->explain != UINT32_MAX && !rc; t++)
+        if ((p->varied ? p->varied->tensor_of[t] : t) == p->w->explain)
+            rc = nf_array_push(&p->explained, (struct explained){.number = t});
+    return rc ? nf_fail(-ENOMEM, "out of memory for a tensor's course") : 0;
+}
+
+static int ask_why(struct play *p, const struct explained *x, struct nf_forecast_event *e)
+{
+    struct nf_policy_question q = {.what = whys[e->what], .handle = handle_of(p, x->number), .op = e->op,
+                                   .step_class = p->f->steady, .number = x->number, .near_share = e->near};
     char text[NF_FORECAST_WHY_MAX];
 
     if (!nf_pool_explain(p->player.pool, &q, text, sizeof text))
@@ -61,10 +96,16 @@ static int ask_why(struct play *p, struct nf_forecast_event *e)
     return e->why ? 0 : -ENOMEM;
 }
 
-static int tell(struct play *p, struct nf_forecast_event e)
+/* e.op: of the step that is played, as the policy knows it. */
+static int tell(struct play *p, const struct explained *x, struct nf_forecast_event e)
 {
-    e.near = (double)p->explained_near / (double)nf_page_bytes(p->c->tensors[p->w->explain].bytes);
-    if (!ask_why(p, &e) && !nf_array_push(&p->f->events, e))
+    int rc;
+
+    e.near = (double)x->near / (double)nf_page_bytes(p->c->tensors[x->number].bytes);
+    rc = ask_why(p, x, &e);
+    e.again = p->varied && p->varied->again[e.op];
+    e.op = p->varied ? p->varied->op_of[e.op] : e.op;
+    if (!rc && !nf_array_push(&p->f->events, e))
         return 0;
     free(e.why);
     return nf_fail(-ENOMEM, "out of memory for a tensor's course");
@@ -73,42 +114,60 @@ static int tell(struct play *p, struct nf_forecast_event e)
 /* Whether what is explained has moved since it was last looked at. */
 static int look(struct play *p, uint32_t op)
 {
-    uint64_t near, before = p->explained_near;
+    int rc = 0;
 
-    if (!p->counting || p->w->explain == UINT32_MAX || handle_of(p, p->w->explain) == NF_NO_HANDLE)
-        return 0;
-    near = near_of(p, p->w->explain);
-    p->explained_near = near;
-    if (near == before)
-        return 0;
-    return tell(p, (struct nf_forecast_event){.what = near > before ? NF_FORECAST_TO_NEAR : NF_FORECAST_TO_FAR, .op = op,
-                                              .bytes = near > before ? near - before : before - near});
+    for (size_t i = 0; i < p->explained.n && p->counting && !rc; i++) {
+        struct explained *x = &p->explained.v[i];
+        uint64_t before = x->near;
+
+        if (handle_of(p, x->number) == NF_NO_HANDLE)
+            continue;
+        x->near = near_of(p, x->number);
+        if (x->near != before)
+            rc = tell(p, x, (struct nf_forecast_event){.what = x->near > before ? NF_FORECAST_TO_NEAR : NF_FORECAST_TO_FAR, .op = op,
+                                                       .bytes = x->near > before ? x->near - before : before - x->near});
+    }
+    return rc;
+}
+
+static int begin_explained(struct play *p, struct explained *x, enum nf_arrival how)
+{
+    const struct nf_tensor *t = &p->c->tensors[x->number];
+    struct nf_forecast_event e = {.what = NF_FORECAST_ENTERS};
+
+    x->near = near_of(p, x->number);
+    if (how == NF_ARRIVES_BORN) {
+        e.op = (uint32_t)t->birth;
+        e.what = p->varied && p->varied->again[e.op] ? NF_FORECAST_AGAIN : NF_FORECAST_BORN;
+    }
+    if (e.what == NF_FORECAST_AGAIN) {
+        e.chain_ns = p->varied->made_ns[x->number];
+        e.far_ns = (double)nf_page_bytes(t->bytes) / slowest_bps(p->w) * 1e9;
+    }
+    return tell(p, x, e);
 }
 
 static int begin_course(void *context, uint32_t class_index, uint32_t number, enum nf_arrival how)
 {
     struct play *p = context;
     struct nf_forecast_role *r = &p->f->role[p->c->tensors[number].role];
+    struct explained *x = explained_as(p, number);
 
     if (!p->counting)
         return 0;
     r->tensors++;
     r->bytes += nf_page_bytes(p->c->tensors[number].bytes);
     r->born_near_bytes += near_of(p, number);
-    if (number != p->w->explain)
-        return 0;
-    p->explained_near = near_of(p, number);
-    return tell(p, (struct nf_forecast_event){.what = how == NF_ARRIVES_BORN ? NF_FORECAST_BORN : NF_FORECAST_ENTERS,
-                                              .op = how == NF_ARRIVES_BORN ? (uint32_t)p->c->tensors[number].birth : 0});
+    return x ? begin_explained(p, x, how) : 0;
 }
 
-/* The stay that ends in a use of the explained tensor: known only where the stays are. */
-static void add_gap(const struct play *p, struct nf_forecast_event *e)
+/* The stay that ends in a use of the explained tensor. */
+static void add_gap(const struct play *p, uint32_t number, struct nf_forecast_event *e)
 {
     for (uint32_t i = 0; i < p->stays.n; i++) {
         const struct nf_stay *s = &p->stays.v[i];
 
-        if (s->tensor != p->w->explain || s->to != e->op || (s->born && s->from == s->to))
+        if (s->tensor != number || s->to != e->op || (s->born && s->from == s->to))
             continue;
         e->after_gap = true;
         e->gap_ops = nf_stay_length(s, p->c->n_ops);
@@ -119,20 +178,40 @@ static void add_gap(const struct play *p, struct nf_forecast_event *e)
     }
 }
 
+/* Of a step as captured, where the stays were not known yet when its course was told. */
 static void add_gaps(const struct play *p)
 {
     for (size_t i = 0; i < p->f->events.n; i++) {
         if (p->f->events.v[i].what == NF_FORECAST_USED)
-            add_gap(p, &p->f->events.v[i]);
+            add_gap(p, p->w->explain, &p->f->events.v[i]);
     }
 }
 
-/* Bytes past the LLC of an op, by where they lie; the time that takes. */
-static int count_op(struct play *p, uint32_t number, const struct nf_play_op *played)
+/* What an op uses of the explained tensor. */
+static int tell_uses(struct play *p, uint32_t number, const struct nf_play_op *played)
 {
     const struct nf_op *op = &p->c->ops[number];
-    double by_tier[NF_TIER_MAX] = {0}, longest = op->dur_ns + op->gap_ns, used = 0;
     int rc = 0;
+
+    for (uint32_t i = 0; i < played->n_operands && p->explained.n && !rc; i++) {
+        const struct explained *x = explained_as(p, played->operands[i]);
+        struct nf_forecast_event e = {.what = NF_FORECAST_USED, .op = number, .lp_share = NAN};
+
+        if (!x)
+            continue;
+        for (uint32_t v = op->first_visit; v < op->first_visit + op->n_visits; v++)
+            e.bytes += p->c->visits[v].tensor == x->number ? p->profile->visit_miss_bytes[v] : 0;
+        add_gap(p, x->number, &e);
+        rc = tell(p, x, e);
+    }
+    return rc;
+}
+
+/* Bytes past the LLC of an op, by where they lie; the time that takes. */
+static void count_op(struct play *p, uint32_t number)
+{
+    const struct nf_op *op = &p->c->ops[number];
+    double by_tier[NF_TIER_MAX] = {0}, longest = op->dur_ns + op->gap_ns;
 
     for (uint32_t v = op->first_visit; v < op->first_visit + op->n_visits; v++) {
         uint32_t tensor = p->c->visits[v].tensor;
@@ -147,20 +226,11 @@ static int count_op(struct play *p, uint32_t number, const struct nf_play_op *pl
         p->f->far_bytes += (uint64_t)far;
         r->demand_bytes += (uint64_t)bytes;
         r->far_bytes += (uint64_t)far;
-        used += tensor == p->w->explain ? bytes : 0;
     }
-    for (uint32_t i = 0; i < played->n_operands; i++) {
-        struct nf_forecast_event e = {.what = NF_FORECAST_USED, .op = number, .bytes = (uint64_t)used, .lp_share = NAN};
-
-        if (played->operands[i] != p->w->explain)
-            continue;
-        rc = tell(p, e);
-    }
-    p->f->captured_ns += p->again && p->again[number] ? 0 : longest;
+    p->f->captured_ns += p->varied && p->varied->again[number] ? 0 : longest;
     for (uint32_t t = 0; t < p->w->n_tiers; t++)
         longest = fmax(longest, by_tier[t] / p->w->read_bps[t] * 1e9);
     p->f->predicted_ns += longest;
-    return rc;
 }
 
 static int next_op(void *context, uint32_t class_index, uint32_t number, struct nf_play_op *out)
@@ -174,7 +244,10 @@ static int op_runs(void *context, uint32_t class_index, uint32_t number, const s
     struct play *p = context;
     int rc = look(p, number);
 
-    return rc || !p->counting ? rc : count_op(p, number, played);
+    if (rc || !p->counting)
+        return rc;
+    count_op(p, number);
+    return tell_uses(p, number, played);
 }
 
 static int op_ended(void *context, uint32_t class_index, uint32_t number)
@@ -250,7 +323,7 @@ static int bound_whole(struct play *p, uint64_t capacity)
     double saved;
     int rc;
 
-    if (!(p->w->whole_seconds > 0) || p->again || nf_bound_milp_probe(b->whole_why, sizeof b->whole_why))
+    if (!(p->w->whole_seconds > 0) || p->varied || nf_bound_milp_probe(b->whole_why, sizeof b->whole_why))
         return 0;
     rc = nf_bound_milp(&p->stays, capacity, p->w->whole_seconds, &saved, &b->whole_proved);
     b->whole = (double)p->stays.bytes - saved;
@@ -262,7 +335,7 @@ static int bound(struct play *p)
 {
     struct nf_forecast *f = p->f;
     uint64_t capacity = f->near_bytes / NF_PAGE_BYTES;
-    struct nf_forecast_bounds *shared = p->again ? NULL : p->w->bounds;
+    struct nf_forecast_bounds *shared = p->varied ? NULL : p->w->bounds;
     int rc = p->w->unbounded ? 0 : nf_step_uses_init(&p->uses, p->c, p->w->read_bps[0]);
 
     if (rc || p->w->unbounded)
@@ -315,16 +388,14 @@ static void conclude(struct play *p)
 {
     struct nf_forecast *f = p->f;
     struct nf_pool_stats stats;
-    double slowest = p->w->read_bps[0], moves_ns;
+    double moves_ns;
 
     nf_pool_stats(p->player.pool, &stats);
     f->moves = stats.moves;
     f->to_near_bytes = stats.tier[0].moved_in_bytes;
     f->to_far_bytes = stats.tier[0].moved_out_bytes;
     f->near_peak_bytes = stats.tier[0].peak_bytes;
-    for (uint32_t t = 1; t < p->w->n_tiers; t++)
-        slowest = fmin(slowest, p->w->read_bps[t]);
-    moves_ns = (double)stats.moved_bytes / slowest * 1e9;
+    moves_ns = (double)stats.moved_bytes / slowest_bps(p->w) * 1e9;
     f->exposed_ns = p->w->policy->semantics.sync == NF_SYNC_HELPER ? fmax(0, moves_ns - f->predicted_ns) : moves_ns;
     f->predicted_ns += f->exposed_ns;
 }
@@ -350,14 +421,17 @@ static void play_deinit(struct play *p)
     nf_step_uses_deinit(&p->uses);
     free(p->rank);
     free(p->lp_share);
+    nf_array_free(&p->explained);
 }
 
 /* near_bytes and what else is in f already are the captured step's, whatever is played. */
-static int play(struct nf_forecast *f, const struct nf_forecast_wish *wish, const bool *again)
+static int play(struct nf_forecast *f, const struct nf_forecast_wish *wish, const struct nf_recompute_applied *varied)
 {
-    struct play p = {.w = wish, .f = f, .c = &wish->stream->classes[f->steady], .profile = &wish->profiles[f->steady], .again = again};
+    struct play p = {.w = wish, .f = f, .c = &wish->stream->classes[f->steady], .profile = &wish->profiles[f->steady], .varied = varied};
     int rc = nf_step_order_init(&p.order, p.c);
 
+    if (!rc)
+        rc = list_explained(&p);
     if (!rc)
         rc = bound(&p);
     if (!rc)
@@ -369,10 +443,8 @@ static int play(struct nf_forecast *f, const struct nf_forecast_wish *wish, cons
     p.counting = true;
     if (!rc)
         rc = nf_player_step(&p.player, f->steady);
-    if (!rc) {
+    if (!rc)
         conclude(&p);
-        add_gaps(&p);
-    }
     play_deinit(&p);
     return rc;
 }
@@ -405,7 +477,7 @@ static int play_varied(struct nf_forecast *f, const struct nf_forecast_wish *wis
         f->recompute_ns = a->captured_ns;
         varied.stream = &variant.stream;
         varied.profiles = variant.profiles;
-        rc = play(f, &varied, variant.again[f->steady]);
+        rc = play(f, &varied, a->op_of ? a : NULL);
     }
     nf_variant_deinit(&variant);
     return rc;

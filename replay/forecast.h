@@ -49,12 +49,15 @@ struct nf_forecast_role {
 };
 
 enum { NF_FORECAST_WHY_MAX = 256 };
-/* A tensor's course through the step. */
+/* A tensor's course through the step. Where ops run again, it is that of all it lives as: it ends, and is made again. */
 struct nf_forecast_event {
-    enum { NF_FORECAST_ENTERS, NF_FORECAST_BORN, NF_FORECAST_USED, NF_FORECAST_TO_NEAR, NF_FORECAST_TO_FAR } what;
-    uint32_t op;
+    enum { NF_FORECAST_ENTERS, NF_FORECAST_BORN, NF_FORECAST_AGAIN, NF_FORECAST_USED, NF_FORECAST_TO_NEAR, NF_FORECAST_TO_FAR } what;
+    uint32_t op;    /* of the captured step */
+    bool again;     /* not when that op ran, but when it runs again */
     double near;    /* share of it that is near then */
     uint64_t bytes; /* used: past the LLC; moved: of it */
+    /* Made again: captured time of the ops that do it, 0 where another tensor's chain makes it on its way; what fetching it would take. */
+    double chain_ns, far_ns;
     /* Used, and a stay (pool/stays.h) ends here: */
     bool after_gap;
     uint32_t gap_ops, rank; /* ops near would be held; place among all stays by bytes saved per page and op, from 1 */

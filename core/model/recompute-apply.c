@@ -27,6 +27,7 @@ struct apply {
     NF_ARRAY(struct nf_tensor) tensors;
     NF_ARRAY(uint32_t) op_of;
     NF_ARRAY(uint32_t) tensor_of;
+    NF_ARRAY(double) made_ns;
     NF_ARRAY(bool) again;
     struct nf_visit *visits;
     uint32_t n_visits;
@@ -80,10 +81,10 @@ static void find_scratch_address(struct apply *a)
     a->scratch_address = end < UINT64_MAX / 2 ? nf_page_bytes(end) + NF_PAGE_BYTES : 0;
 }
 
-static int add_tensor(struct apply *a, const struct nf_tensor *t, uint32_t of, uint32_t *number)
+static int add_tensor(struct apply *a, const struct nf_tensor *t, uint32_t of, double made_ns, uint32_t *number)
 {
     *number = (uint32_t)a->tensors.n;
-    return nf_array_push(&a->tensors, *t) || nf_array_push(&a->tensor_of, of) ? -ENOMEM : 0;
+    return nf_array_push(&a->tensors, *t) || nf_array_push(&a->tensor_of, of) || nf_array_push(&a->made_ns, made_ns) ? -ENOMEM : 0;
 }
 
 /* A tensor's copy for as long as a chain runs. */
@@ -98,7 +99,7 @@ static int add_copy(struct apply *a, uint32_t of, uint64_t *address)
         copy.address = *address;
         *address += nf_page_bytes(copy.bytes);
     }
-    return add_tensor(a, &copy, of, &a->copy[of]);
+    return add_tensor(a, &copy, of, 0, &a->copy[of]);
 }
 
 static int add_op(struct apply *a, uint32_t captured, bool again, uint32_t at)
@@ -152,7 +153,7 @@ static int run_again(struct apply *a, const struct rerun *rerun)
     before->carry_out = NF_CARRY_NONE;
     next.birth = INT32_MAX;
     next.carry_in = NF_CARRY_NONE;
-    rc = add_tensor(a, &next, item->tensor, &born);
+    rc = add_tensor(a, &next, item->tensor, a->chain.ns, &born);
     if (rc)
         return rc;
     a->copy[item->tensor] = born;
@@ -208,7 +209,7 @@ static int apply(struct apply *a)
     memset(a->copy, 0xff, c->n_tensors * sizeof *a->copy);
     find_scratch_address(a);
     for (uint32_t i = 0; i < c->n_tensors && !rc; i++)
-        rc = add_tensor(a, &c->tensors[i], i, &a->current[i]);
+        rc = add_tensor(a, &c->tensors[i], i, 0, &a->current[i]);
     for (uint32_t o = 0; o < c->n_ops && !rc; o++) {
         while (next < a->n_reruns && a->reruns[next].at == o && !rc)
             rc = run_again(a, &a->reruns[next++]);
@@ -240,6 +241,7 @@ int nf_recompute_apply(const struct nf_recompute *r, const uint8_t *choices, str
     out->op_of = a.op_of.v;
     out->again = a.again.v;
     out->tensor_of = a.tensor_of.v;
+    out->made_ns = a.made_ns.v;
     if (!rc)
         rc = nf_step_class_peak(&out->c, &out->c.peak_live_bytes);
     free(a.reruns);
@@ -258,5 +260,6 @@ void nf_recompute_applied_deinit(struct nf_recompute_applied *a)
     free(a->op_of);
     free(a->again);
     free(a->tensor_of);
+    free(a->made_ns);
     *a = (struct nf_recompute_applied){0};
 }

@@ -12,6 +12,7 @@ struct nf_recompute_applied {
     uint32_t *op_of;        /* per op: the captured one */
     bool *again;            /* per op: it runs again */
     uint32_t *tensor_of;    /* per tensor: the captured one that it is, or is a copy of */
+    double *made_ns;        /* per tensor: captured time of the chain that makes it again; 0: it is the captured one, or lives within a chain */
     /* Of one step: */
     uint32_t recomputed;           /* gaps in which a storage is not held */
     uint32_t ops;                  /* that run again */

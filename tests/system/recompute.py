@@ -88,6 +88,36 @@ check(planned and planned['recompute']['recomputed'] == again['recomputed'] and 
       abs(planned['recompute']['recompute_ns'] - again['recompute_captured_ns']) < 1 and planned['lifetime-density']['recomputed'] == 0,
       f'nearfar plan says what is made again, as it was replayed: {planned.get("recompute")} {plan.stderr[-160:]!r}')
 
+# --- one tensor's course: its later lives are followed, its ops are the captured ones ---
+
+
+def course(policy, number):
+    result = nearfar('plan', 'job.nf', '--policy', policy, '--near', '20%', '--llc', '64KiB', '--explain', number, '--json')
+    return json.loads(result.stdout) if result.returncode == 0 else [{'event': f'exit {result.returncode}', 'op': -1}]
+
+
+def uses(events):
+    return [(e['op'], e['name']) for e in events if e['event'] == 'is used' and e['phase'] != 'recompute']
+
+
+numbers = sorted(t['number'] for t in json.loads(nearfar('show', 'job.nf', 'tensors', '--json').stdout) if t['role'] == 'saved activation')
+found = {}
+for number in numbers:
+    events = course('recompute', number)
+    words = [e['event'] for e in events]
+    plain_uses = uses(course('lifetime-density', number))
+    check(uses(events) == plain_uses and plain_uses, f'tensor {number} is used by the captured ops, however it comes to be there: {words}')
+    for e in events:
+        if e['event'] == 'is made again' and 'take' in (e['reason'] or ''):
+            check(e['phase'] == 'recompute' and words.index('is used') < words.index('is made again') and 'is used' in words[words.index(e['event']):],
+                  f'{words}')
+            found[number] = words
+    if len(found) >= 3:
+        break
+check(len(found) >= 3, f'what is made again is shown: {found}')
+again_course = course('gap-recompute', max(found or [0]))
+check(any(e['event'] == 'is made again' for e in again_course) and uses(again_course), f'by gap-recompute, too: {[e["event"] for e in again_course]}')
+
 # --- the report ---
 
 result = nearfar('analyze', 'job.nf', '-o', 'report')
