@@ -393,7 +393,7 @@ bool nf_figure_far_demand(const struct nf_report *r, struct nf_canvas *c)
         }
     }
     if (r->data.bounds.n)
-        put_index_head(&c->data, "the least any policy leaves to be charged or fetched", "near_percent bytes");
+        put_index_head(&c->data, "the least that a policy which holds storages leaves to be charged or fetched", "near_percent bytes");
     for (size_t i = 0; i < r->data.bounds.n; i++) {
         nf_buf_printf(&c->data, "%.6g", r->data.bounds.v[i].near_share * 100);
         put_value(&c->data, r->data.bounds.v[i].lp_bytes / unit);

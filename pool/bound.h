@@ -1,7 +1,8 @@
 #pragma once
 /* Bounds on what near can save in a step, in bytes: no choice of stays (pool/stays.h) that fits near at every op saves more.
- * What is left of all bytes reaches far under any policy, moves not counted: among the choices is none that has a tensor near at its
- * birth alone and away from it at its second use, which moves all of it for the bytes of one use. */
+ * Over stays that are apart, what is left of all bytes is used far or fetched under any policy that holds storages, whatever it writes back;
+ * over a planner's, under those that have a tensor near from its birth to its second use or at neither. What is written back is counted
+ * by neither. A policy that repeats itself over several steps is bounded in their mean. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* Policy `interval-lp`: the bound's own plan. Over which gaps between uses tensors stay near is decided by the linear program whose value
- * bounds every policy (pool/bound.h), rounded to whole pages, or with parts=no to whole tensors.
+/* Policy `interval-lp`: the bound's own plan. Over which gaps between uses tensors stay near is decided by the linear program that bounds
+ * policies (pool/bound.h), here over a planner's stays (pool/stays.h), rounded to whole pages, or with parts=no to whole tensors.
  * Rule: gaps that the program keeps whole are taken first, then the others by the share it keeps, then by bytes saved per page and op;
  * each with the pages it keeps of it, as far as they fit at every op it holds, until its tensor dies; then what is left of near, by
  * bytes saved per page and op. With parts=no each whole, if that fits. Where the greedy choice alone saves more, that is taken. Moves

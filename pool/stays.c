@@ -29,6 +29,17 @@ static uint64_t *bytes_of_uses(const struct nf_profile *p, const struct nf_step_
     return bytes;
 }
 
+/* A use reaches far with no more than a fetch of its storage would, however often it visits it. */
+static void cap_by_fetch(const struct nf_step_uses *u, uint64_t *bytes)
+{
+    for (uint32_t t = 0; t < u->of->n_tensors; t++) {
+        uint64_t whole = nf_page_bytes(u->of->tensors[t].bytes);
+
+        for (uint32_t k = u->first[t]; k < u->first[t + 1]; k++)
+            bytes[k] = bytes[k] < whole ? bytes[k] : whole;
+    }
+}
+
 static uint32_t pages_of(const struct nf_tensor *t)
 {
     uint64_t pages = nf_page_bytes(t->bytes) / NF_PAGE_BYTES;
@@ -58,11 +69,11 @@ static void add_round(struct nf_stays *s, const struct nf_step_uses *u, const ui
     add(s, u, stay);
 }
 
-/* before: the tensor that leaves the step by the slot this one enters by; UINT32_MAX: none. */
-static void add_tensor(struct nf_stays *s, const struct nf_step_uses *u, const uint64_t *bytes, uint32_t tensor, uint32_t before)
+/* before: the tensor that leaves the step by the slot this one enters by; UINT32_MAX: none. apart: its birth is a stay of its own. */
+static void add_tensor(struct nf_stays *s, const struct nf_step_uses *u, const uint64_t *bytes, uint32_t tensor, uint32_t before, bool apart)
 {
     const struct nf_tensor *t = &u->of->tensors[tensor];
-    uint32_t n = nf_step_uses_n(u, tensor), first = u->first[tensor];
+    uint32_t n = nf_step_uses_n(u, tensor), first = u->first[tensor], joined = n > 1 && !apart;
     struct nf_stay stay = {.tensor = tensor, .before = tensor, .pages = pages_of(t)};
 
     for (uint32_t k = 0; k < n; k++)
@@ -70,17 +81,17 @@ static void add_tensor(struct nf_stays *s, const struct nf_step_uses *u, const u
     if (!n || !stay.pages)
         return;
     if (t->birth >= 0) {
-        stay.use = n > 1;
+        stay.use = joined;
         stay.from = u->op[first];
-        stay.to = u->op[first + stay.use];
-        stay.bytes = bytes[first] + (n > 1 ? bytes[first + 1] : 0);
+        stay.to = u->op[first + joined];
+        stay.bytes = bytes[first] + (joined ? bytes[first + 1] : 0);
         stay.born = true;
         add(s, u, stay);
     } else {
         add_round(s, u, bytes, stay, before);
     }
     stay.born = false;
-    for (uint32_t k = t->birth >= 0 ? 2 : 1; k < n; k++) {
+    for (uint32_t k = t->birth >= 0 ? 1 + joined : 1; k < n; k++) {
         stay.use = k;
         stay.from = u->op[first + k - 1];
         stay.to = u->op[first + k];
@@ -112,7 +123,7 @@ static uint32_t *leavers(const struct nf_step_class *c, uint32_t *n_slots)
     return of;
 }
 
-int nf_stays_init(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses)
+static int init(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses, bool apart)
 {
     const struct nf_step_class *c = profile->of;
     uint64_t *bytes = bytes_of_uses(profile, uses);
@@ -124,14 +135,26 @@ int nf_stays_init(struct nf_stays *s, const struct nf_profile *profile, const st
         free(leaver);
         return nf_fail(-ENOMEM, "out of memory for the uses of %u tensors", c->n_tensors);
     }
+    if (apart)
+        cap_by_fetch(uses, bytes);
     for (uint32_t t = 0; t < c->n_tensors; t++) {
         int32_t slot = c->tensors[t].carry_in;
 
-        add_tensor(s, uses, bytes, t, slot != NF_CARRY_NONE && (uint32_t)slot < n_slots ? leaver[slot] : UINT32_MAX);
+        add_tensor(s, uses, bytes, t, slot != NF_CARRY_NONE && (uint32_t)slot < n_slots ? leaver[slot] : UINT32_MAX, apart);
     }
     free(bytes);
     free(leaver);
     return 0;
+}
+
+int nf_stays_init(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses)
+{
+    return init(s, profile, uses, false);
+}
+
+int nf_stays_init_apart(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses)
+{
+    return init(s, profile, uses, true);
 }
 
 /* From birth to death within the step. */

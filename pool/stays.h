@@ -1,6 +1,8 @@
 #pragma once
 /* What near can save in a step: a stay of a tensor there from one of its uses to the next, which that next use then finds near.
- * A use that no stay ends in reaches far, in place or by a fetch. Planners choose stays, bounds say how much any choice can save. */
+ * A use that no stay ends in reaches far, in place or by a fetch. Planners choose stays, bounds say how much any choice can save.
+ * A planner has a tensor near from its birth to its second use or at neither: near at its birth alone, all of it would be written back
+ * for the bytes of one use. Policies that do write back are bounded by the stays that are apart. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,7 +21,7 @@ struct nf_stay {
     uint32_t until;       /* >= last: what is not moved away after its last use is held until it dies */
     uint32_t pages;
     uint64_t bytes;       /* of the uses it serves, those that pass the LLC */
-    bool born;            /* begins with the tensor: its first use is served as well */
+    bool born;            /* begins with the tensor: its first use is served as well, or it alone */
 };
 
 struct nf_stays {
@@ -30,6 +32,9 @@ struct nf_stays {
 
 /* uses: of the same class. 0 or -ENOMEM (cause set). Caller deinits in every case. */
 int nf_stays_init(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses);
+/* What bounds every policy that holds storages, in bytes used far or fetched: birth and second use are two stays, neither of which needs
+ * the other, and a use counts no more bytes than its storage has, as many as a fetch for it would. As nf_stays_init. */
+int nf_stays_init_apart(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses);
 /* The choices of what never moves: a tensor is near from birth to death or not at all, and saves all its uses. A storage that is
  * carried into the next step as another tensor is one with it. As nf_stays_init. */
 int nf_stays_init_lives(struct nf_stays *s, const struct nf_profile *profile, const struct nf_step_uses *uses);

@@ -340,7 +340,7 @@ static int bound(struct play *p)
 
     if (rc || p->w->unbounded)
         return rc;
-    rc = nf_stays_init(&p->stays, p->profile, &p->uses);
+    rc = nf_stays_init_apart(&p->stays, p->profile, &p->uses);
     if (!rc)
         rc = rank_stays(p);
     if (rc)

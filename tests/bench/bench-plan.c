@@ -188,7 +188,7 @@ static int solve(struct bench *b, const char *name, const struct nf_profile *pro
     int rc = nf_step_uses_init(&uses, profile->of, 0);
 
     if (!rc)
-        rc = nf_stays_init(&stays, profile, &uses);
+        rc = nf_stays_init_apart(&stays, profile, &uses);
     if (!rc)
         rc = nf_step_class_peak(profile->of, &peak);
     if (!rc) {
