@@ -1,7 +1,7 @@
 /* Policy `all-far`: the upper line of every curve.
  * Rule: everything on the last tier, or the farthest one that has room.
  * Semantics: in place, insert far, no moves. Sees nothing of the job.
- * Tells nothing where the farthest tier is not the slowest: see the tiers' measured figures. */
+ * Fails as an upper line where the farthest tier is not the slowest: see the tiers' measured figures. */
 #include <stddef.h>
 
 #include "pool/placement.h"

@@ -6,6 +6,9 @@
  * interval is reached. Vuppalapati, Agarwal: Tiered Memory Management: Access Latency is the Key!, SOSP 2024, section 3, on HeMem.
  * Here a far tier's loaded latency is what the replay charged on it lately; near's is its idle latency, unless a counter observes it: then
  * near is never seen to be slower, and this is `hemem` without a threshold of heat.
+ * Other differences: latencies are smoothed as they come, one value per op, where the paper smooths once a quantum, and the released
+ * kernel (colloid-mon) smooths queue occupancy and arrivals apart at each reading of the counters and divides then; what an interval moves
+ * is limited by hemem's fixed rate alone, without the paper's dynamic limit below it.
  * Semantics: in place, insert near, write back, copied by page by a helper. Samples accesses; sees neither profile nor future.
  * Fails where latencies change faster than it halves (an op of training is a millisecond), and as `hemem` does on tensors used rarely. */
 #include "pool/policy-colloid.h"

@@ -4,7 +4,9 @@
  * thread moves far hot pages near, written ones first, each for a near page that is not hot where near is full, until there is none of
  * either or 10 GB/s are used up. Raybuck, Stamler, Zhang, Erez, Peter: HeMem: Scalable Tiered Memory Management for Big Data
  * Applications and Real NVM, SOSP 2021, sections 3.2 to 3.4.
- * Here pages do not span storages, near keeps no free reserve for allocations, and the copy engine is the pool's mover.
+ * Here pages do not span storages, near keeps no free reserve for allocations, and the copy engine is the pool's mover. The released code
+ * leaves mappings below 1 GiB to the kernel, where here every storage is managed; and it cools when one kind of sample (loads from DRAM,
+ * loads from NVM, stores) passes 18 on a page, where here loads and stores count together.
  * Semantics: in place, insert near, write back, copied by page by a helper; an op waits for pages of its operands that are under way.
  * Samples accesses; sees neither profile nor future. Unmapping is charged per page moved, by a declared figure.
  * Fails where memory is used less often than the counts need: a tensor used twice a step is cold, and a step's temporaries are gone before

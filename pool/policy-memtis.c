@@ -5,7 +5,8 @@
  * pages near, for cold near pages and then warm ones where near is full. Memory is allocated near while there is some. Lee, Monga, Min,
  * Eom: MEMTIS: Efficient Memory Tiering with Dynamic Page Classification and Page Size Determination, SOSP 2023, sections 4.1 and 4.2.
  * Here the sampling period is fixed, not steered by CPU use, and huge pages are not split by the skew within them (section 4.3): page=4K
- * and page=2M are two runs.
+ * and page=2M are two runs. The released kernel keeps 2 to 3 % of the fast tier free, at least 50 MB, for allocations and promotions: here
+ * near keeps no reserve.
  * Semantics: in place, insert near, write back, copied by page by a helper; an op waits for pages of its operands that are under way.
  * Samples accesses; sees neither profile nor future. Unmapping is charged per page moved, by a declared figure.
  * Fails on jobs that change faster than it adapts: half a second is many training steps of a small model, and less than a phase of a large

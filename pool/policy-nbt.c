@@ -7,7 +7,9 @@
  * `nbt`: a fault promotes when it comes within a threshold after the unmapping, 1 s at first, adapted to a rate limit: see policy-nbt.h.
  * Linux 6.1, Documentation/admin-guide/sysctl/kernel.rst (numa_balancing, numa_balancing_promote_rate_limit_MBps), mode 2.
  * Here demotion runs after an op instead of by kswapd, and scanning takes 256 MB a second whatever it finds (the kernel slows down where it
- * finds nothing to move). Where the machine has both, the kernel's own tiering is a mover of the pool (NF_MOVER_KERNEL).
+ * finds nothing to move). Linux promotes at once, without threshold and rate limit, and begins with the first threshold again, while the fast
+ * node has more free than its promotion watermark and 1 GiB or a sixteenth of its size, whichever is larger: left out here, where near
+ * is smaller than peak live and fills up in the first step. Where the machine has both, the kernel's own tiering is a mover of the pool (NF_MOVER_KERNEL).
  * Semantics: in place, insert near, write back, copied by page by a helper; an op waits for pages of its operands that are under way.
  * Samples accesses (which pages fault); sees neither profile nor future. Faults and unmapping are charged to the job, by declared figures.
  * Fail on what is used once or twice a step: the scan comes round in seconds, the tensor's use is long over; and the faults cost although
@@ -54,7 +56,7 @@ struct nbt {
     bool by_latency; /* nbt */
     struct nf_page_list near_active, near_inactive, far_active, far_inactive;
     struct nf_page_list wanted; /* far, to be promoted after the op */
-    uint64_t now_ns, scanned_ns, adapted_ns;
+    uint64_t now_ns, adapted_ns;
     double threshold_ns, candidates, scan_credit, rate_credit; /* bytes but for the first */
     bool started;
     uint32_t scan_handle, scan_page;
@@ -250,6 +252,7 @@ static int after(void *policy, uint32_t op, struct nf_policy_moves *moves)
         bool moved = nf_page_tracker_move(&p->t, page, 0, moves);
 
         nf_page_list_push(moved ? &p->near_active : &p->far_active, page); /* without room it stays, and faults again */
+        page->hinted &= !moved; /* a page is mapped where it was moved to */
     }
     demote_to(p, (uint64_t)(p->o.watermark / 100 * (double)p->t.env->capacity[0]), moves);
     nf_page_tracker_charge(&p->t, moves);

@@ -46,7 +46,7 @@ static void start(const char *name, const char *options, uint64_t near_pages)
     p.ops = nf_policy_find(name);
     assert_non_null(p.ops);
     assert_int_equal(nf_policy_configure(p.ops, options, &p.options), 0);
-    p.env = (struct nf_policy_env){.n_tiers = 2, .capacity = {near_pages * PAGE, 1000 * PAGE}, .options = p.options, .seed = 1,
+    p.env = (struct nf_policy_env){.n_tiers = 2, .capacity = {near_pages * PAGE, 8000 * PAGE}, .options = p.options, .seed = 1,
                                    .free_bytes = free_bytes};
     assert_int_equal(p.ops->init(&p.env, &p.policy), 0);
 }
@@ -292,6 +292,133 @@ static void test_nbt_latency(void **state)
     stop();
 }
 
+/* Nothing is promoted that the rate does not allow: two pages a second, the third waits for the next half second. */
+static void test_nbt_rate(void **state)
+{
+    start("nbt", "scan=1G,watermark=0,rate=8K,fault-ns=100,unmap-ns=10", 4);
+    assert_int_equal(born(0, 4), 4);
+    assert_int_equal(born(1, 3), 0);
+    p.ops->on_free(p.policy, 0);
+    touch(1, 0, NF_RW_READ, 1, 0);
+    touch(1, 0, NF_RW_READ, 1, 500); /* all are unmapped, one may be promoted */
+    touch(1, 0, NF_RW_READ, 1, 0.001);
+    assert_string_equal(p.moved, "1.0>0");
+    touch(1, 1, NF_RW_READ, 1, 0.001);
+    assert_string_equal(p.moved, "");
+    assert_int_equal(p.stall_ns, 100);
+    touch(1, 2, NF_RW_READ, 1, 500);
+    assert_string_equal(p.moved, "1.2>0");
+    stop();
+}
+
+/* A minute with few candidates, and a second's threshold is 1.125 s; with more than the rate allows, 0.875 s. */
+static void test_nbt_adapts(void **state)
+{
+    start("nbt", "scan=1G,watermark=0", 2);
+    assert_int_equal(born(0, 2), 2);
+    assert_int_equal(born(1, 1), 0);
+    p.ops->on_free(p.policy, 0);
+    touch(1, 0, NF_RW_READ, 1, 0);
+    touch(1, 0, NF_RW_READ, 1, 1);
+    touch(1, 0, NF_RW_READ, 1, 1100);
+    assert_string_equal(p.moved, "");
+    touch(1, 0, NF_RW_READ, 1, 59000);
+    assert_string_equal(p.moved, "");
+    touch(1, 0, NF_RW_READ, 1, 1100);
+    assert_string_equal(p.moved, "1.0>0");
+    stop();
+    start("nbt", "scan=1G,watermark=0,rate=4K", 2);
+    assert_int_equal(born(0, 2), 2);
+    assert_int_equal(born(1, 1), 0);
+    touch(1, 0, NF_RW_READ, 1, 0);
+    for (int i = 0; i < 80; i++) /* 79 candidates without room near; a minute's rate is 60 */
+        touch(1, 0, NF_RW_READ, 1, 0.5);
+    p.ops->on_free(p.policy, 0);
+    touch(1, 0, NF_RW_READ, 1, 60000);
+    assert_string_equal(p.moved, "");
+    touch(1, 0, NF_RW_READ, 1, 900);
+    assert_string_equal(p.moved, "");
+    touch(1, 0, NF_RW_READ, 1, 800);
+    assert_string_equal(p.moved, "1.0>0");
+    stop();
+}
+
+/* --- of either size --- */
+
+static const struct size {
+    const char *page;
+    uint32_t pages; /* of 4 KiB in one */
+} sizes[] = {{"4K", 1}, {"2M", 512}};
+
+static void start_sized(const char *name, const struct size *s, const char *more, uint64_t near_units)
+{
+    char options[128];
+
+    snprintf(options, sizeof options, "page=%s,%s", s->page, more);
+    start(name, options, near_units * s->pages);
+}
+
+static void moves_one(size_t i, uint32_t handle, uint32_t unit, uint32_t tier, const struct size *s)
+{
+    const struct nf_policy_move *m = &p.moves.v[i];
+
+    assert_true(i < p.moves.n);
+    assert_true(m->handle == handle && m->to_tier == tier && m->first_page == unit * s->pages && m->n_pages == s->pages);
+}
+
+/* Storages of two pages and a half: a page is counted, faults, moves and is charged as one, however large it is. */
+static void test_page_sizes(void **state)
+{
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const struct size *s = &sizes[i];
+        uint32_t long_one = 2 * s->pages + s->pages / 2;
+
+        start_sized("hemem", s, "period=1,unmap-ns=5", 1);
+        assert_int_equal(born(0, s->pages), s->pages);
+        assert_int_equal(born(1, long_one), 0);
+        touch(1, s->pages, NF_RW_READ, 7, 11);
+        assert_int_equal(p.moves.n, 0);
+        touch(1, 2 * s->pages - 1, NF_RW_READ, 1, 11); /* its other end: the eighth load of one page */
+        assert_int_equal(p.moves.n, 2);
+        moves_one(0, 0, 0, 1, s);
+        moves_one(1, 1, 1, 0, s);
+        assert_int_equal(p.stall_ns, 2 * 5);
+        stop();
+        start_sized("memtis", s, "period=1,adapt=9,unmap-ns=5", 2);
+        assert_int_equal(born(0, 2 * s->pages), 2 * s->pages);
+        assert_int_equal(born(1, long_one), 0);
+        touch(0, 0, NF_RW_READ, 3, 1);
+        touch(0, s->pages, NF_RW_READ, 1, 1);
+        touch(1, 0, NF_RW_READ, 9, 100);
+        touch(1, s->pages, NF_RW_READ, 1, 400);
+        assert_int_equal(p.moves.n, 2);
+        moves_one(0, 0, 1, 1, s);
+        moves_one(1, 1, 0, 0, s);
+        assert_int_equal(p.stall_ns, 2 * 5);
+        stop();
+        for (int by_latency = 0; by_latency < 2; by_latency++) {
+            start_sized(by_latency ? "nbt" : "tpp", s, "scan=64G,watermark=0,fault-ns=100,unmap-ns=10", 2);
+            assert_int_equal(born(0, 2 * s->pages), 2 * s->pages);
+            assert_int_equal(born(1, long_one), 0);
+            p.ops->on_free(p.policy, 0);
+            touch(1, 0, NF_RW_READ, 1, 0);
+            touch(1, 0, NF_RW_READ, 1, 1); /* all is unmapped */
+            touch(1, s->pages, NF_RW_READ, 1, 0.5);
+            if (!by_latency) { /* activated by its first fault, promoted by its second one */
+                assert_int_equal(p.moves.n, 0);
+                assert_int_equal(p.stall_ns, 100);
+                touch(1, s->pages, NF_RW_READ, 1, 0.5);
+            }
+            assert_int_equal(p.moves.n, 1);
+            moves_one(0, 1, 1, 0, s);
+            assert_int_equal(p.stall_ns, 100 + 10);
+            touch(1, 2 * s->pages - 1, NF_RW_READ, 1, 0.5); /* near and mapped */
+            assert_int_equal(p.stall_ns, 0);
+            stop();
+        }
+    }
+}
+
 static void test_fault_cost(void **state)
 {
     double ns = nf_fault_cost_ns();
@@ -348,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_hemem_prefers_written), cmocka_unit_test(test_sampling_rate),
         cmocka_unit_test(test_memtis_bins), cmocka_unit_test(test_memtis_moves), cmocka_unit_test(test_memtis_cools),
         cmocka_unit_test(test_tpp_promotes), cmocka_unit_test(test_nbt_threshold), cmocka_unit_test(test_nbt_latency),
+        cmocka_unit_test(test_nbt_rate), cmocka_unit_test(test_nbt_adapts), cmocka_unit_test(test_page_sizes),
         cmocka_unit_test(test_fault_cost), cmocka_unit_test(test_colloid_balance), cmocka_unit_test(test_colloid_moves),
     };
 
