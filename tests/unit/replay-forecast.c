@@ -164,6 +164,7 @@ static void takes_no_nonsense(void **state)
             {&f.captured_ns, &(double){-1}, 8}, {&f.exposed_ns, &nan, 8}, {&f.recompute_ns, &nan, 8},
             {&r->born_near_bytes, &(uint64_t){r->bytes + 1}, 8}, {&r->far_bytes, &(uint64_t){r->demand_bytes + 1}, 8},
             {&r->demand_bytes, &(uint64_t){UINT64_MAX}, 8}, {&f.events.v[0].op, &s.c.n_ops, 4}, {&f.events.v[0].what, &(int){6}, 4},
+            {&f.events.v[0].what, &(int){NF_FORECAST_AGAIN}, 4},
             {&f.events.v[0].what, &(int){-1}, 4}, {&f.events.v[0].near, &nan, 8}, {&f.events.v[0].near, &(double){1.5}, 8},
             {&f.events.v[1].why, &(char *){longest}, sizeof(char *)},
         };
