@@ -107,7 +107,7 @@ nearfar replay -q job.nf --tier numa:node=0 --tier numa:node=1 --policy all-far,
 rc=$?
 cp job.nf $OUT/
 cp ~/job.nf injected.nf
-nearfar replay -q injected.nf --llc 1M --policy all-far --near 50% --mode asap --blocks 1 --steps 2 || exit 1
+nearfar replay -q injected.nf --llc 1M --far-latency 1 --far-bandwidth 1 --policy all-far --near 50% --mode asap --blocks 1 --steps 2 || exit 1
 cp injected.nf $OUT/
 echo 1 >/proc/sys/kernel/numa_balancing
 cp ~/job.nf refused.nf
