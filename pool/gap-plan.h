@@ -1,8 +1,10 @@
 #pragma once
 /* What policies share that choose over which gaps between its uses a tensor stays near, or how many of its pages do
  * (pool/stays.h): the choice turned into a table of moves. Over a gap that is not kept, or for what is not kept of it, the tensor
- * leaves; with prefetch it comes back in time for the use where near has room from the fetch on and the link has the time:
- * start = use - latency - size / bandwidth × (1 + slack). */
+ * leaves. What is kept after a use and was not near before it is brought once, before that use where near has the room: with prefetch
+ * in time, start = use - latency - size / bandwidth × (1 + slack), otherwise right before it; after it where there is none. With
+ * prefetch also a use alone is fetched for, where it saves more than the fetch brings and the link has the time. A stay that saves no
+ * more than `migration` times the bytes brought for it is given up, and its room is offered to stays next to those that are kept. */
 #include <stdbool.h>
 
 #include "core/base/option.h"
@@ -10,17 +12,22 @@
 #include "pool/timetable.h"
 
 struct nf_gap_options {
-    double slack;
+    double slack, migration;
     const char *prefetch, *parts;
 };
-#define NF_GAP_PARTS_HELP "keep a part of a tensor where all of it does not fit (default yes)"
+/* Of those, what a policy wants that fetches for no use alone. base: where in its options these are. */
+#define NF_GAP_MOVE_ROWS(base)                                                                                                       \
+    {"migration", 0, NF_OPTION_F64, (base) + offsetof(struct nf_gap_options, migration), "X",                                        \
+     "bytes that a byte brought near must save (default 1)"},                                                                        \
+    {"parts", 0, NF_OPTION_STRING, (base) + offsetof(struct nf_gap_options, parts), "yes|no",                                        \
+     "keep a part of a tensor where all of it does not fit (default yes)"}
 /* Rows of an option table of a policy whose options begin with these. */
 #define NF_GAP_OPTION_ROWS                                                                                                           \
     {"slack", 0, NF_OPTION_F64, offsetof(struct nf_gap_options, slack), "X", "a fetch takes so much longer than its bytes (default 0.5)"}, \
     {"prefetch", 0, NF_OPTION_STRING, offsetof(struct nf_gap_options, prefetch), "yes|no",                                           \
      "fetch for uses whose gap was not kept (default yes)"},                                                                         \
-    {"parts", 0, NF_OPTION_STRING, offsetof(struct nf_gap_options, parts), "yes|no", NF_GAP_PARTS_HELP}
-#define NF_GAP_OPTION_DEFAULTS {.slack = 0.5, .prefetch = "yes", .parts = "yes"}
+    NF_GAP_MOVE_ROWS(0)
+#define NF_GAP_OPTION_DEFAULTS {.slack = 0.5, .migration = 1, .prefetch = "yes", .parts = "yes"}
 extern const struct nf_option nf_gap_option_table[];
 extern const struct nf_gap_options nf_gap_option_defaults;
 

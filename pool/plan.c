@@ -1,6 +1,7 @@
 #include "pool/plan.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,9 @@ struct greedy {
     struct keyed *order, *spare;
 };
 
+/* What a unit of benefit is divided by: pages, and pages held for so long or for the root of it. Held long at a low price, or short at a
+ * high one: neither alone is best where gaps of most lengths contend. */
+enum key { BY_PAGES_AND_TIME, BY_PAGES_AND_ROOT, BY_PAGES };
 enum take { WHOLE, PARTS, WHOLE_THEN_PARTS };
 
 static uint32_t accept_rest(struct nf_load *load, const struct nf_plan_item *item, uint32_t taken, uint32_t room)
@@ -100,10 +104,17 @@ static uint32_t accept_rest(struct nf_load *load, const struct nf_plan_item *ite
     return rest.pages ? taken + accept_part(load, &rest, room) : taken;
 }
 
-static void rank(const struct greedy *g, bool by_time)
+static double cost_of(const struct nf_plan_item *item, enum key key)
+{
+    double time = key == BY_PAGES ? 1 : (double)lifetime(item);
+
+    return (double)item->pages * (key == BY_PAGES_AND_ROOT ? sqrt(time) : time);
+}
+
+static void rank(const struct greedy *g, enum key key)
 {
     for (uint32_t i = 0; i < g->n; i++) {
-        double cost = (double)g->items[i].pages * (by_time ? (double)lifetime(&g->items[i]) : 1);
+        double cost = cost_of(&g->items[i], key);
 
         g->order[i] = (struct keyed){descending(cost > 0 ? (float)(g->items[i].benefit / cost) : 0), i};
     }
@@ -156,9 +167,10 @@ static double run(const struct greedy *g, enum take take, double best, uint32_t 
 static int best_run(struct greedy g, uint32_t capacity, uint32_t base, bool parts, uint32_t *taken)
 {
     static const struct how {
-        bool by_time;
+        enum key key;
         enum take take;
-    } whole_runs[] = {{true, WHOLE}, {false, WHOLE}}, part_runs[] = {{true, PARTS}, {true, WHOLE_THEN_PARTS}, {false, PARTS}};
+    } whole_runs[] = {{BY_PAGES_AND_TIME, WHOLE}, {BY_PAGES, WHOLE}},
+      part_runs[] = {{BY_PAGES_AND_TIME, PARTS}, {BY_PAGES_AND_TIME, WHOLE_THEN_PARTS}, {BY_PAGES_AND_ROOT, PARTS}, {BY_PAGES, PARTS}};
     const struct how *how = parts ? part_runs : whole_runs;
     size_t n_runs = parts ? sizeof part_runs / sizeof *part_runs : sizeof whole_runs / sizeof *whole_runs;
     uint32_t *other = malloc(((size_t)g.n + 1) * sizeof *other);
@@ -172,8 +184,8 @@ static int best_run(struct greedy g, uint32_t capacity, uint32_t base, bool part
     for (size_t i = 0; i < n_runs && !rc; i++) {
         double benefit;
 
-        if (!i || how[i].by_time != how[i - 1].by_time)
-            rank(&g, how[i].by_time);
+        if (!i || how[i].key != how[i - 1].key)
+            rank(&g, how[i].key);
         benefit = run(&g, how[i].take, best, other);
         rc = benefit < 0 ? -ENOMEM : 0;
         if (!rc && benefit > best) {

@@ -2,8 +2,8 @@
  * Rule: what a tensor does within one regime is one item, to be near throughout it, as many pages as fit, or not at all; from one
  * regime to a later one it stays near or leaves. Items are accepted by bytes saved per page and op held and per page, and the best of
  * the results is kept (pool/plan.h): lifetime density, regime by regime, cyclic round the end of the step for what is carried over.
- * With parts=no each is near whole or not. A time near that a tensor
- * has to be brought for is given up where it saves less than `migration` times the tensor's bytes.
+ * With parts=no each is near whole or not. A time near that a tensor has to be brought for is given up where it saves no more than
+ * `migration` times the tensor's bytes; what is worth it comes before the use the time begins with (pool/gap-plan.h).
  * Source: ours; lifetime density as the inner rule.
  * Semantics: in place, insert near or far by the plan, write back, copied by a helper. Sees profile and future.
  * Fails where one regime holds most of the step: it is lifetime density then, and where a tensor's uses within a regime lie far apart. */
@@ -15,18 +15,9 @@
 #include "pool/plan.h"
 #include "pool/policies.h"
 
-struct options {
-    struct nf_gap_options gap; /* first: what the moves are planned by */
-    double migration;
-};
-
-static const struct nf_option table[] = {
-    {"migration", 0, NF_OPTION_F64, offsetof(struct options, migration), "X", "bytes that a byte brought near must save (default 1)"},
-    {"parts", 0, NF_OPTION_STRING, offsetof(struct options, gap.parts), "yes|no", NF_GAP_PARTS_HELP},
-    {NULL},
-};
+static const struct nf_option table[] = {NF_GAP_MOVE_ROWS(0), {NULL}};
 /* Fetches in the middle of a regime would make two plans of one. */
-static const struct options defaults = {.gap = {.slack = 0.5, .prefetch = "no", .parts = "yes"}, .migration = 1};
+static const struct nf_gap_options defaults = {.slack = 0.5, .migration = 1, .prefetch = "no", .parts = "yes"};
 
 /* The ops' regimes, counted as they change: a regime that comes back later in the step is another. */
 static uint32_t *number_regimes(const struct nf_step_class *c)
@@ -49,26 +40,6 @@ static bool within_one(const uint32_t *regime, const struct nf_stay *s)
 static bool together(const uint32_t *regime, const struct nf_stay *a, const struct nf_stay *b)
 {
     return a->tensor == b->tensor && within_one(regime, a) && within_one(regime, b) && regime[a->to] == regime[b->to];
-}
-
-/* Born near, or near before the step's end, it comes for nothing. Of others each page more that is near has to be brought. */
-static void give_up(const struct nf_stays *s, double migration, uint32_t *kept)
-{
-    for (uint32_t first = 0, end; first < s->n; first = end) {
-        const struct nf_stay *a = &s->v[first];
-        bool begins = !a->born && a->from < a->to; /* within the step: one round its end may go on from before */
-        double saved = 0, brought = 0;
-
-        for (end = first; end < s->n && s->v[end].tensor == a->tensor && kept[end]; end++) {
-            uint32_t before = end > first ? kept[end - 1] : 0;
-
-            saved += (double)s->v[end].bytes * kept[end] / a->pages;
-            brought += kept[end] > before ? (double)(kept[end] - before) * NF_PAGE_BYTES : 0;
-        }
-        for (uint32_t i = first; begins && i < end && saved < migration * brought; i++)
-            kept[i] = 0;
-        end += end == first; /* one that is not kept */
-    }
 }
 
 struct items {
@@ -100,7 +71,6 @@ static int list_items(struct items *items, const struct nf_step_class *c, const 
 
 static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint32_t capacity, bool parts, uint32_t *kept)
 {
-    const struct options *o = t->env->options;
     uint32_t *pages = calloc(s->n + (size_t)1, sizeof *pages);
     bool *whole = calloc(s->n + (size_t)1, sizeof *whole);
     struct items items = {0};
@@ -111,8 +81,6 @@ static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint32
                    : nf_plan_choose(items.v, items.n, s->n_ops, capacity, 0, whole);
     for (uint32_t i = 0; !rc && i < s->n; i++)
         kept[i] = parts ? pages[items.of[i]] : whole[items.of[i]] ? s->v[i].pages : 0;
-    if (!rc)
-        give_up(s, o->migration, kept);
     free(items.v);
     free(items.of);
     free(pages);
@@ -122,10 +90,6 @@ static int choose(const struct nf_timetable *t, const struct nf_stays *s, uint32
 
 static int make_plan(struct nf_timetable *t)
 {
-    const struct options *o = t->env->options;
-
-    if (!(o->migration >= 0))
-        return nf_fail(-EINVAL, "migration=%g: a weight is not below 0", o->migration);
     return nf_gap_plan(t, choose);
 }
 
@@ -138,7 +102,7 @@ const struct nf_policy_ops nf_policy_regime_plan = {
     .name = "regime-plan",
     .about = "near is planned per phase and group of layers, and tensors move at their borders only",
     .options = table,
-    .options_size = sizeof(struct options),
+    .options_size = sizeof(struct nf_gap_options),
     .option_defaults = &defaults,
     .init = open_policy,
     NF_TIMETABLE_VERBS(true),

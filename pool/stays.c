@@ -65,7 +65,7 @@ static void add_round(struct nf_stays *s, const struct nf_step_uses *u, const ui
     stay.before = before;
     stay.from = uses ? nf_step_uses_op(u, before, uses - 1) : (uint32_t)(u->of->tensors[before].birth < 0 ? 0 : u->of->tensors[before].birth);
     stay.to = u->op[u->first[stay.tensor]];
-    stay.bytes = bytes[u->first[stay.tensor]];
+    stay.bytes = stay.last_bytes = bytes[u->first[stay.tensor]];
     add(s, u, stay);
 }
 
@@ -85,6 +85,7 @@ static void add_tensor(struct nf_stays *s, const struct nf_step_uses *u, const u
         stay.from = u->op[first];
         stay.to = u->op[first + joined];
         stay.bytes = bytes[first] + (joined ? bytes[first + 1] : 0);
+        stay.last_bytes = bytes[first + joined];
         stay.born = true;
         add(s, u, stay);
     } else {
@@ -95,7 +96,7 @@ static void add_tensor(struct nf_stays *s, const struct nf_step_uses *u, const u
         stay.use = k;
         stay.from = u->op[first + k - 1];
         stay.to = u->op[first + k];
-        stay.bytes = bytes[first + k];
+        stay.bytes = stay.last_bytes = bytes[first + k];
         add(s, u, stay);
     }
     if (s->n && s->v[s->n - 1].tensor == tensor && t->death != NF_OP_AFTER && s->v[s->n - 1].first <= s->v[s->n - 1].last &&

@@ -21,6 +21,7 @@ struct nf_stay {
     uint32_t until;       /* >= last: what is not moved away after its last use is held until it dies */
     uint32_t pages;
     uint64_t bytes;       /* of the uses it serves, those that pass the LLC */
+    uint64_t last_bytes;  /* of those, of the use it ends in */
     bool born;            /* begins with the tensor: its first use is served as well, or it alone */
 };
 
