@@ -377,6 +377,27 @@ static int plan_init(struct plan *p)
     return link_stays(p);
 }
 
+/* All at once: as nf_stay_hold of each. */
+static int hold_chosen(struct plan *p)
+{
+    uint32_t n = p->stays.n_ops, *change = calloc(n + (size_t)1, sizeof *change);
+
+    if (!change)
+        return out_of_memory(p);
+    for (uint32_t i = 0; i < p->stays.n; i++) {
+        const struct nf_stay *s = &p->stays.v[i];
+        bool round = s->first > s->last;
+
+        change[s->since] += p->kept[i];
+        change[round ? n : s->until + 1] -= p->kept[i];
+        change[0] += round ? p->kept[i] : 0;
+        change[s->last + 1] -= round ? p->kept[i] : 0;
+    }
+    nf_load_fill(&p->load, change, n);
+    free(change);
+    return 0;
+}
+
 static int read_options(struct plan *p)
 {
     int rc = 0;
@@ -400,10 +421,8 @@ int nf_gap_plan(struct nf_timetable *t, nf_gap_choose_fn *choose)
     rc = plan_init(&p);
     if (!rc)
         rc = choose(t, &p.stays, p.capacity, p.parts, p.kept);
-    for (uint32_t i = 0; !rc && i < p.stays.n; i++) {
-        if (p.kept[i])
-            nf_stay_hold(&p.stays.v[i], &p.load, p.stays.n_ops, p.kept[i]);
-    }
+    if (!rc)
+        rc = hold_chosen(&p);
     if (!rc)
         rc = weigh_moves(&p);
     if (!rc)

@@ -65,6 +65,18 @@ void nf_load_add(struct nf_load *l, uint32_t first, uint32_t last, uint32_t page
     }
 }
 
+void nf_load_fill(struct nf_load *l, const uint32_t *change, uint32_t n)
+{
+    uint32_t pages = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        pages += change[i];
+        l->node[l->leaves + i + 1].max = l->node[l->leaves + i + 1].add = pages;
+    }
+    for (uint32_t i = l->leaves - 1; i; i--)
+        settle(l->node, i);
+}
+
 uint32_t nf_load_peak(const struct nf_load *l, uint32_t first, uint32_t last)
 {
     const struct nf_load_node *node = l->node;

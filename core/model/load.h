@@ -17,6 +17,9 @@ int nf_load_init(struct nf_load *l, uint32_t n);
 void nf_load_deinit(struct nf_load *l);
 /* Adds to ops [first, last]. The sum at an op must stay below 2^32. */
 void nf_load_add(struct nf_load *l, uint32_t first, uint32_t last, uint32_t pages);
+/* Adds change[0] to all ops, change[1] to all but the first, and so on: many ranges at once, n as at init, any change modulo 2^32.
+ * Only right after init. */
+void nf_load_fill(struct nf_load *l, const uint32_t *change, uint32_t n);
 /* The largest load in [first, last]. */
 uint32_t nf_load_peak(const struct nf_load *l, uint32_t first, uint32_t last);
 /* The largest of all. */

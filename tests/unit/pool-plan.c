@@ -172,10 +172,38 @@ static void test_edges(void **state)
     assert_int_equal(nf_plan_choose(NULL, 0, 1, 7, 0, taken), 0);
 }
 
+/* Many ranges at once are as one after the other, and more can be added. */
+static void load_is_filled_as_added(void **state)
+{
+    enum { OPS = 37, RANGES = 60 };
+    uint32_t change[OPS + 1] = {0};
+    struct nf_load one, all;
+    struct nf_rng r = {5};
+
+    assert_int_equal(nf_load_init(&one, OPS), 0);
+    assert_int_equal(nf_load_init(&all, OPS), 0);
+    for (unsigned i = 0; i < RANGES; i++) {
+        uint32_t first = (uint32_t)nf_rng_below(&r, OPS), last = first + (uint32_t)nf_rng_below(&r, OPS - first), pages = (uint32_t)nf_rng_below(&r, 100);
+
+        nf_load_add(&one, first, last, pages);
+        change[first] += pages;
+        change[last + 1] -= pages;
+    }
+    nf_load_fill(&all, change, OPS);
+    nf_load_add(&one, 3, 20, 7);
+    nf_load_add(&all, 3, 20, 7);
+    for (uint32_t first = 0; first < OPS; first++)
+        for (uint32_t last = first; last < OPS; last++)
+            assert_int_equal(nf_load_peak(&all, first, last), nf_load_peak(&one, first, last));
+    assert_int_equal(nf_load_top(&all), nf_load_top(&one));
+    nf_load_deinit(&one);
+    nf_load_deinit(&all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_load_against_array), cmocka_unit_test(test_plan_is_full_but_not_more),
+        cmocka_unit_test(load_is_filled_as_added), cmocka_unit_test(test_load_against_array), cmocka_unit_test(test_plan_is_full_but_not_more),
         cmocka_unit_test(test_lifetimes_count), cmocka_unit_test(test_better_key_wins), cmocka_unit_test(test_parts), cmocka_unit_test(test_edges),
     };
 
