@@ -1,4 +1,5 @@
-"""How near the planners come to the linear program's bound, in bytes used far or fetched, on jobs like the examples, whose tensors fill pages."""
+"""How near the planners come to the linear program's bound, in bytes used far or fetched, on jobs like the examples, whose tensors fill pages.
+With checkpoints the bound is far below what a planner's stays can reach: it lets a tensor be near at its birth alone (doc/limits.md)."""
 import json
 
 from system import SOURCE, check, finish, nearfar, torch_python
@@ -24,6 +25,6 @@ for name, options in {'full': (), 'full-checkpoint': CHECKPOINTS, 'lora': ADAPTE
     far, bound = reached_far(study, 'lifetime-density', 'regime-plan', 'gap-greedy', 'lru')
     far |= reached_far(study, 'interval-lp')[0] if bound is not None else {}
     said = ', '.join(f'{policy} {share:.4f}' for policy, share in far.items())
-    check(bound is None or max(far['gap-greedy'], far['interval-lp']) <= 1.1 * bound, f'{name}: {said}, at least {bound}')
+    check(bound is None or max(far['gap-greedy'], far['interval-lp']) <= (1.2 if 'checkpoint' in name else 1.1) * bound, f'{name}: {said}, at least {bound}')
     check(far['gap-greedy'] < far['lru'] and far['regime-plan'] < far['lifetime-density'], f'{name}: gaps before LRU, regimes before lifetimes')
 finish()
