@@ -97,6 +97,15 @@ refused(nearfar('replay', 'job.nf', '--resume'), FAILED, 'no replay')
 result = nearfar('replay', 'whole.nf', '--resume', '--blocks', '9')
 check(result.returncode == USAGE and 'only --quiet' in result.stderr, f'--resume with options: {result.stderr.strip()!r}')
 
+# --- the job itself runs on the CPUs of its replay ---
+
+(WORK / 'job.sh').write_text(f'grep Cpus_allowed_list /proc/self/status >>{WORK}/allowed\nexec {kernels} triad 65536 12\n')
+result = nearfar('run', 'whole.nf', '--hog', '--repetitions', '1', '--', 'sh', WORK / 'job.sh')
+allowed = {line.split()[-1] for line in (WORK / 'allowed').read_text().splitlines()}
+ran = {row[0] for row in rows('whole.nf', 'SELECT cpus FROM live_run')}
+measured_on = {str(row[0]) for row in rows('whole.nf', 'SELECT cpu FROM testbed')}
+check(result.returncode == 0 and allowed == ran == measured_on, f'one thread on the CPU {measured_on} of its tiers: allowed {allowed}, kept {ran}')
+
 # --- several policies in one list ---
 
 shutil.copy(WORK / 'job.nf', WORK / 'list.nf')
