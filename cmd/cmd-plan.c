@@ -18,13 +18,14 @@ struct arguments {
     const char *near;
     uint64_t capture, seed, explain, llc_bytes;
     double whole, policy_limit;
-    bool json, csv, unfiltered;
+    bool json, csv, unfiltered, moves;
 };
 
 static const struct nf_option options[] = {
     {"policy", 'p', NF_OPTION_LIST, offsetof(struct arguments, policies), "NAME", "a policy, or 'name:key=value' (repeat for several; default gap-greedy)"},
     {"near", 'n', NF_OPTION_STRING, offsetof(struct arguments, near), "SHARE", "near capacity as a share of peak live (default 20%)"},
     {"explain", 'e', NF_OPTION_U64, offsetof(struct arguments, explain), "TENSOR", "the course of one tensor of the steady step, by its number, with the reasons"},
+    {"moves", 'm', NF_OPTION_FLAG, offsetof(struct arguments, moves), NULL, "every move of the step in order, and what is made again"},
     {"llc", 'l', NF_OPTION_BYTES, offsetof(struct arguments, llc_bytes), "BYTES", "effective LLC of the cache filter (default as measured, else as the CPU reports it)"},
     {"unfiltered", 0, NF_OPTION_FLAG, offsetof(struct arguments, unfiltered), NULL, "count every visited byte, cached or not"},
     {"whole", 'w', NF_OPTION_F64, offsetof(struct arguments, whole), "SECONDS", "also the bound for tensors kept whole, which may take so long"},
@@ -67,6 +68,7 @@ static const struct nf_column role_columns[] = {
 };
 
 static const struct nf_column course_columns[] = {
+    {"tensor", "tensor", NF_COLUMN_INTEGER}, {"role", "role", NF_COLUMN_TEXT},
     {"op", "op", NF_COLUMN_INTEGER}, {"name", "operator", NF_COLUMN_TEXT}, {"phase", "phase", NF_COLUMN_TEXT},
     {"event", "what", NF_COLUMN_TEXT}, {"near_share", "near", NF_COLUMN_SHARE}, {"bytes", "bytes", NF_COLUMN_BYTES},
     {"reason", "why", NF_COLUMN_TEXT},
@@ -194,6 +196,8 @@ static void add_course(struct nf_table *t, const struct nf_stream *s, const stru
         char why[256];
 
         give_reason(why, sizeof why, f, e);
+        nf_table_integer(t, e->tensor);
+        nf_table_text(t, nf_role_name(s->classes[f->steady].tensors[e->tensor].role));
         nf_table_integer(t, e->op);
         nf_table_text(t, s->names[op->name]);
         nf_table_text(t, nf_phase_name(e->again ? NF_PHASE_RECOMPUTE : op->phase));
@@ -316,6 +320,8 @@ static int run(const struct nf_command *self, int argc, char **argv)
         return nf_command_usage(self, "--whole wants seconds, at most a day");
     if (a.explain != UINT64_MAX && (a.policies.n > 1 || a.explain >= UINT32_MAX))
         return nf_command_usage(self, "--explain wants a tensor's number, and one policy");
+    if (a.moves && (a.policies.n > 1 || a.explain != UINT64_MAX))
+        return nf_command_usage(self, "--moves wants one policy, and no --explain");
     if (!(a.policy_limit > 0 && a.policy_limit <= NF_GUARD_LIMIT_MAX_S))
         return nf_command_usage(self, "--policy-limit wants seconds above 0");
     rc = nf_study_open(argv[first], NF_STUDY_READ, &study);
@@ -334,10 +340,11 @@ static int run(const struct nf_command *self, int argc, char **argv)
     w.whole_seconds = a.whole;
     w.limit_s = a.policy_limit;
     w.explain = a.explain == UINT64_MAX ? UINT32_MAX : (uint32_t)a.explain;
+    w.moves = a.moves;
     t.plans = nf_table_new(plan_columns, sizeof plan_columns / sizeof *plan_columns);
     t.roles = nf_table_new(role_columns, sizeof role_columns / sizeof *role_columns);
-    t.course = a.explain == UINT64_MAX ? NULL : nf_table_new(course_columns, sizeof course_columns / sizeof *course_columns);
-    if (!rc && (!t.plans || !t.roles || (a.explain != UINT64_MAX && !t.course)))
+    t.course = a.explain == UINT64_MAX && !a.moves ? NULL : nf_table_new(course_columns, sizeof course_columns / sizeof *course_columns);
+    if (!rc && (!t.plans || !t.roles || ((a.explain != UINT64_MAX || a.moves) && !t.course)))
         rc = nf_fail(-ENOMEM, "out of memory");
     if (!rc)
         rc = nf_profiles_new(stream, w.llc_bytes, w.llc_bytes, &profiles);

@@ -61,7 +61,7 @@ static int take_event(struct nf_forecast *f, const struct nf_step_class *c, cons
     struct nf_forecast_event e;
 
     if (!nf_guard_take(answer, at, &e, sizeof e) || (unsigned)e.what > NF_FORECAST_TO_FAR || e.what == NF_FORECAST_AGAIN ||
-        e.op >= c->n_ops || !(e.near >= 0 && e.near <= 1))
+        e.op >= c->n_ops || e.tensor >= c->n_tensors || !(e.near >= 0 && e.near <= 1))
         return -EPROTO;
     e.again = e.after_gap = false;
     e.gap_ops = e.rank = 0;

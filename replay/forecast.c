@@ -17,7 +17,7 @@
 
 enum { WARM_STEPS = 2 };
 
-/* The explained tensor, or what it is once it was made again. */
+/* A tensor whose course is told, or what it is once it was made again. */
 struct explained {
     uint32_t number;
     uint64_t near; /* bytes that were near when last looked at */
@@ -67,19 +67,26 @@ static const int whys[] = {[NF_FORECAST_ENTERS] = NF_POLICY_WHY_ENTERS, [NF_FORE
 
 static struct explained *explained_as(const struct play *p, uint32_t number)
 {
+    if (p->w->moves)
+        return &p->explained.v[number];
     for (size_t i = 0; i < p->explained.n; i++)
         if (p->explained.v[i].number == number)
             return &p->explained.v[i];
     return NULL;
 }
 
-/* All that the explained tensor is in the step that is played. */
+static uint32_t captured_as(const struct play *p, uint32_t number)
+{
+    return p->varied ? p->varied->tensor_of[number] : number;
+}
+
+/* All that the explained tensor is in the step that is played; where moves are wanted, all tensors. */
 static int list_explained(struct play *p)
 {
     int rc = 0;
 
-    for (uint32_t t = 0; t < p->c->n_tensors && p->w->explain != UINT32_MAX && !rc; t++)
-        if ((p->varied ? p->varied->tensor_of[t] : t) == p->w->explain)
+    for (uint32_t t = 0; t < p->c->n_tensors && (p->w->moves || p->w->explain != UINT32_MAX) && !rc; t++)
+        if (p->w->moves || captured_as(p, t) == p->w->explain)
             rc = nf_array_push(&p->explained, (struct explained){.number = t});
     return rc ? nf_fail(-ENOMEM, "out of memory for a tensor's course") : 0;
 }
@@ -101,6 +108,9 @@ static int tell(struct play *p, const struct explained *x, struct nf_forecast_ev
 {
     int rc;
 
+    if (p->w->moves && e.what != NF_FORECAST_AGAIN && e.what != NF_FORECAST_TO_NEAR && e.what != NF_FORECAST_TO_FAR)
+        return 0;
+    e.tensor = captured_as(p, x->number);
     e.near = (double)x->near / (double)nf_page_bytes(p->c->tensors[x->number].bytes);
     rc = ask_why(p, x, &e);
     e.again = p->varied && p->varied->again[e.op];

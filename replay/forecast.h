@@ -37,6 +37,7 @@ struct nf_forecast_wish {
     const volatile sig_atomic_t *stop;
     bool unbounded;      /* no bounds are sought: only whether the policy keeps the rules is wanted */
     uint32_t explain;    /* a tensor's number in the steady step; UINT32_MAX: none */
+    bool moves;          /* instead: of all tensors when they are moved or made again, and nothing else */
     double whole_seconds; /* for the bound of whole tensors; 0: not computed */
     /* Zeroed: the bounds of the captured step are put there. Known: taken from there, as they do not depend on the policy. NULL: neither. */
     struct nf_forecast_bounds *bounds;
@@ -52,7 +53,7 @@ enum { NF_FORECAST_WHY_MAX = 256 };
 /* A tensor's course through the step. Where ops run again, it is that of all it lives as: it ends, and is made again. */
 struct nf_forecast_event {
     enum { NF_FORECAST_ENTERS, NF_FORECAST_BORN, NF_FORECAST_AGAIN, NF_FORECAST_USED, NF_FORECAST_TO_NEAR, NF_FORECAST_TO_FAR } what;
-    uint32_t op;    /* of the captured step */
+    uint32_t tensor, op; /* of the captured step */
     bool again;     /* not when that op ran, but when it runs again */
     double near;    /* share of it that is near then */
     uint64_t bytes; /* used: past the LLC; moved: of it */

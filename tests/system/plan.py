@@ -70,6 +70,19 @@ check(course and course[0]['event'] in ('is born', 'enters'), f'a course: {[e["e
 check([e['op'] for e in course] == sorted(e['op'] for e in course), 'in order')
 check(any('worth place' in (e['reason'] or '') for e in course), f'with reasons: {[e["reason"] for e in course][:3]}')
 
+# --- all moves ---
+for name in 'gap-greedy', 'lru':
+    moves = plan('--near', '20%', '--policy', name, '--moves')
+    by = {what: sum(m['bytes'] for m in moves if m['event'] == what) for what in ('comes near', 'goes far')}
+    row = rows[name]
+    demand = by['comes near'] / row['fetched_share']
+    check(len(moves) > 0 and {m['event'] for m in moves} == set(by) and abs(by['goes far'] / demand - row['written_back_share']) < 1e-3,
+          f'{name}: {len(moves)} moves, {by} bytes, fetched {row["fetched_share"]:.3f}, written back {row["written_back_share"]:.3f}')
+    of_one = [m for m in moves if m['tensor'] == moves[0]['tensor']]
+    explained = plan('--near', '20%', '--policy', name, '--explain', str(moves[0]['tensor']))
+    check(of_one == [e for e in explained if e['event'] in by], f'{name}: of one tensor those of its course: {len(of_one)}')
+
+refused(nearfar('plan', 'gpt.nf', '--moves', '--explain', '3'), USAGE, '--moves')
 refused(nearfar('plan', 'gpt.nf', '--policy', 'hemem'), USAGE, 'replay it')
 refused(nearfar('plan', 'gpt.nf', '--policy', 'nothing'), USAGE, 'nothing')
 refused(nearfar('plan', 'gpt.nf', '--near', '0%'), USAGE, 'near')

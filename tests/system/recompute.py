@@ -87,6 +87,9 @@ planned = {r['policy']: r for r in json.loads(plan.stdout)} if plan.returncode =
 check(planned and planned['recompute']['recomputed'] == again['recomputed'] and planned['recompute']['unheld_bytes'] == again['unheld_bytes'] and
       abs(planned['recompute']['recompute_ns'] - again['recompute_captured_ns']) < 1 and planned['lifetime-density']['recomputed'] == 0,
       f'nearfar plan says what is made again, as it was replayed: {planned.get("recompute")} {plan.stderr[-160:]!r}')
+plan = nearfar('plan', 'job.nf', '--policy', 'recompute', '--near', '20%', '--llc', '64KiB', '--moves', '--json')
+made = [m for m in json.loads(plan.stdout) if m['event'] == 'is made again' and 'would take' in m['reason']] if plan.returncode == 0 else []
+check(len(made) == again['recomputed'] > 0 and all(m['phase'] == 'recompute' for m in made), f'and which: {len(made)} of them')
 
 # --- one tensor's course: its later lives are followed, its ops are the captured ones ---
 
