@@ -60,27 +60,94 @@ static inline char *next_piece(struct rows *r, uint64_t *n)
     return NULL;
 }
 
-/* One piece of each chain at a time: first where they are, then the word by which its next one waits, of all chains, then the pieces
- * themselves. The words lie so close in the program that the CPU has all of them under way, whatever finding and touching a row costs in
- * instructions. */
+struct piece {
+    char *at;
+    uint64_t n;
+};
+
+/* The next pieces, at most so many. Of whole rows of a storage in one piece, as most are, no more than their places. */
+static unsigned list_pieces(struct rows *r, struct piece *p, unsigned most)
+{
+    const uint64_t run = r->v->run, stride = r->v->stride, rows = r->s || r->in ? 0 : (r->to - r->from) / run;
+    const struct nf_rows order = r->v->rows;
+    unsigned n = 0;
+
+    for (; n < rows && n < most; n++)
+        p[n] = (struct piece){r->memory + nf_rows_at(&order, r->row + n) * stride, run};
+    r->row += n;
+    r->from += n * run;
+    while (n < most && (p[n].at = next_piece(r, &p[n].n)))
+        n++;
+    return n;
+}
+
+typedef uint64_t word __attribute__((may_alias));
+/* Of all CPUs: wider ones are taken apart on the stack, where sums that wait for memory fill the queue of stores. */
+typedef uint64_t pair __attribute__((vector_size(16), may_alias));
+_Static_assert(NF_LINE_BYTES == 4 * sizeof(pair), "a line has four");
+
+/* What a chain waits by: the word that it loaded last, of which nothing reaches an address. */
+struct chains {
+    word loaded[CHAINS_MAX], nothing;
+    unsigned k;
+};
+
+/* Lines are read without a call: what one costs in instructions stands between a chain's next word and the one before. */
+static void read_lines(struct chains *c, const struct piece *p, unsigned n)
+{
+    const word mask = c->nothing;
+    pair sum[4] = {{0}, {0}, {0}, {0}};
+
+    for (unsigned i = 0, chain = 0; i < n; i++, chain = chain + 1 < c->k ? chain + 1 : 0) {
+        const char *at = p[i].at + (c->loaded[chain] & mask);
+
+        c->loaded[chain] = *(const volatile word *)at;
+        sum[0] += ((const pair *)at)[0];
+        sum[1] += ((const pair *)at)[1];
+        sum[2] += ((const pair *)at)[2];
+        sum[3] += ((const pair *)at)[3];
+    }
+    sum[0] += sum[1] + sum[2] + sum[3];
+    __asm__ volatile("" : : "r"(sum[0][0] + sum[0][1]));
+}
+
+/* One piece of each chain at a time: first the word by which its next one waits, of all chains, then the pieces themselves. The words lie
+ * so close in the program that the CPU has all of them under way, whatever touching a row costs in instructions. */
+static void touch_pieces(struct chains *c, struct piece *p, unsigned n, nf_kernel_fn *touch)
+{
+    for (unsigned first = 0; first < n; first += c->k, p += c->k) {
+        const unsigned chains = c->k < n - first ? c->k : n - first;
+
+        for (unsigned i = 0; i < chains; i++) {
+            p[i].at += c->loaded[i] & c->nothing;
+            c->loaded[i] = *(volatile unsigned char *)p[i].at;
+        }
+        for (unsigned i = 0; i < chains; i++)
+            touch(p[i].at, p[i].n, p[i].n, 1);
+    }
+}
+
 static uint64_t walk_chains(nf_kernel_fn *touch, struct rows *r)
 {
-    uint64_t loaded[CHAINS_MAX] = {0}, n[CHAINS_MAX], mask = nothing, touched = 0;
-    char *at[CHAINS_MAX], *next = NULL;
-    unsigned chains;
+    enum { PIECES = 512 };
+    const struct nf_script_visit *v = r->v;
+    const unsigned most = PIECES / v->parallelism * v->parallelism;
+    const bool lines = v->rw == NF_RW_READ && !r->s && v->run == NF_LINE_BYTES && !r->in && !((r->to - r->from) % NF_LINE_BYTES) &&
+                       !((uintptr_t)r->memory % NF_LINE_BYTES) && !(v->stride % NF_LINE_BYTES);
+    struct chains c = {.nothing = nothing, .k = v->parallelism};
+    struct piece piece[PIECES];
+    uint64_t touched = 0;
+    unsigned n;
 
     do {
-        for (chains = 0; chains < r->v->parallelism && (next = next_piece(r, &n[chains])); chains++)
-            at[chains] = next;
-        for (unsigned i = 0; i < chains; i++) {
-            at[i] += loaded[i] & mask;
-            loaded[i] = *(volatile unsigned char *)at[i];
-        }
-        for (unsigned i = 0; i < chains; i++) {
-            touch(at[i], n[i], n[i], 1);
-            touched += n[i];
-        }
-    } while (next);
+        n = list_pieces(r, piece, most);
+        for (unsigned i = 0; i < n; i++)
+            touched += piece[i].n;
+        if (lines)
+            read_lines(&c, piece, n);
+        else
+            touch_pieces(&c, piece, n, touch);
+    } while (n == most);
     return touched;
 }
 
