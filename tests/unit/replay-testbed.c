@@ -137,6 +137,7 @@ static void the_cache_is_measured_where_it_is(void **state)
         bytes = 0;
         refused(nf_measure_llc(&tiers[0], &small, &bytes, &samples), "near");
         assert_true(!bytes && !samples.list.n);
+        nf_array_free(&samples.list);
     }
 }
 
