@@ -43,11 +43,6 @@ int nf_binding_verify(const void *memory, size_t bytes, int node)
     return nf_fail(-ENODEV, "node %d: %s", node, missing);
 }
 
-int nf_binding_move(void *memory, size_t bytes, int node)
-{
-    return nf_fail(-ENODEV, "node %d: %s", node, missing);
-}
-
 int nf_binding_rule_probe(enum nf_binding_rule rule, char *why, size_t size)
 {
     snprintf(why, size, "%s", missing);

@@ -178,28 +178,6 @@ int nf_binding_verify(const void *memory, size_t bytes, int node)
     return 0;
 }
 
-int nf_binding_move(void *memory, size_t bytes, int node)
-{
-    void *page[VERIFY_BATCH];
-    int status[VERIFY_BATCH], to[VERIFY_BATCH];
-    size_t pages = bytes / NF_PAGE_BYTES, stayed = 0;
-
-    for (size_t done = 0; done < pages;) {
-        size_t n = pages - done < VERIFY_BATCH ? pages - done : VERIFY_BATCH;
-
-        for (size_t i = 0; i < n; i++) {
-            page[i] = (char *)memory + (done + i) * NF_PAGE_BYTES;
-            to[i] = node;
-        }
-        if (move_pages(0, n, page, to, status, MPOL_MF_MOVE) < 0)
-            return nf_fail(-errno, "cannot move pages to node %d: %s", node, strerror(errno));
-        for (size_t i = 0; i < n; i++)
-            stayed += status[i] != node;
-        done += n;
-    }
-    return stayed ? nf_fail(-EBUSY, "%zu of %zu pages did not move to node %d", stayed, pages, node) : 0;
-}
-
 static const int rule_modes[NF_BINDING_RULES] = {MPOL_BIND, MPOL_INTERLEAVE, WEIGHTED_INTERLEAVE, PREFERRED_MANY, MPOL_DEFAULT};
 
 int nf_binding_rule_enter(enum nf_binding_rule rule, const int *nodes, unsigned n)

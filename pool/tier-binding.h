@@ -24,9 +24,6 @@ int nf_binding_bind(void *memory, size_t bytes, int node);
 /* Every page is on the node. 0, -EXDEV (cause set: which page is where), -errno (cause set). */
 int nf_binding_verify(const void *memory, size_t bytes, int node);
 
-/* Asks the kernel to move every page to the node. 0, or -errno (cause set: how many did not go). */
-int nf_binding_move(void *memory, size_t bytes, int node);
-
 /* How the kernel spreads a process's new pages over nodes. */
 enum nf_binding_rule {
     NF_BINDING_ONE,

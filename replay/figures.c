@@ -15,6 +15,7 @@
 #include "pool/copy.h"
 #include "pool/fault-cost.h"
 #include "pool/mover.h"
+#include "pool/pages.h"
 #include "pool/tier-binding.h"
 #include "replay/access-class.h"
 #include "replay/background.h"
@@ -509,17 +510,17 @@ struct migrating {
     int from, to;
 };
 
-/* There and back, only the way there timed. */
+/* There and back, only the way there timed: as movers have it, a page that somebody holds for a moment tried again. */
 static int take_migration(void *context, double *ns)
 {
     struct migrating *m = context;
     uint64_t start = nf_now_ns();
-    int rc = nf_binding_move(m->memory, MIGRATE_BYTES, m->to);
+    int rc = nf_pages_move(&nf_pages_kernel, m->memory, MIGRATE_BYTES, m->to, NULL);
 
     *ns = (double)(nf_now_ns() - start) / ((double)MIGRATE_BYTES / NF_PAGE_BYTES);
     if (!rc)
         rc = nf_binding_verify(m->memory, MIGRATE_BYTES, m->to);
-    return rc ? rc : nf_binding_move(m->memory, MIGRATE_BYTES, m->from);
+    return rc ? rc : nf_pages_move(&nf_pages_kernel, m->memory, MIGRATE_BYTES, m->from, NULL);
 }
 
 static int migrate(struct run *r, uint32_t from, uint32_t to)
