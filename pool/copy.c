@@ -11,9 +11,9 @@
 
 const bool nf_copy_fetches_destination = false;
 
-/* One stream of loads keeps one hardware prefetcher busy, several pages side by side more of them: 22 for 13 GB/s on one AVX-512
- * guest, but a quarter of the speed on a Zen 3 one, where loads and stores of pages side by side seem to hinder each other since
- * they are equal in the address bits below a page. Which way is fastest is therefore timed, once a process. */
+/* One stream of loads keeps one hardware prefetcher busy, several pages side by side more of them; on other CPUs loads and stores of pages
+ * side by side seem to hinder each other, being equal in the address bits below a page. Which way is fastest is therefore timed, once
+ * a process (./bench copy shows each beside the others). */
 enum { SIDE_BY_SIDE = 4, GROUP_BYTES = SIDE_BY_SIDE * NF_PAGE_BYTES, PIECE_LINES = 4 };
 
 static inline void copy_line(char *to, const char *from)

@@ -287,24 +287,6 @@ int nf_background_probe(size_t n, size_t n_taken)
     return n + n_taken <= (size_t)nf_pin_cpus() ? 0 : no_cpu(n, n_taken);
 }
 
-/* Born on its CPU: who starts it may be held on another one. */
-static int create(struct worker *w)
-{
-    pthread_attr_t attributes;
-    cpu_set_t one;
-    int rc = pthread_attr_init(&attributes);
-
-    if (rc)
-        return rc;
-    CPU_ZERO(&one);
-    CPU_SET(w->cpu, &one);
-    rc = pthread_attr_setaffinity_np(&attributes, sizeof one, &one);
-    if (!rc)
-        rc = pthread_create(&w->thread, &attributes, work, w);
-    pthread_attr_destroy(&attributes);
-    return rc;
-}
-
 static int prove(const struct worker *w)
 {
     int rc = nf_tier_verify(w->tier, w->memory, w->bytes);
@@ -337,7 +319,7 @@ static int add_worker(struct nf_background *b, const struct nf_background_spec *
     rc = prove(w);
     if (rc)
         return rc;
-    rc = -create(w);
+    rc = -nf_pin_thread(&w->thread, w->cpu, work, w);
     w->started = !rc;
     return rc ? nf_fail(rc, "cannot start a background on %s: %s", spec->tier, strerror(-rc)) : 0;
 }

@@ -36,6 +36,7 @@ struct play {
     struct nf_player player;
     const struct nf_recompute_applied *varied; /* NULL: the step is as captured */
     NF_ARRAY(struct explained) explained;
+    uint64_t moves; /* when last looked at */
     bool counting;
 };
 
@@ -121,11 +122,24 @@ static int tell(struct play *p, const struct explained *x, struct nf_forecast_ev
     return nf_fail(-ENOMEM, "out of memory for a tensor's course");
 }
 
+/* Whether anything was moved since this was last asked. */
+static bool moved(struct play *p)
+{
+    struct nf_pool_stats stats;
+    uint64_t before = p->moves;
+
+    nf_pool_stats(p->player.pool, &stats);
+    p->moves = stats.moves;
+    return p->moves != before;
+}
+
 /* Whether what is explained has moved since it was last looked at. */
 static int look(struct play *p, uint32_t op)
 {
     int rc = 0;
 
+    if (p->w->moves && !moved(p)) /* all tensors are: not at every op */
+        return 0;
     for (size_t i = 0; i < p->explained.n && p->counting && !rc; i++) {
         struct explained *x = &p->explained.v[i];
         uint64_t before = x->near;

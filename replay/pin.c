@@ -32,6 +32,25 @@ void nf_pin_deinit(struct nf_pin *p)
     p->cpu = -1;
 }
 
+int nf_pin_thread(pthread_t *thread, int cpu, void *(*run)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    cpu_set_t one;
+    int rc = pthread_attr_init(&attributes);
+
+    if (rc)
+        return rc;
+    CPU_ZERO(&one);
+    if (cpu >= 0 && cpu < CPU_SETSIZE) {
+        CPU_SET(cpu, &one);
+        rc = pthread_attr_setaffinity_np(&attributes, sizeof one, &one);
+    }
+    if (!rc)
+        rc = pthread_create(thread, &attributes, run, argument);
+    pthread_attr_destroy(&attributes);
+    return rc;
+}
+
 int nf_pin_cpus(void)
 {
     cpu_set_t set;

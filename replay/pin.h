@@ -1,5 +1,6 @@
 #pragma once
 /* Keeping the calling thread on one CPU while it measures. */
+#include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +17,9 @@ void nf_pin_deinit(struct nf_pin *p);
 
 /* Whether the CPU is one of n, or a sibling of one on the same physical core. Below `root` ("" for this machine) at /sys. */
 bool nf_pin_shares_core(const char *root, int cpu, const int *cpus, unsigned n);
+
+/* A thread born on the CPU, whatever the one that starts it is held on; cpu < 0: where that one may run. 0, or what pthread_create returns. */
+int nf_pin_thread(pthread_t *thread, int cpu, void *(*run)(void *), void *argument);
 
 /* CPUs this process may run on. */
 int nf_pin_cpus(void);

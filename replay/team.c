@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "replay/pin.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -65,26 +66,6 @@ static void *serve(void *arg)
     }
 }
 
-/* Born on its CPU: it would inherit the one CPU of the thread that starts it. */
-static int create(struct member *m)
-{
-    pthread_attr_t attributes;
-    cpu_set_t one;
-    int rc = pthread_attr_init(&attributes);
-
-    if (rc)
-        return rc;
-    CPU_ZERO(&one);
-    if (m->cpu >= 0 && m->cpu < CPU_SETSIZE) {
-        CPU_SET(m->cpu, &one);
-        rc = pthread_attr_setaffinity_np(&attributes, sizeof one, &one);
-    }
-    if (!rc)
-        rc = pthread_create(&m->thread, &attributes, serve, m);
-    pthread_attr_destroy(&attributes);
-    return rc;
-}
-
 static void await_all(struct nf_team *t, uint64_t piece)
 {
     for (unsigned i = 1; i < t->started; i++)
@@ -118,7 +99,7 @@ int nf_team_start(unsigned n, const int *cpus, void (*work)(void *context, unsig
         t->member[i].team = t;
         t->member[i].index = i;
         t->member[i].cpu = cpus[i];
-        rc = create(&t->member[i]);
+        rc = nf_pin_thread(&t->member[i].thread, t->member[i].cpu, serve, &t->member[i]);
         t->started += !rc;
     }
     if (rc) {

@@ -197,9 +197,7 @@ static void compare(const struct unlike *u)
     struct nf_dataset d;
     FILE *to = fmemopen(found, sizeof found, "w");
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
+    report_known(&m, 0);
     report_use_real_tiers(&m);
     add_replayed(&m);
     add_run(&m, "alone", "", "", "", 1, 1, "[1000]");
@@ -272,9 +270,7 @@ static void test_evidence_is_the_weakest(void **state)
 {
     struct report_sample m;
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
+    report_known(&m, 0);
     report_use_real_tiers(&m);
     add_replayed(&m);
     add_run(&m, "alone", "", "", "", 1, 1, "[1000]");
@@ -289,9 +285,7 @@ static void test_hog_elsewhere(void **state)
 {
     struct report_sample m;
 
-    report_init(&m, "[\"train\"]");
-    report_add_profile(&m);
-    report_add_replay(&m, 256 * MIB);
+    report_known(&m, 0);
     add_replayed(&m);
     add_run(&m, "alone", "", "", "", 1, 1, "[1000]");
     add_run(&m, "hog", "", "", "", 1, 1, "[3000]");

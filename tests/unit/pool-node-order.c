@@ -7,36 +7,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "pool/node-order.h"
+#include "tests/unit/pmu-tree.h"
 
-static char root[] = "/tmp/nearfar-nodes-XXXXXX";
+static struct pmu_tree tree;
 
 static void put(int node, const char *file, const char *text)
 {
-    char full[256];
-    FILE *f;
+    char path[128];
 
-    snprintf(full, sizeof full, "%s/devices/system/node/node%d/%s", root, node, file);
-    for (char *p = full + sizeof root; (p = strchr(p, '/')); p++) {
-        *p = '\0';
-        mkdir(full, 0755);
-        *p = '/';
-    }
-    f = fopen(full, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
+    snprintf(path, sizeof path, "/devices/system/node/node%d/%s", node, file);
+    pmu_tree_put(&tree, path, text);
 }
 
 static int make_machine(void **state)
 {
     static const char *const cpus[] = {"0-3\n", "4-7\n", "\n", "\n", "8-11\n", "\n"};
 
-    assert_non_null(mkdtemp(root));
+    pmu_tree_new(&tree);
     for (int node = 0; node < 6; node++) {
         char text[64];
 
@@ -49,10 +40,8 @@ static int make_machine(void **state)
 
 static int remove_machine(void **state)
 {
-    char command[64];
-
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
+    pmu_tree_delete(&tree);
+    return 0;
 }
 
 static void memory_alone_comes_before_other_sockets(void **state)
@@ -60,11 +49,11 @@ static void memory_alone_comes_before_other_sockets(void **state)
     static const int from_first[] = {0, 2, 5, 1, 4}, from_last[] = {4, 2, 5, 0, 1};
     int nodes[8];
 
-    assert_int_equal(nf_node_order(root, 0, nodes, 8), 5);
+    assert_int_equal(nf_node_order(tree.root, 0, nodes, 8), 5);
     assert_memory_equal(nodes, from_first, sizeof from_first);
-    assert_int_equal(nf_node_order(root, 4, nodes, 8), 5);
+    assert_int_equal(nf_node_order(tree.root, 4, nodes, 8), 5);
     assert_memory_equal(nodes, from_last, sizeof from_last);
-    assert_int_equal(nf_node_order(root, 0, nodes, 2), 2);
+    assert_int_equal(nf_node_order(tree.root, 0, nodes, 2), 2);
     assert_int_equal(nodes[1], 2);
     assert_int_equal(nf_node_order("/nowhere", 0, nodes, 8), -ENOENT);
 }

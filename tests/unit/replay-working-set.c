@@ -6,13 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "replay/measure.h"
 #include "replay/working-set.h"
+#include "tests/unit/pmu-tree.h"
 
 enum { MIB = 1 << 20 };
 static const uint64_t PLENTY = 1ull << 40;
@@ -40,46 +39,35 @@ static void it_is_four_times_the_cache(void **state)
 
 /* --- what the CPU says --- */
 
-static char root[] = "/tmp/nearfar-caches-XXXXXX";
+static struct pmu_tree tree;
 
 static void put(unsigned index, const char *file, const char *text)
 {
-    char full[256];
-    FILE *f;
+    char path[128];
 
-    snprintf(full, sizeof full, "%s/sys/devices/system/cpu/cpu3/cache/index%u/%s", root, index, file);
-    for (char *p = full + sizeof root; (p = strchr(p, '/')); p++) {
-        *p = '\0';
-        mkdir(full, 0755);
-        *p = '/';
-    }
-    f = fopen(full, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu3/cache/index%u/%s", index, file);
+    pmu_tree_put(&tree, path, text);
 }
 
 static int remove_root(void **state)
 {
-    char command[64];
-
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
+    pmu_tree_delete(&tree);
+    return 0;
 }
 
 static void the_last_cache_counts(void **state)
 {
     static const char *const caches[][2] = {{"1\n", "48K\n"}, {"1\n", "32K\n"}, {"2\n", "2048K\n"}, {"3\n", "327680K\n"}};
 
-    assert_non_null(mkdtemp(root));
+    pmu_tree_new(&tree);
     for (unsigned i = 0; i < 3; i++) {
         put(i, "level", caches[i][0]);
         put(i, "size", caches[i][1]);
     }
-    assert_int_equal(nf_working_set_reported(root, 3), 2 * MIB);
+    assert_int_equal(nf_working_set_reported(tree.root, 3), 2 * MIB);
     put(3, "level", caches[3][0]);
     put(3, "size", caches[3][1]);
-    assert_int_equal(nf_working_set_reported(root, 3), 320 * MIB);
+    assert_int_equal(nf_working_set_reported(tree.root, 3), 320 * MIB);
 }
 
 /* --- the knee --- */
